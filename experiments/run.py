@@ -1,0 +1,138 @@
+"""Trains and evaluates a policy from offline data.
+
+    python experiments/run.py --config=antmaze.py[:VARIANT] [--workdir=DIR] [--config.KEY=VALUE ...]
+
+Run again with the same directory, it goes on from the last checkpoint.
+"""
+
+import os
+import sys
+import time
+from pathlib import Path
+
+from absl import app, flags, logging
+from ml_collections import config_flags
+
+CONFIGS = Path(__file__).resolve().parent / "configs"
+
+
+def resolve_config(argv: list[str]) -> list[str]:
+    """Replaces a bare name in --config=NAME[:VARIANT] by its path: the working directory first, then configs/.
+
+    Raises:
+      ValueError: where there is no such file.
+    """
+    resolved = []
+    arguments = iter(argv)
+    for argument in arguments:
+        if argument in ("--config", "-config"):
+            argument = f"--config={next(arguments, '')}"
+        flag, equals, value = argument.partition("=")
+        if flag in ("--config", "-config") and equals:
+            name, colon, variant = value.partition(":")
+            candidates = [Path(name), Path(name + ".py"), CONFIGS / name, CONFIGS / (name + ".py")]
+            path = next((path for path in candidates if path.is_file()), None)
+            if path is None:
+                there = ", ".join(sorted(path.name for path in CONFIGS.glob("*.py")))
+                raise ValueError(
+                    f"--config={value}: no file {name!r} here or in experiments/configs/ (which has {there})"
+                )
+            argument = f"--config={path}{colon}{variant}"
+        resolved.append(argument)
+    return resolved
+
+
+def default_workdir(argv: list[str]) -> Path:
+    """runs/NAME or runs/NAME-VARIANT."""
+    value = next(argument for argument in argv if argument.startswith("--config=")).partition("=")[2]
+    path, _, variant = value.partition(":")
+    return Path("runs") / "-".join([Path(path).stem, *filter(None, [variant.replace("/", "-")])])
+
+
+def start_jax(settings: dict) -> None:
+    """Sets what JAX reads only once, before it starts."""
+    os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", str(settings["gpu_memory_fraction"]))
+    import jax
+
+    if settings["cpu_devices"]:
+        jax.config.update("jax_num_cpu_devices", settings["cpu_devices"])
+
+
+def load_dataset(settings: dict, terminal):
+    """Loads the dataset, with a progress bar where it is collected first."""
+    from gtp_jax import datasets
+
+    started = time.perf_counter()
+    with terminal.progress(f"collecting {settings['dataset']}", 1, "transitions") as bar:
+
+        def progress(done, total):
+            bar.update(done, done / (time.perf_counter() - started), total=total)
+
+        return datasets.load(settings["dataset"], **settings["data"], progress=progress)
+
+
+def report(terminal, summary: dict, workdir: Path) -> None:
+    """Prints the scores and where everything lies."""
+    score = summary["score"]
+    rows = [[f"seed {seed}", f"{value:.1f}"] for seed, value in zip(summary["seeds"], score["per_seed"], strict=True)]
+    low, high = score["ci95"]
+    rows += [["mean", f"{score['mean']:.1f}"], ["95 % interval", f"{low:.1f} to {high:.1f}"]]
+    if summary["behaviour"]["behaviour_success"] is not None:
+        rows.append(["behaviour policy in the data", f"{100 * summary['behaviour']['behaviour_success']:.1f}"])
+    terminal.table(
+        f"{summary['dataset']}: {summary['algorithm']}, {summary['eval_episodes']} episodes a seed, last checkpoint",
+        ["", "score"],
+        rows,
+    )
+    for name in ("summary.json", "metrics.jsonl", "curves.png", "maze.png", "checkpoints"):
+        if (workdir / name).exists():
+            terminal.say(f"  {workdir / name}")
+
+
+def main(config, workdir: Path) -> int:
+    """Runs one configuration in one directory; returns the exit code."""
+    from gtp_jax import workdir as directory
+    from gtp_jax.terminal import Terminal
+
+    if not flags.FLAGS["verbosity"].present:
+        logging.set_verbosity(logging.WARNING)  # Orbax tells every step of every save otherwise
+    terminal = Terminal()
+    with directory.claim(workdir):
+        settings = directory.settle(workdir, config.to_dict())
+        summary = directory.finished(workdir, settings)
+        if summary:
+            terminal.say(f"{workdir} holds the finished run:")
+            report(terminal, summary, workdir)
+            return 0
+        start_jax(settings)
+        from gtp_jax.checkpoint import Checkpoints
+        from gtp_jax.training import Training
+
+        dataset = load_dataset(settings, terminal)
+        training = Training(settings, workdir, dataset, terminal)
+        terminal.facts("gtp_jax", training.facts())
+        checkpoints = Checkpoints(workdir / "checkpoints")
+        try:
+            summary, signal_number = training.run(checkpoints)
+        finally:
+            checkpoints.close()
+            training.close()
+        if summary is None:
+            terminal.say(f"stopped and saved; the same command goes on: --workdir={workdir}")
+            return 128 + signal_number
+        report(terminal, summary, workdir)
+        return 0
+
+
+if __name__ == "__main__":
+    try:
+        arguments = resolve_config(sys.argv)
+    except ValueError as error:
+        sys.exit(f"error: {error}")
+    CONFIG = config_flags.DEFINE_config_file("config", None, "NAME.py[:VARIANT]", sys_argv=arguments)
+    WORKDIR = flags.DEFINE_string("workdir", None, "Directory of the run; runs/NAME-VARIANT by default.")
+    flags.mark_flag_as_required("config")
+    app.run(
+        lambda _: sys.exit(main(CONFIG.value, Path(WORKDIR.value) if WORKDIR.value else default_workdir(arguments))),
+        argv=arguments,
+    )

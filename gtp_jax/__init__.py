@@ -1,0 +1,19 @@
+"""Generative Trajectory Policies for offline reinforcement learning, in JAX.
+
+`gtp_jax.losses` holds the losses for use in other codebases; `gtp_jax.load_policy` loads a trained policy.
+"""
+
+import importlib
+from typing import Any
+
+__version__ = "0.1.0"
+
+_LAZY = {"load_policy": "gtp_jax.serving"}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(importlib.import_module(_LAZY[name]), name)
+    if name in ("losses", "flow_map"):
+        return importlib.import_module(f"gtp_jax.{name}")
+    raise AttributeError(f"module 'gtp_jax' has no attribute {name!r}")

@@ -1,0 +1,100 @@
+"""One agent for every policy, critic and guidance: a fused, pure update."""
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from gtp_jax.types import Agent, Array, Batch, Critic, Guidance, HParams, Key, Metrics, Params, Policy, State
+
+
+def make_agent(
+    policy: Policy,
+    critic: Critic | None,
+    guidance: Guidance,
+    *,
+    num_steps: int,
+    max_grad_norm: float = 10.0,
+) -> Agent:
+    """Composes a policy, a critic and a guidance into one update.
+
+    Policy and critic follow Adam on gradients clipped by their global norm; their learning rates and the rates of
+    their exponential averages are hyperparameters of the state. The averages act, serve as the target policy and
+    bootstrap the critic.
+
+    Args:
+      policy: what acts.
+      critic: what is learnt of value; None is allowed where the guidance needs none.
+      guidance: how the critic weighs the policy's examples.
+      num_steps: sampling steps K of the actions that the critic bootstraps from and compares with.
+      max_grad_norm: global norm at which gradients are clipped.
+
+    Raises:
+      ValueError: for guidance without the critic it needs, or a critic that would guide nothing.
+    """
+    if bool(guidance.needs) != (critic is not None):
+        raise ValueError(f"guidance that needs {set(guidance.needs) or 'nothing'} cannot go with critic = {critic}")
+    transform = optax.chain(optax.clip_by_global_norm(max_grad_norm), optax.scale_by_adam())
+
+    def init(key: Key, batch: Batch, hparams: HParams) -> State:
+        key_policy, key_critic, key_updates = jax.random.split(key, 3)
+        policy_params = policy.init(key_policy, batch)
+        critic_params = critic.init(key_critic, batch) if critic else ()
+        copy = lambda tree: jax.tree.map(jnp.copy, tree)  # noqa: E731
+        return State(
+            policy=policy_params,
+            policy_ema=copy(policy_params),
+            critic=critic_params,
+            critic_ema=copy(critic_params),
+            policy_opt=transform.init(policy_params),
+            critic_opt=transform.init(critic_params),
+            hparams=dict(hparams),
+            key=key_updates,
+            step=jnp.zeros((), jnp.int32),
+        )
+
+    def descend(
+        grads: Params, params: Params, opt: optax.OptState, learning_rate: Array
+    ) -> tuple[Params, optax.OptState]:
+        updates, opt = transform.update(grads, opt)
+        return optax.apply_updates(params, jax.tree.map(lambda u: -learning_rate * u, updates)), opt
+
+    def draw(params: Params, key: Key, batch: Batch) -> tuple[Array | None, Array | None]:
+        """All the policy samples that the critic needs, in one chain: [n, B, A] at next_obs and at obs."""
+        n, m = critic.next_samples, critic.samples
+        if n + m == 0:
+            return None, None
+        obs = jnp.concatenate([jnp.stack([batch.next_obs] * n), jnp.stack([batch.obs] * m)])
+        actions = policy.sample(params, key, obs, num_steps)
+        return actions[:n], actions[n:]
+
+    def update_critic(state: State, key: Key, batch: Batch) -> tuple[State, Array, Metrics]:
+        evaluation = critic.evaluate(state.critic, state.critic_ema, batch, *draw(state.policy_ema, key, batch))
+        evaluation = jax.lax.stop_gradient(evaluation)
+
+        def loss(params):
+            per_example, metrics = critic.loss(params, state.critic_ema, batch, evaluation.next_value, state.hparams)
+            return jnp.mean(per_example), metrics
+
+        grads, metrics = jax.grad(loss, has_aux=True)(state.critic)
+        params, opt = descend(grads, state.critic, state.critic_opt, state.hparams["critic_lr"])
+        ema = optax.incremental_update(params, state.critic_ema, state.hparams["critic_ema"])
+        return state._replace(critic=params, critic_ema=ema, critic_opt=opt), evaluation.advantage, metrics
+
+    def update(state: State, batch: Batch) -> tuple[State, Metrics]:
+        key_policy, key_samples = jax.random.split(jax.random.fold_in(state.key, state.step))
+        advantage, critic_metrics = jnp.zeros_like(batch.reward), {}
+        if critic:
+            state, advantage, critic_metrics = update_critic(state, key_samples, batch)
+        weights, guidance_metrics = guidance.weigh(advantage, state.hparams)
+
+        def loss(params):
+            per_example, metrics = policy.loss(params, state.policy_ema, key_policy, batch, state.hparams, state.step)
+            return jnp.mean(weights * per_example), metrics
+
+        (value, policy_metrics), grads = jax.value_and_grad(loss, has_aux=True)(state.policy)
+        params, opt = descend(grads, state.policy, state.policy_opt, state.hparams["policy_lr"])
+        ema = optax.incremental_update(params, state.policy_ema, state.hparams["policy_ema"])
+        state = state._replace(policy=params, policy_ema=ema, policy_opt=opt, step=state.step + 1)
+        return state, {"policy/loss": value} | policy_metrics | critic_metrics | guidance_metrics
+
+    return Agent(init=init, update=update, act=policy.sample)

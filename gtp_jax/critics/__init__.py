@@ -1,0 +1,1 @@
+"""The critics, one file each, found by file name."""

@@ -1,0 +1,141 @@
+"""Rollouts in Gymnasium environments, all seeds' policies in one call per environment step.
+
+Each seed has `num_envs` environments, and environment i plays the episodes i, i + num_envs, ... of that seed. So the
+set of episodes is fixed beforehand: short ones, mostly successes, cannot crowd out long ones.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import numpy as np
+
+
+class Episodes(NamedTuple):
+    """Outcomes of E episodes of S seeds."""
+
+    returns: np.ndarray  # float64 [S, E]
+    success: np.ndarray  # bool [S, E], whether the environment reported success at any step within its time limit
+    length: np.ndarray  # int [S, E], environment steps
+    positions: list[list[np.ndarray]]  # [S][E] of [T, 2], the ways walked; empty where there is no achieved goal
+
+
+class _Slot:
+    """One environment and the episodes of one seed that it plays."""
+
+    def __init__(self, env: Any, seed_index: int, seed: int, episodes: range, root: int):
+        self.env, self.seed_index, self.root, self.seed = env, seed_index, root, seed
+        self.waiting = list(episodes)
+        self.begin()
+
+    def begin(self) -> None:
+        self.episode = self.waiting.pop(0) if self.waiting else None
+        if self.episode is None:
+            return
+        entropy = np.random.SeedSequence((self.root, self.seed, self.episode)).generate_state(1)[0]
+        self.obs, info = self.env.reset(seed=int(entropy))
+        self.total, self.steps, self.reached = 0.0, 0, bool(info.get("success", False))
+        self.way = [self._position()]
+
+    def _position(self) -> np.ndarray | None:
+        return (
+            np.array(self.obs["achieved_goal"]) if isinstance(self.obs, dict) and "achieved_goal" in self.obs else None
+        )
+
+    def step(self, action: np.ndarray) -> tuple | None:
+        """Advances the episode; at its end, returns (episode, return, success, steps, way) and begins the next."""
+        self.obs, reward, terminated, truncated, info = self.env.step(action)
+        self.total += float(reward)
+        self.steps += 1
+        self.reached |= bool(info.get("success", False))
+        self.way.append(self._position())
+        if not (terminated or truncated):
+            return None
+        way = np.stack(self.way) if self.way[0] is not None else np.empty((0, 2))
+        outcome = (self.episode, self.total, self.reached, self.steps, way)
+        self.begin()
+        return outcome
+
+
+def _stack(observations: list[Any]) -> Any:
+    if isinstance(observations[0], dict):
+        return {name: np.stack([obs[name] for obs in observations]) for name in observations[0]}
+    return np.stack(observations)
+
+
+class Evaluator:
+    """A set of environments that is made once and used for every evaluation of a run."""
+
+    def __init__(
+        self,
+        make_env: Callable[[], Any],
+        observe: Callable[[Any], np.ndarray],
+        seeds: Sequence[int],
+        *,
+        num_envs: int = 25,
+        root: int = 1_000_003,
+    ):
+        """Makes no environment yet.
+
+        Args:
+          make_env: makes one Gymnasium environment.
+          observe: raw observations with any leading axes -> what the policy sees [..., O].
+          seeds: the numbers of the S seeds, in the order of the policies' leading axis.
+          num_envs: environments of each seed.
+          root: with a seed's and an episode's number it gives the environment's reset seed.
+        """
+        self._make_env, self._observe, self._seeds = make_env, observe, tuple(seeds)
+        self._num_envs, self._root = num_envs, root
+        self._envs: list[Any] = []
+        self._pool = ThreadPoolExecutor(max_workers=os.cpu_count() or 1)
+
+    def __call__(self, act: Callable[[int, np.ndarray], Any], num_episodes: int) -> Episodes:
+        """Plays `num_episodes` episodes with every seed's policy.
+
+        Args:
+          act: (step, obs [S, num_envs, O]) -> actions [S, num_envs, A]; the step number makes its noise.
+          num_episodes: E, episodes of each seed.
+        """
+        shape = (len(self._seeds), min(self._num_envs, num_episodes))
+        while len(self._envs) < shape[0] * shape[1]:
+            self._envs.append(self._make_env())
+        envs = iter(self._envs)
+        slots = [
+            _Slot(next(envs), index, seed, range(i, num_episodes, shape[1]), self._root)
+            for index, seed in enumerate(self._seeds)
+            for i in range(shape[1])
+        ]
+        result = Episodes(
+            returns=np.zeros((shape[0], num_episodes)),
+            success=np.zeros((shape[0], num_episodes), bool),
+            length=np.zeros((shape[0], num_episodes), int),
+            positions=[[np.empty((0, 2))] * num_episodes for _ in self._seeds],
+        )
+        step = 0
+        while any(slot.episode is not None for slot in slots):
+            obs = self._observe(_stack([slot.obs for slot in slots]))
+            actions = np.asarray(act(step, obs.reshape(*shape, -1))).reshape(len(slots), -1)
+            for slot, outcome in self._step_all(slots, actions):
+                at = (slot.seed_index, outcome[0])
+                result.returns[at], result.success[at], result.length[at] = outcome[1:4]
+                result.positions[at[0]][at[1]] = outcome[4]
+            step += 1
+        return result
+
+    def _step_all(self, slots: list[_Slot], actions: np.ndarray) -> list[tuple[_Slot, tuple]]:
+        """Steps the slots that still play, in threads: the physics runs without the interpreter's lock."""
+        playing = [(slot, action) for slot, action in zip(slots, actions, strict=True) if slot.episode is not None]
+        workers = self._pool._max_workers
+
+        def run(part):
+            return [(slot, outcome) for slot, action in part if (outcome := slot.step(action))]
+
+        return [done for part in self._pool.map(run, [playing[i::workers] for i in range(workers)]) for done in part]
+
+    def close(self) -> None:
+        """Closes the environments."""
+        self._pool.shutdown()
+        for env in self._envs:
+            env.close()
+        self._envs = []

@@ -1,0 +1,128 @@
+"""The flow map of a generative ODE, in the notation of Generative Trajectory Policies (arXiv 2510.11499).
+
+A model gives the average velocity u(x_t, t, s); everything else follows from it:
+
+    Phi(x_t, t, s) = x_t + (s - t) u        the flow map, eq. 2                   -> `jump`
+    phi(x_t, t, s) = x_t - t u              extrapolation to t = 0, eq. 3         -> `extrapolate`
+    phi(x_t, t, t) = x_t - t f(x_t, t)      instantaneous flow, eq. 5             -> `extrapolate` at s = t
+
+Shapes: x [*B, *event], times [*B]. Nothing here knows what x means or what it is conditioned on.
+"""
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from gtp_jax.paths import expand
+from gtp_jax.types import Array, Key, Velocity
+
+
+def jump(velocity: Velocity, x: Array, t: Array, s: Array) -> Array:
+    """Phi(x_t, t, s), the point at time s on the trajectory through x at time t (eq. 2)."""
+    return x + expand(s - t, x) * velocity(x, t, s)
+
+
+def extrapolate(velocity: Velocity, x: Array, t: Array, s: Array) -> Array:
+    """phi(x_t, t, s), where the average velocity over [s, t] would lead if kept up to time 0 (eq. 3)."""
+    return x - expand(t, x) * velocity(x, t, s)
+
+
+def follow(velocity: Velocity, x: Array, times: Array, *, event_ndim: int = 1) -> Array:
+    """Jumps from times[0] through times[1], ... to times[-1] (eq. 15).
+
+    Args:
+      velocity: the average velocity.
+      x: [*B, *event], the point at times[0].
+      times: [K + 1], decreasing; the loop over them is unrolled.
+      event_ndim: number of event axes.
+
+    Returns:
+      [*B, *event], the point at times[-1].
+    """
+    batch_shape = x.shape[: x.ndim - event_ndim]
+    for t, s in zip(times[:-1], times[1:], strict=True):
+        x = jump(velocity, x, jnp.broadcast_to(t, batch_shape), jnp.broadcast_to(s, batch_shape))
+    return x
+
+
+class Schedule(NamedTuple):
+    """Times between noise and data as Karras et al. (arXiv 2206.00364, eq. 5) place them."""
+
+    sigma_min: float = 0.002
+    sigma_max: float = 80.0
+    rho: float = 7.0
+
+    def at(self, fraction: Array) -> Array:
+        """The time at a fraction of the way from sigma_max (0) to sigma_min (1)."""
+        low, high = self.sigma_min ** (1 / self.rho), self.sigma_max ** (1 / self.rho)
+        return (high + fraction * (low - high)) ** self.rho
+
+    def sampling_times(self, num_steps: int) -> Array:
+        """[K + 1] times of a K-step sampler: at(i / K) for i < K, then 0.
+
+        Ending on sigma_min instead would spend a whole step on the last 0.002.
+        """
+        if num_steps < 1:
+            raise ValueError(f"num_steps = {num_steps}: a sampler needs at least one step")
+        return jnp.append(self.at(jnp.arange(num_steps) / num_steps), 0.0)
+
+
+def check_schedule(schedule: Schedule) -> Schedule:
+    """Returns the schedule, or raises ValueError where its times are not 0 < sigma_min < sigma_max or rho < 1."""
+    if not 0 < schedule.sigma_min < schedule.sigma_max or schedule.rho < 1:
+        raise ValueError(f"{schedule}: need 0 < sigma_min < sigma_max and rho >= 1")
+    return schedule
+
+
+def curriculum(step: Array, num_updates: int, first: int = 10, last: int = 1280) -> Array:
+    """Number of grid intervals after `step` updates: first, doubled eight times over num_updates, never above last.
+
+    App. C.2 of the paper; N of consistency models (arXiv 2303.01469, App. C) is one more.
+    """
+    stages = math.log2(last / first)
+    length = max(1, num_updates // (math.ceil(stages) + 1))
+    doublings = jnp.minimum(step // length, math.ceil(stages))
+    return jnp.minimum(first * 2**doublings, last)
+
+
+class Times(NamedTuple):
+    """Times of one training example, t > u >= tau >= 0, each [*B]."""
+
+    t: Array
+    u: Array
+    tau: Array
+
+
+def adjacent_times(key: Key, shape: tuple[int, ...], schedule: Schedule, num_intervals: Array) -> Times:
+    """Draws t and u as neighbours on a grid of `num_intervals` intervals and tau among the grid's points up to u.
+
+    The smallest grid point, sigma_min, is read as 0 where it is a target. The gap t - u bounds the bias of the score
+    approximation (docs/method.md), hence neighbours only.
+    """
+    key_t, key_tau = jax.random.split(key)
+    index = jax.random.randint(key_t, shape, 0, num_intervals)
+    last = jax.random.randint(key_tau, shape, index + 1, num_intervals + 1)
+
+    def target(i):
+        return jnp.where(i == num_intervals, 0.0, schedule.at(i / num_intervals))
+
+    return Times(schedule.at(index / num_intervals), target(index + 1), target(last))
+
+
+def edm_velocity(network: Callable[[Array, Array, Array], Array], sigma_data: float) -> Velocity:
+    """An average velocity on the variance-exploding path from a network F(c_in x, t, s), preconditioned as in EDM.
+
+    phi = c_skip x + c_out F of arXiv 2206.00364, table 1, solved for u = (x - phi)/t by hand, because the quotient
+    loses every digit in float32 as t -> 0:  u = t x / (t^2 + sd^2) - sd F / sqrt(t^2 + sd^2).
+    """
+
+    def velocity(x: Array, t: Array, s: Array) -> Array:
+        t_x = expand(t, x)
+        variance = t_x**2 + sigma_data**2
+        c_in = jax.lax.rsqrt(variance)
+        return t_x * x / variance - sigma_data * c_in * network(c_in * x, t, s)
+
+    return velocity

@@ -1,0 +1,91 @@
+"""Neural networks. The only file that imports Flax."""
+
+from collections.abc import Callable, Sequence
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from gtp_jax.types import Array, Network
+
+HIDDEN = (256, 256, 256)
+
+
+def mish(x: Array) -> Array:
+    """x tanh(softplus(x)) (arXiv 1908.08681) with one exponential: tanh(log(1 + e)) = n/(n + 2), n = e (e + 2).
+
+    A third faster update on CPU than the usual two transcendental calls. Above 20 the factor is 1 in float32.
+    """
+    e = jnp.exp(jnp.minimum(x, 20.0))
+    n = e * (e + 2.0)
+    return x * n / (n + 2.0)
+
+
+ACTIVATIONS: dict[str, Callable[[Array], Array]] = {"mish": mish, "relu": nn.relu, "silu": nn.silu}
+
+
+def time_embedding(t: Array, width: int = 16, floor: float = 1e-3) -> Array:
+    """Sines and cosines of log t at geometric frequencies: t [*B] -> [*B, width].
+
+    Times below `floor` are not told apart, so that t = 0 is finite. Over the eleven units of log t between 0.002 and
+    80 the slowest wave turns once and the fastest about 25 times.
+    """
+    frequencies = jnp.geomspace(0.5, 16.0, width // 2)
+    angles = jnp.expand_dims(jnp.log(jnp.maximum(t, floor)), -1) * jnp.expand_dims(frequencies, range(t.ndim))
+    return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=-1)
+
+
+class MLP(nn.Module):
+    """Dense layers with an activation between them, optionally after a layer normalisation."""
+
+    hidden: Sequence[int]
+    out: int
+    activation: str = "mish"
+    layer_norm: bool = False
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        for width in self.hidden:
+            x = nn.Dense(width)(x)
+            if self.layer_norm:
+                x = nn.LayerNorm()(x)
+            x = ACTIVATIONS[self.activation](x)
+        return nn.Dense(self.out)(x)
+
+
+def flow_network(action_dim: int, hidden: Sequence[int] = HIDDEN, activation: str = "mish") -> Network:
+    """F(obs [*B, O], x [*B, A], t [*B], s [*B]) -> [*B, A]. The leading axes broadcast against each other."""
+    mlp = MLP(tuple(hidden), action_dim, activation)
+
+    def inputs(obs, x, t, s):
+        parts = (obs, x, time_embedding(t), time_embedding(s))
+        leading = jnp.broadcast_shapes(*(part.shape[:-1] for part in parts))
+        return jnp.concatenate([jnp.broadcast_to(part, (*leading, part.shape[-1])) for part in parts], axis=-1)
+
+    return Network(
+        init=lambda key, *args: mlp.init(key, inputs(*args)),
+        apply=lambda params, *args: mlp.apply(params, inputs(*args)),
+    )
+
+
+def q_network(
+    ensemble: int = 2, hidden: Sequence[int] = HIDDEN, activation: str = "mish", layer_norm: bool = False
+) -> Network:
+    """Q(obs [*B, O], action [*B, A]) -> [E, *B], E independent networks as one batched matmul."""
+    mlp = MLP(tuple(hidden), 1, activation, layer_norm)
+
+    def init(key, obs, action):
+        x = jnp.concatenate([obs, action], axis=-1)
+        return jax.vmap(mlp.init, in_axes=(0, None))(jax.random.split(key, ensemble), x)
+
+    def apply(params, obs, action):
+        x = jnp.concatenate([obs, action], axis=-1)
+        return jnp.squeeze(jax.vmap(mlp.apply, in_axes=(0, None))(params, x), axis=-1)
+
+    return Network(init=init, apply=apply)
+
+
+def v_network(hidden: Sequence[int] = HIDDEN, activation: str = "mish", layer_norm: bool = False) -> Network:
+    """V(obs [*B, O]) -> [*B]."""
+    mlp = MLP(tuple(hidden), 1, activation, layer_norm)
+    return Network(init=mlp.init, apply=lambda params, obs: jnp.squeeze(mlp.apply(params, obs), axis=-1))

@@ -1,0 +1,136 @@
+"""From a plain dict of settings to an agent; the defaults of every setting and the table of named methods."""
+
+import importlib
+import pkgutil
+from collections.abc import Mapping
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from gtp_jax import critics, networks, policies
+from gtp_jax.agent import make_agent
+from gtp_jax.flow_map import Schedule
+from gtp_jax.guidance import GUIDANCE
+from gtp_jax.types import Agent, Array, Critic, Policy
+
+DEFAULTS: dict[str, dict[str, Any]] = {
+    "policy": {
+        "name": "gtp",
+        "num_steps": 5,
+        "temperature": 1.0,
+        "lambda_flow": 1.0,
+        "target": "online",
+        "sigma_min": 0.002,
+        "sigma_max": 80.0,
+        "rho": 7.0,
+        "sigma_data": 0.5,
+        "hidden": (256, 256, 256),
+        "activation": "mish",
+        "learning_rate": 3e-4,
+        "ema": 0.005,
+    },
+    "critic": {
+        "name": "twin_q",
+        "num_steps": 2,
+        "samples": 1,
+        "expectile": 0.9,
+        "ensemble": 2,
+        "hidden": (256, 256, 256),
+        "activation": "mish",
+        "layer_norm": False,
+        "learning_rate": 3e-4,
+        "ema": 0.005,
+        "discount": 0.99,
+    },
+    "guidance": {"name": "advantage", "eta": 1.0},
+}
+
+
+def names(package) -> tuple[str, ...]:
+    """The members of a family: the module names of its package."""
+    return tuple(sorted(module.name for module in pkgutil.iter_modules(package.__path__)))
+
+
+def _member(package, name: str):
+    if name not in names(package):
+        family = package.__name__.rpartition(".")[2]
+        raise ValueError(f"unknown name {name!r} among {family}; there are {', '.join(names(package))}")
+    return importlib.import_module(f"{package.__name__}.{name}")
+
+
+def make_policy(settings: Mapping[str, Any], action_low: Array, action_high: Array, curriculum_updates: int) -> Policy:
+    """Builds the policy that settings (a dict like DEFAULTS["policy"]) name."""
+    module = _member(policies, settings["name"])
+    return module.make(
+        network=networks.flow_network(len(action_low), settings["hidden"], settings["activation"]),
+        action_low=jnp.asarray(action_low),
+        action_high=jnp.asarray(action_high),
+        curriculum_updates=curriculum_updates,
+        schedule=Schedule(settings["sigma_min"], settings["sigma_max"], settings["rho"]),
+        sigma_data=settings["sigma_data"],
+        target=settings["target"],
+    )
+
+
+def make_critic(settings: Mapping[str, Any]) -> Critic:
+    """Builds the critic that settings (a dict like DEFAULTS["critic"]) name."""
+    module = _member(critics, settings["name"])
+    shape = (settings["hidden"], settings["activation"], settings["layer_norm"])
+    q_network = networks.q_network(settings["ensemble"], *shape)
+    if settings["name"] == "expectile":
+        return module.make(q_network=q_network, v_network=networks.v_network(*shape), expectile=settings["expectile"])
+    return module.make(network=q_network, samples=settings["samples"])
+
+
+def is_cloning(settings: Mapping[str, Any]) -> bool:
+    """Whether value shapes nothing, so that no critic is trained: guidance "none", or eta = 0."""
+    return settings["guidance"]["name"] == "none" or settings["guidance"]["eta"] == 0
+
+
+def describe(settings: Mapping[str, Any]) -> str:
+    """The method in one line, with what a reader of its score must know: `gtp, eta = 1, K = 2, temperature 0.5`."""
+    policy, guidance = settings["policy"], settings["guidance"]
+    parts = [f"{policy['name']}-bc" if is_cloning(settings) else f"{policy['name']}, eta = {guidance['eta']:g}"]
+    parts.append(f"K = {policy['num_steps']}")
+    if policy["temperature"] != 1:
+        parts.append(f"temperature {policy['temperature']:g}")
+    return ", ".join(parts)
+
+
+def make(
+    settings: Mapping[str, Any], action_low: np.ndarray, action_high: np.ndarray, curriculum_updates: int
+) -> tuple[Agent, dict[str, Array]]:
+    """Builds the agent and the hyperparameters of its state.
+
+    Args:
+      settings: a dict like DEFAULTS, complete.
+      action_low, action_high: [A] bounds.
+      curriculum_updates: updates over which the time grid grows; fixed when a run first starts.
+
+    Returns:
+      The agent and its hyperparameters, float32 scalars that may differ between seeds.
+
+    Raises:
+      ValueError: for a name that no policy, critic or guidance has, or settings that do not go together.
+    """
+    policy_settings, critic_settings, guidance_settings = (settings[k] for k in ("policy", "critic", "guidance"))
+    if guidance_settings["name"] not in GUIDANCE:
+        raise ValueError(f"unknown guidance {guidance_settings['name']!r}; there are {', '.join(GUIDANCE)}")
+    cloning = is_cloning(settings)
+    agent = make_agent(
+        make_policy(policy_settings, action_low, action_high, curriculum_updates),
+        None if cloning else make_critic(critic_settings),
+        GUIDANCE["none" if cloning else guidance_settings["name"]](),
+        num_steps=critic_settings["num_steps"],
+    )
+    hparams = {
+        "eta": guidance_settings["eta"],
+        "lambda_flow": policy_settings["lambda_flow"],
+        "policy_lr": policy_settings["learning_rate"],
+        "policy_ema": policy_settings["ema"],
+        "critic_lr": critic_settings["learning_rate"],
+        "critic_ema": critic_settings["ema"],
+        "discount": critic_settings["discount"],
+    }
+    return agent, {name: jnp.float32(value) for name, value in hparams.items()}

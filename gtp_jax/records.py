@@ -1,0 +1,174 @@
+"""What a run leaves behind for people and programs: metrics.jsonl, JSON files, and where the numbers came from.
+
+metrics.jsonl holds one JSON object per line, one line per step and seed: {"step": 1000, "seed": 0, "score": 61.0}.
+Rows hold no times, so that a resumed run and an uninterrupted one write the same file.
+"""
+
+import json
+import math
+import os
+import platform
+import subprocess
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+
+_PACKAGES = (
+    "gtp_jax",
+    "jax",
+    "jaxlib",
+    "flax",
+    "optax",
+    "orbax-checkpoint",
+    "numpy",
+    "mujoco",
+    "gymnasium",
+    "gymnasium-robotics",
+    "minari",
+)
+
+
+def plain(value):
+    """`value` as what JSON can hold: NumPy and JAX arrays as lists and numbers, NaN and infinities as None."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if hasattr(value, "tolist"):
+        return plain(value.tolist())
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    raise TypeError(f"{value!r} of type {type(value).__name__} has no JSON form; convert it first")
+
+
+def write_json(path: str | Path, value) -> None:
+    """Writes `value` to `path`, keys in their order: either all of it or, after a crash, what was there before."""
+    text = json.dumps(plain(value), indent=2, allow_nan=False, ensure_ascii=False)
+    _write_atomically(Path(path), text + "\n")
+
+
+def rows(step: int, seeds: Sequence[int], metrics: Mapping[str, np.ndarray]) -> list[dict]:
+    """The rows of one step: `metrics` holds for each name one number per seed, [S]."""
+    values = {name: np.asarray(value) for name, value in metrics.items()}
+    for name, value in values.items():
+        if value.shape != (len(seeds),):
+            raise ValueError(f"metric {name!r} must be one number for each of {len(seeds)} seeds, got {value.shape}")
+    return [
+        plain({"step": int(step), "seed": int(seed), **{name: value[i] for name, value in values.items()}})
+        for i, seed in enumerate(seeds)
+    ]
+
+
+def append(path: str | Path, rows: Iterable[Mapping]) -> None:
+    """Appends `rows` to a metrics file, in one write, and hands them to the operating system."""
+    text = "".join(json.dumps(plain(row), allow_nan=False) + "\n" for row in rows)
+    with open(path, "a", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+
+
+def read(path: str | Path) -> list[dict]:
+    """The rows of a metrics file; none if there is no file. An unfinished last line is left out.
+
+    Raises:
+      ValueError: a line before the last is not JSON.
+    """
+    path = Path(path)
+    if not path.exists():
+        return []
+    # A process killed while writing leaves a last line without its newline, cut anywhere, even inside a character.
+    *lines, _ = path.read_bytes().split(b"\n")
+    found = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            found.append(json.loads(line))
+        except ValueError as error:
+            raise ValueError(f"{path}, line {number}, is not JSON ({error}); delete that line to go on") from error
+    return found
+
+
+def truncate_after(path: str | Path, step: int) -> None:
+    """Drops the rows past `step`, the step of a restored checkpoint, and an unfinished last line."""
+    path = Path(path)
+    if path.exists():
+        kept = [row for row in read(path) if row["step"] <= step]
+        _write_atomically(path, "".join(json.dumps(row, allow_nan=False) + "\n" for row in kept))
+
+
+def columns(rows: Iterable[Mapping]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Each metric as arrays: the steps at which it was written, int [N], and its values, float64 [N, S].
+
+    Seeds are sorted, and are the same for every metric. A value that a seed lacks, or that was not finite, is NaN.
+    """
+    rows = list(rows)
+    seeds = {seed: i for i, seed in enumerate(sorted({row["seed"] for row in rows}))}
+    found = {}
+    for name in dict.fromkeys(name for row in rows for name in row if name not in ("step", "seed")):
+        having = [row for row in rows if name in row]
+        steps = {step: i for i, step in enumerate(sorted({row["step"] for row in having}))}
+        values = np.full((len(steps), len(seeds)), np.nan)
+        for row in having:
+            values[steps[row["step"]], seeds[row["seed"]]] = np.nan if row[name] is None else row[name]
+        found[name] = (np.array(list(steps)), values)
+    return found
+
+
+def versions() -> dict[str, str | None]:
+    """The versions of Python and of what computes the numbers; None for a package that is not installed."""
+    found: dict[str, str | None] = {"python": platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = None
+    return found
+
+
+def commit() -> str | None:
+    """The commit of the source checkout, with "-dirty" where its code differs; None if it runs from elsewhere."""
+    root = Path(__file__).resolve().parents[1]
+
+    def git(*words: str) -> str:
+        done = subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, timeout=10, check=True)
+        return done.stdout.strip()
+
+    try:
+        # An installed package may lie inside somebody else's checkout, whose commit would say nothing.
+        if Path(git("rev-parse", "--show-toplevel")).resolve() != root:
+            return None
+        revision = git("rev-parse", "HEAD")
+        return revision + ("-dirty" if git("status", "--porcelain", "--", "gtp_jax", "experiments") else "")
+    except (OSError, subprocess.SubprocessError):  # no git, no checkout, no commit yet, or a repository it distrusts
+        return None
+
+
+def device() -> dict:
+    """What JAX computes on: platform ("cpu", "gpu", "tpu"), kind (the model's name), count, and the host's cores."""
+    import jax
+
+    devices = jax.devices()
+    return {
+        "platform": devices[0].platform,
+        "kind": devices[0].device_kind,
+        "count": len(devices),
+        "host_cores": os.cpu_count(),
+    }
+
+
+def _write_atomically(path: Path, text: str) -> None:
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with open(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)  # mkstemp's files are private
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise

@@ -1,0 +1,137 @@
+"""What a run's score is: D4RL's reference scores, and statistics over seeds that say how sure they are."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+# (minimum, maximum) returns of a random and of an expert policy, from D4RL's d4rl/infos.py (arXiv 2004.07219). They
+# were measured on D4RL's own environments, so scores of later versions are comparable, not equal.
+REFERENCES = {
+    "halfcheetah": (-280.178953, 12135.0),
+    "hopper": (-20.272305, 3234.3),
+    "walker2d": (1.629008, 4592.3),
+    "ant": (-325.6, 3879.7),
+    "antmaze": (0.0, 1.0),
+    "pen": (96.262799, 3076.8331017826877),
+    "hammer": (-274.856578, 12794.134825156867),
+    "door": (-56.512833, 2880.5693087298737),
+    "relocate": (-6.425911, 4233.877797728884),
+    "kitchen": (0.0, 4.0),
+    "maze2d-umaze": (23.85, 161.86),
+    "maze2d-medium": (13.13, 277.39),
+    "maze2d-large": (6.7, 273.99),
+}
+
+_RESAMPLES = 10_000
+
+
+def family(dataset_id: str) -> str:
+    """The family of a Minari dataset id such as "mujoco/hopper/medium-v0" ("hopper"), a key of `REFERENCES`.
+
+    Raises:
+      ValueError: the family has no reference scores.
+    """
+    *_, name, variant = ("", *dataset_id.split("/"))
+    if name == "maze2d":
+        name = f"maze2d-{variant.split('-')[0]}"
+    if name not in REFERENCES:
+        raise ValueError(
+            f"dataset {dataset_id!r} has no D4RL reference scores: its family {name!r} is none of "
+            f"{', '.join(REFERENCES)}. Report the return itself, or add the family to scores.REFERENCES."
+        )
+    return name
+
+
+def normalised(family: str, returns) -> np.ndarray:
+    """D4RL's normalised score 100 * (R - min) / (max - min): 0 is a random policy, 100 an expert.
+
+    Args:
+      family: a key of `REFERENCES`. For "antmaze" a return is 1 for an episode that reaches the goal and 0 else.
+      returns: undiscounted returns of episodes, [*B].
+
+    Returns:
+      float64 [*B].
+    """
+    if family not in REFERENCES:
+        raise ValueError(f"family {family!r} has no D4RL reference scores; known are {', '.join(REFERENCES)}")
+    low, high = REFERENCES[family]
+    return 100.0 * (np.asarray(returns, np.float64) - low) / (high - low)
+
+
+def summarise(per_seed: Sequence[float], *, successes=None, episodes=None) -> dict:
+    """The numbers of a results table: mean, standard deviation, interquartile mean and a 95 % interval over seeds.
+
+    The interval is for the mean that new seeds and new episodes would give. It is a percentile bootstrap of 10,000
+    resamples with a fixed random seed, hence deterministic: seeds are drawn with replacement and, where the episodes'
+    outcomes are given, episodes within each drawn seed. When all outcomes agree a bootstrap has no width, though 100
+    of 100 does not prove a rate of 1; for successes the interval is therefore widened, where it is the narrower one,
+    to Wilson's score interval of all episodes pooled (Wilson 1927), which is about [96.3, 100] there. Scores of
+    identical returns do give an interval of no width.
+
+    With few seeds any such interval is rough. One seed alone says nothing about other seeds: its interval covers the
+    episodes only.
+
+    Args:
+      per_seed: each seed's score, [S], in the units of the report (for success rates: per cent).
+      successes: whether each evaluated episode succeeded, bool [S, E]; `per_seed` must be 100 times their means.
+      episodes: instead of `successes`, each evaluated episode's score, [S, E]; `per_seed` must be their means.
+
+    Returns:
+      A dict that JSON can hold. `per_seed` [S]; `mean`; `std`, the sample standard deviation (divisor S - 1), None
+      for one seed; `iqm`, the mean without the lowest and the highest quarter of the seeds (the mean itself below
+      four seeds); `ci95`, [low, high], or [None, None] for one seed without episodes.
+    """
+    from scipy import stats  # costs as much to import as all else here
+
+    per_seed = np.asarray(per_seed, np.float64)
+    if per_seed.ndim != 1 or not per_seed.size or not np.isfinite(per_seed).all():
+        raise ValueError(f"per_seed must be at least one finite score, [S]; got {per_seed.tolist()}")
+    if successes is not None and episodes is not None:
+        raise ValueError("give successes or episodes, not both: successes are episodes that score 0 or 100")
+
+    low = high = None
+    if successes is not None:
+        successes = np.asarray(successes)
+        if successes.dtype != bool:
+            raise ValueError(f"successes must be bool [S, E], got {successes.dtype}; pass scores as episodes")
+        low, high = _bootstrap(_checked(per_seed, 100.0 * successes))
+        pooled = stats.binomtest(int(successes.sum()), successes.size).proportion_ci(0.95, method="wilson")
+        low, high = min(low, 100.0 * pooled.low), max(high, 100.0 * pooled.high)
+    elif episodes is not None:
+        low, high = _bootstrap(_checked(per_seed, np.asarray(episodes, np.float64)))
+    elif per_seed.size > 1:
+        low, high = _bootstrap(per_seed[:, None])
+
+    return {
+        "per_seed": per_seed.tolist(),
+        "mean": float(per_seed.mean()),
+        "std": float(per_seed.std(ddof=1)) if per_seed.size > 1 else None,
+        "iqm": float(stats.trim_mean(per_seed, 0.25)),
+        "ci95": [low, high],
+    }
+
+
+def _checked(per_seed: np.ndarray, episodes: np.ndarray) -> np.ndarray:
+    """`episodes` [S, E] if their means are `per_seed`."""
+    if episodes.ndim != 2 or len(episodes) != len(per_seed) or not episodes.size:
+        raise ValueError(
+            f"the episodes' outcomes must be [S, E] with S = {len(per_seed)} seeds, got {list(episodes.shape)}"
+        )
+    means = episodes.mean(axis=1)
+    # Scores that travelled as float32 keep 7 digits.
+    if not np.allclose(means, per_seed, rtol=1e-5, atol=1e-3):
+        raise ValueError(f"per_seed {per_seed.tolist()} are not the means of the episodes given, {means.tolist()}")
+    return episodes
+
+
+def _bootstrap(episodes: np.ndarray) -> tuple[float, float]:
+    """The 95 % percentile interval of the mean of `episodes` [S, E], seeds and then episodes drawn anew."""
+    num_seeds, num_episodes = episodes.shape
+    rng = np.random.default_rng(0)
+    means = np.zeros(_RESAMPLES)
+    for _ in range(num_seeds):  # one seed at a time bounds the memory
+        seed = rng.integers(num_seeds, size=(_RESAMPLES, 1))
+        episode = rng.integers(num_episodes, size=(_RESAMPLES, num_episodes))
+        means += episodes[seed, episode].mean(axis=1)
+    low, high = np.percentile(means / num_seeds, [2.5, 97.5])
+    return float(low), float(high)

@@ -1,0 +1,66 @@
+"""What a person sees of a run: the settings at the start, a progress bar, a table of scores at the end."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+
+class Terminal:
+    """Prints to standard output: with a moving bar on a terminal, as plain lines elsewhere."""
+
+    def __init__(self, console: Console | None = None):
+        self.console = console or Console(highlight=False, soft_wrap=True)
+
+    def say(self, text: str) -> None:
+        """Prints one line."""
+        self.console.print(text, markup=False)
+
+    def facts(self, title: str, facts: Mapping[str, object]) -> None:
+        """Prints a title and, below it, a line for each fact."""
+        self.say(title)
+        width = max(len(name) for name in facts)
+        for name, value in facts.items():
+            self.say(f"  {name:<{width}}  {value}")
+
+    @contextmanager
+    def progress(self, description: str, total: int, unit: str, done: int = 0) -> Iterator["Bar"]:
+        """A progress bar that counts `unit`s up to `total` and shows rate, time left and a line of latest values."""
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.completed:,.0f}/{task.total:,.0f} {task.fields[unit]}"),
+            TextColumn("{task.fields[rate]}"),
+            TimeRemainingColumn(compact=True),
+            TextColumn("{task.fields[latest]}", markup=False),
+        )
+        with Progress(*columns, console=self.console, disable=not self.console.is_terminal) as progress:
+            task = progress.add_task(description, total=total, completed=done, unit=unit, rate="", latest="")
+            yield Bar(progress, task, unit)
+
+    def table(self, title: str, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+        """Prints a table, the first column left and the others right aligned."""
+        table = Table(title=title, title_justify="left")
+        for i, name in enumerate(header):
+            table.add_column(name, justify="left" if i == 0 else "right")
+        for row in rows:
+            table.add_row(*(str(value) for value in row))
+        self.console.print(table)
+
+
+class Bar:
+    """A progress bar while it is shown."""
+
+    def __init__(self, progress: Progress, task: TaskID, unit: str):
+        self._progress, self._task, self._unit = progress, task, unit
+
+    def update(self, done: int, rate: float | None = None, latest: str = "", total: int | None = None) -> None:
+        """Moves the bar to `done`, of `total` if that has changed."""
+        shown = "" if rate is None else f"{rate:,.0f} {self._unit}/s"
+        self._progress.update(self._task, completed=done, total=total, rate=shown, latest=latest)
+
+    def milestone(self, text: str) -> None:
+        """Prints a line that stays, above the bar."""
+        self._progress.console.print(text, markup=False)

@@ -1,0 +1,229 @@
+"""The training loop: chunk of updates -> log -> evaluate -> checkpoint, and what a finished run writes.
+
+Everything but the timing is a function of the settings, so a run that was killed and started again ends with the same
+files as one that was not.
+"""
+
+import signal
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from gtp_jax import plots, recipes, records, scores
+from gtp_jax.checkpoint import Checkpoints, Saved
+from gtp_jax.datasets import Dataset
+from gtp_jax.evaluation import Episodes, Evaluator
+from gtp_jax.seeds import Seeds, choose_devices
+from gtp_jax.terminal import Terminal
+from gtp_jax.types import State
+
+SCHEMA = 1
+
+
+class Interruption:
+    """Turns the first SIGINT or SIGTERM into a flag that the loop reads between chunks; a second one ends at once."""
+
+    def __init__(self):
+        self.signal = 0
+
+    def __enter__(self):
+        self._previous = {number: signal.signal(number, self._handle) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def _handle(self, number, frame):
+        del frame
+        self.signal = number
+        signal.signal(number, self._previous[number])
+
+    def __exit__(self, *_):
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+
+class Training:
+    """One run in one directory: all of its seeds, from the settings to the summary."""
+
+    def __init__(self, settings: Mapping[str, Any], workdir: Path, dataset: Dataset, terminal: Terminal):
+        self.settings, self.workdir, self.dataset, self.terminal = settings, workdir, dataset, terminal
+        self.seeds = tuple(range(settings["seed"], settings["seed"] + settings["num_seeds"]))
+        self.agent, hparams = recipes.make(
+            settings, dataset.action_low, dataset.action_high, settings["curriculum_updates"]
+        )
+        example = jax.tree.map(lambda column: column[:1], dataset.batch)
+        self.engine = Seeds(
+            lambda key: self.agent.init(key, example, hparams),
+            self.agent.update,
+            dataset.batch,
+            seeds=self.seeds,
+            batch_size=settings["batch_size"],
+            devices=choose_devices(len(self.seeds), settings["devices"]),
+        )
+        self.evaluator = Evaluator(dataset.make_env, dataset.observe, self.seeds, num_envs=settings["eval"]["num_envs"])
+        self._act = jax.jit(jax.vmap(self._act_of_seed, in_axes=(0, 0, None, 0)))
+        self.metrics_path = workdir / "metrics.jsonl"
+
+    def _act_of_seed(self, params, seed, step, obs):
+        policy = self.settings["policy"]
+        key = jax.random.fold_in(jax.random.fold_in(jax.random.key(self.settings["eval"]["seed"]), seed), step)
+        return self.agent.act(params, key, obs, policy["num_steps"], policy["temperature"])
+
+    def facts(self) -> dict[str, str]:
+        """What is run, on what, for a person to read before it starts."""
+        settings, dataset = self.settings, self.dataset
+        behaviour = dataset.summary["behaviour_success"]
+        reached = "" if behaviour is None else f", reaching the goal in {100 * behaviour:.1f} % of its episodes"
+        return {
+            "method": recipes.describe(settings) + (" (no critic)" if recipes.is_cloning(settings) else ""),
+            "data": f"{dataset.id}: {dataset.summary['transitions']:,} transitions{reached}",
+            "seeds": ", ".join(map(str, self.seeds)),
+            "updates": f"{settings['num_updates']:,} of batch {settings['batch_size']}",
+            "devices": f"{', '.join(map(str, self.engine.devices))} ({self.engine.devices[0].device_kind})",
+            "directory": str(self.workdir),
+        }
+
+    def about(self) -> dict[str, Any]:
+        """What a checkpoint says of itself: all that loading the policy needs besides the arrays."""
+        return records.plain(
+            {
+                "schema": SCHEMA,
+                "settings": self.settings,
+                "seeds": self.seeds,
+                "observer": self.dataset.observe.spec(),
+                "action_low": self.dataset.action_low,
+                "action_high": self.dataset.action_high,
+                "fingerprint": self.dataset.fingerprint,
+                "versions": records.versions(),
+            }
+        )
+
+    def split(self, state: State) -> Saved:
+        """The state as the items of a checkpoint, host arrays [S, ...]."""
+        host = self.engine.gather(state)
+        rest = host._replace(policy_ema=None, critic_ema=None)._asdict()
+        return Saved(policy=host.policy_ema, critic=host.critic_ema, training=rest)
+
+    def join(self, saved: Saved) -> State:
+        """The inverse of `split`, on the devices."""
+        state = State(**saved.training)._replace(policy_ema=saved.policy, critic_ema=saved.critic)
+        return self.engine.place(state._replace(key=jax.random.wrap_key_data(state.key, impl="threefry2x32")))
+
+    def evaluate(self, state: State, num_episodes: int) -> Episodes:
+        """Plays episodes with the averaged policies, as the settings' `policy` and `eval` say."""
+        params = jax.device_put(self.engine.gather(state.policy_ema), self.engine.devices[0])
+        seeds = np.asarray(self.seeds, np.uint32)
+        return self.evaluator(lambda step, obs: self._act(params, seeds, step, obs), num_episodes)
+
+    def score(self, episodes: Episodes) -> np.ndarray:
+        """[S, E]: 100 for a success in a maze and 0 else, D4RL's normalised return elsewhere."""
+        if self.dataset.maze:
+            return 100.0 * episodes.success
+        return scores.normalised(scores.family(self.dataset.id), episodes.returns)
+
+    def run(self, checkpoints: Checkpoints) -> tuple[dict[str, Any] | None, int]:
+        """Trains from the newest checkpoint, or from the start, to the end.
+
+        Returns:
+          The summary and 0, or None and the number of the signal that ended the run early, its state saved.
+        """
+        started = time.perf_counter()
+        settings, total = self.settings, self.settings["num_updates"]
+        step = max(checkpoints.steps(), default=0)
+        state = self.engine.init()
+        if step:
+            like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), self.split(state))
+            state = self.join(checkpoints.restore(step, like))
+            self.terminal.say(f"resuming after {step:,} of {total:,} updates")
+        records.truncate_after(self.metrics_path, step)
+        first_step, training_seconds, episodes, latest = step, 0.0, None, ""
+        with Interruption() as stop, self.terminal.progress("training", total, "updates", step) as bar:
+            while step < total and not stop.signal:
+                length = min(settings["log_every"], total - step)
+                compiled_before, chunk_started = self.engine.compile_seconds, time.perf_counter()
+                state, metrics = self.engine.advance(state, length)
+                metrics = self.engine.gather(metrics)
+                compiled = self.engine.compile_seconds - compiled_before
+                training_seconds += time.perf_counter() - chunk_started - compiled
+                step += length
+                if step == total or step % settings["eval"]["every"] == 0:
+                    num_episodes = settings["eval"]["num_episodes" if step == total else "progress_episodes"]
+                    episodes = self.evaluate(state, num_episodes)
+                    score = self.score(episodes).mean(axis=1)
+                    metrics |= {"score": score, "length": episodes.length.mean(axis=1)}
+                    latest = f"score {score.mean():.1f}"
+                    shown = " ".join(f"{value:.0f}" for value in score)
+                    bar.milestone(f"  {step:>9,} updates  score {score.mean():5.1f}  (seeds: {shown})")
+                records.append(self.metrics_path, records.rows(step, self.seeds, metrics))
+                losses = f"policy {metrics['policy/loss'].mean():.3g}"
+                if "critic/loss" in metrics:
+                    losses += f"  critic {metrics['critic/loss'].mean():.3g}"
+                bar.update(step, (step - first_step) / training_seconds, f"{losses}  {latest}")
+                if step == total or step % settings["checkpoint_every"] == 0:
+                    checkpoints.save(step, self.split(state), self.about())
+            if stop.signal and step not in checkpoints.steps():
+                checkpoints.save(step, self.split(state), self.about())
+        if step < total:
+            return None, stop.signal
+        if episodes is None:
+            episodes = self.evaluate(state, settings["eval"]["num_episodes"])
+        rate = (step - first_step) / training_seconds if training_seconds else None
+        timing = {
+            "updates_per_second": rate,
+            "seed_updates_per_second": rate and rate * len(self.seeds),
+            "compile_seconds": self.engine.compile_seconds,
+            "wall_seconds": time.perf_counter() - started,
+        }
+        return self.finish(episodes, timing), 0
+
+    def finish(self, episodes: Episodes, timing: dict[str, Any]) -> dict[str, Any]:
+        """Draws the pictures and writes summary.json, last, so that its presence means that the run is finished."""
+        score, settings = self.score(episodes), self.settings
+        outcomes = {"successes": episodes.success} if self.dataset.maze else {"episodes": score}
+        summary = {
+            "schema": SCHEMA,
+            "dataset": self.dataset.id,
+            "fingerprint": self.dataset.fingerprint,
+            "behaviour": self.dataset.summary,
+            "env": self.dataset.summary["environment"],
+            "algorithm": recipes.describe(settings),
+            "seeds": self.seeds,
+            "num_updates": settings["num_updates"],
+            "eval_episodes": settings["eval"]["num_episodes"],
+            "num_steps": settings["policy"]["num_steps"],
+            "temperature": settings["policy"]["temperature"],
+            "score": scores.summarise(score.mean(axis=1), **outcomes),
+            "device": records.device() | {"used": [str(device) for device in self.engine.devices]},
+            "versions": records.versions(),
+            "commit": records.commit(),
+            "timing": timing,
+        }
+        self.draw(episodes)
+        records.write_json(self.workdir / "summary.json", summary)
+        return records.plain(summary)
+
+    def draw(self, episodes: Episodes) -> None:
+        """Writes curves.png and, for a maze, maze.png."""
+        title = f"{self.dataset.id}, {recipes.describe(self.settings)}"
+        plots.curves(records.columns(records.read(self.metrics_path)), self.workdir / "curves.png", title=title)
+        if self.dataset.maze:
+            plots.maze(
+                self.dataset.maze.maze_map,
+                [list(zip(*pair, strict=True)) for pair in zip(episodes.positions, episodes.success, strict=True)],
+                self.workdir / "maze.png",
+                cell_size=self.dataset.maze.cell_size,
+                start=self.dataset.maze.start_xy,
+                goal=self.dataset.maze.goal_xy,
+                success_radius=self.dataset.maze.success_radius,
+                goal_noise=self.dataset.maze.position_noise,
+                titles=[
+                    f"seed {s}: {100 * np.mean(ok):.0f} %" for s, ok in zip(self.seeds, episodes.success, strict=True)
+                ],
+                title=title,
+            )
+
+    def close(self) -> None:
+        """Closes the environments."""
+        self.evaluator.close()

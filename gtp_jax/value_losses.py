@@ -1,0 +1,28 @@
+"""Losses of value networks, un-reduced."""
+
+import jax.numpy as jnp
+
+from gtp_jax.types import Array
+
+
+def td_loss(q: Array, reward: Array, discount: Array, next_value: Array) -> Array:
+    """sum_j (r + discount next_value - q_j)^2, the loss of an ensemble of critics (arXiv 2510.11499, eq. 16).
+
+    Args:
+      q: [E, *B], the ensemble's values of the data's actions.
+      reward: [*B].
+      discount: [*B], gamma, or 0 where the episode terminated.
+      next_value: [*B]; the caller stops its gradient.
+
+    Returns:
+      [*B].
+    """
+    return jnp.sum((jnp.expand_dims(reward + discount * next_value, 0) - q) ** 2, axis=0)
+
+
+def expectile_loss(difference: Array, expectile: float) -> Array:
+    """|expectile - 1(difference < 0)| difference^2, element by element (arXiv 2110.06169, eq. 4).
+
+    Its minimum over a constant is the expectile of the target; 0.5 gives half the squared error.
+    """
+    return jnp.where(difference < 0, 1.0 - expectile, expectile) * difference**2

@@ -1,0 +1,82 @@
+"""The directory of a run: one process at a time, one configuration for good."""
+
+import fcntl
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from gtp_jax import records
+
+# What may change when a run is started again: a longer run continues the shorter one, the rest is about the machine.
+_FREE = {"num_updates", "devices", "cpu_devices", "gpu_memory_fraction"}
+
+
+@contextmanager
+def claim(workdir: Path) -> Iterator[None]:
+    """Makes the directory and holds it until the block ends.
+
+    Raises:
+      ValueError: where another process holds it.
+    """
+    workdir.mkdir(parents=True, exist_ok=True)
+    with (workdir / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(f"{workdir} is in use by another process; choose another --workdir or wait") from None
+        yield
+
+
+def _flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat = {}
+    for name, value in tree.items():
+        flat |= _flatten(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {prefix + name: value}
+    return flat
+
+
+def settle(workdir: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Writes config.json at a run's first start; at a later one, checks that it is the same run.
+
+    The curriculum's length, where it is left open, is the number of updates of the first start, so that a longer run
+    continues a shorter one on the same time grids.
+
+    Args:
+      workdir: the run's directory.
+      settings: what was asked for now.
+
+    Returns:
+      The settings to run with.
+
+    Raises:
+      ValueError: where the directory belongs to a run with other settings; every difference is named.
+    """
+    path = workdir / "config.json"
+    settings = records.plain(settings)
+    saved = json.loads(path.read_text()) if path.exists() else {}
+    if not settings["curriculum_updates"]:
+        settings["curriculum_updates"] = saved.get("curriculum_updates", settings["num_updates"])
+    if saved:
+        before, now = _flatten(saved), _flatten(settings)
+        differences = [
+            f"{name}: {before.get(name)!r} there, {now.get(name)!r} now"
+            for name in sorted(before.keys() | now.keys())
+            if name not in _FREE and before.get(name) != now.get(name)
+        ]
+        if differences:
+            raise ValueError(f"{workdir} holds another run; choose another --workdir. " + "; ".join(differences))
+        if settings["num_updates"] < saved["num_updates"]:
+            raise ValueError(
+                f"{workdir} holds a run of {saved['num_updates']} updates; num_updates = {settings['num_updates']} "
+                "would shorten it; choose another --workdir"
+            )
+    records.write_json(path, settings)
+    return settings
+
+
+def finished(workdir: Path, settings: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The summary of the run, where it has ended with as many updates as are asked for."""
+    path = workdir / "summary.json"
+    summary = json.loads(path.read_text()) if path.exists() else None
+    return summary if summary and summary["num_updates"] == settings["num_updates"] else None
