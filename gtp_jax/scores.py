@@ -58,6 +58,18 @@ def normalised(family: str, returns) -> np.ndarray:
     return 100.0 * (np.asarray(returns, np.float64) - low) / (high - low)
 
 
+def of_episodes(dataset_id: str, returns, successes) -> np.ndarray:
+    """Each episode's score, float64 [*B]: 100 or 0 for success in AntMaze, D4RL's normalised return elsewhere.
+
+    Args:
+      dataset_id: a Minari id; its family decides.
+      returns: undiscounted returns, [*B].
+      successes: whether the goal was reached within the time limit, bool [*B].
+    """
+    name = family(dataset_id)
+    return 100.0 * np.asarray(successes) if name == "antmaze" else normalised(name, returns)
+
+
 def summarise(per_seed: Sequence[float], *, successes=None, episodes=None) -> dict:
     """The numbers of a results table: mean, standard deviation, interquartile mean and a 95 % interval over seeds.
 

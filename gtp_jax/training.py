@@ -18,6 +18,7 @@ from gtp_jax.checkpoint import Checkpoints, Saved
 from gtp_jax.datasets import Dataset
 from gtp_jax.evaluation import Episodes, Evaluator
 from gtp_jax.seeds import Seeds, choose_devices
+from gtp_jax.serving import acting
 from gtp_jax.terminal import Terminal
 from gtp_jax.types import State
 
@@ -63,13 +64,7 @@ class Training:
             devices=choose_devices(len(self.seeds), settings["devices"]),
         )
         self.evaluator = Evaluator(dataset.make_env, dataset.observe, self.seeds, num_envs=settings["eval"]["num_envs"])
-        self._act = jax.jit(jax.vmap(self._act_of_seed, in_axes=(0, 0, None, 0)))
         self.metrics_path = workdir / "metrics.jsonl"
-
-    def _act_of_seed(self, params, seed, step, obs):
-        policy = self.settings["policy"]
-        key = jax.random.fold_in(jax.random.fold_in(jax.random.key(self.settings["eval"]["seed"]), seed), step)
-        return self.agent.act(params, key, obs, policy["num_steps"], policy["temperature"])
 
     def facts(self) -> dict[str, str]:
         """What is run, on what, for a person to read before it starts."""
@@ -113,15 +108,20 @@ class Training:
 
     def evaluate(self, state: State, num_episodes: int) -> Episodes:
         """Plays episodes with the averaged policies, as the settings' `policy` and `eval` say."""
-        params = jax.device_put(self.engine.gather(state.policy_ema), self.engine.devices[0])
-        seeds = np.asarray(self.seeds, np.uint32)
-        return self.evaluator(lambda step, obs: self._act(params, seeds, step, obs), num_episodes)
+        policy = self.settings["policy"]
+        act = acting(
+            self.agent.act,
+            self.engine.gather(state.policy_ema),
+            self.seeds,
+            num_steps=policy["num_steps"],
+            temperature=policy["temperature"],
+            noise_seed=self.settings["eval"]["seed"],
+        )
+        return self.evaluator(act, num_episodes)
 
     def score(self, episodes: Episodes) -> np.ndarray:
-        """[S, E]: 100 for a success in a maze and 0 else, D4RL's normalised return elsewhere."""
-        if self.dataset.maze:
-            return 100.0 * episodes.success
-        return scores.normalised(scores.family(self.dataset.id), episodes.returns)
+        """Each episode's score [S, E]."""
+        return scores.of_episodes(self.dataset.id, episodes.returns, episodes.success)
 
     def run(self, checkpoints: Checkpoints) -> tuple[dict[str, Any] | None, int]:
         """Trains from the newest checkpoint, or from the start, to the end.

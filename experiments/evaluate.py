@@ -1,0 +1,86 @@
+"""Evaluates a trained policy at other numbers of steps and temperatures.
+
+    python experiments/evaluate.py --workdir=DIR [--num_steps=1,2,5] [--temperature=1,0.5] [--episodes=100]
+
+Writes DIR/evaluations.json, one object per combination, and prints them as a table. The last checkpoint is evaluated.
+"""
+
+import argparse
+import time
+from pathlib import Path
+
+import numpy as np
+from absl import logging
+
+from gtp_jax import datasets, load_policy, records, scores
+from gtp_jax.evaluation import Evaluator
+from gtp_jax.terminal import Terminal
+
+
+def parse(argv: list[str] | None = None) -> argparse.Namespace:
+    """Reads the command line."""
+    parser = argparse.ArgumentParser(description="Evaluates a trained policy.")
+    parser.add_argument("--workdir", type=Path, required=True, help="directory of the run")
+    parser.add_argument("--num_steps", default="1,2,5", help="sampling steps K, separated by commas")
+    parser.add_argument("--temperature", default="1", help="scales of the first draw, separated by commas")
+    parser.add_argument("--episodes", type=int, default=100, help="episodes of each seed and combination")
+    parser.add_argument("--num_envs", type=int, default=25, help="environments of each seed")
+    parser.add_argument("--seed", type=int, default=0, help="of the policies' noise")
+    return parser.parse_args(argv)
+
+
+def milliseconds_per_action(policy, obs: dict, num_steps: int, repeats: int = 300) -> float:
+    """The median time of one call of the loaded policy on one raw observation, warm: what a user's loop pays."""
+    times = []
+    for _ in range(repeats):
+        started = time.perf_counter()
+        policy(obs, num_steps=num_steps)
+        times.append(time.perf_counter() - started)
+    return 1000 * float(np.median(times))
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Evaluates every combination of steps and temperature."""
+    arguments, terminal = parse(argv), Terminal()
+    logging.set_verbosity(logging.WARNING)
+    policy = load_policy(arguments.workdir)
+    dataset = datasets.load(policy.settings["dataset"], **policy.settings["data"])
+    evaluator = Evaluator(dataset.make_env, policy.observe, policy.seeds, num_envs=arguments.num_envs)
+    env = dataset.make_env()
+    obs, _ = env.reset(seed=0)
+    env.close()
+    results = []
+    for num_steps in map(int, arguments.num_steps.split(",")):
+        for temperature in map(float, arguments.temperature.split(",")):
+            act = policy.acting(num_steps=num_steps, temperature=temperature, noise_seed=arguments.seed)
+            episodes = evaluator(act, arguments.episodes)
+            score = scores.of_episodes(dataset.id, episodes.returns, episodes.success)
+            outcomes = {"successes": episodes.success} if dataset.maze else {"episodes": score}
+            summary = scores.summarise(score.mean(axis=1), **outcomes)
+            results.append(
+                {
+                    "dataset": dataset.id,
+                    "updates": policy.step,
+                    "seeds": policy.seeds,
+                    "num_steps": num_steps,
+                    "temperature": temperature,
+                    "episodes": arguments.episodes,
+                    "score": summary,
+                    "milliseconds_per_action": milliseconds_per_action(policy, obs, num_steps),
+                    "device": records.device(),
+                    "versions": records.versions(),
+                    "commit": records.commit(),
+                }
+            )
+            shown = " ".join(f"{value:.0f}" for value in summary["per_seed"])
+            low, high = summary["ci95"]
+            terminal.say(
+                f"K = {num_steps}, temperature {temperature:g}: {summary['mean']:5.1f} [{low:.1f}, {high:.1f}]  "
+                f"(seeds: {shown})  {results[-1]['milliseconds_per_action']:.2f} ms an action"
+            )
+            records.write_json(arguments.workdir / "evaluations.json", results)
+    evaluator.close()
+
+
+if __name__ == "__main__":
+    main()

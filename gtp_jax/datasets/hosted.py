@@ -1,0 +1,101 @@
+"""Downloading hosted Minari datasets, or saying at once why not and what to do."""
+
+import os
+import re
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import urllib.request
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from gtp_jax.datasets import antmaze, store
+
+_ID = re.compile(r"[\w-]+(/[\w-]+)*-v\d+")
+CONNECT_SECONDS = 2.0  # a hub's own client gives up after 20 seconds to more than a minute
+
+
+class DatasetUnavailable(FileNotFoundError):
+    """A hosted dataset is not on this machine and could not be downloaded."""
+
+
+def download(dataset_id: str, root: Path) -> Path:
+    """Downloads a hosted dataset into a Minari root, unless it is there, and returns its folder.
+
+    Raises ValueError for what is no dataset id, and DatasetUnavailable, within 3 seconds where there is no network,
+    with one message: what is missing, where it was looked for, how to get it, and which embedded task runs instead.
+    """
+    if _ID.fullmatch(dataset_id) is None:
+        raise ValueError(f"not a dataset id: {dataset_id!r}; Minari's look like D4RL/antmaze/umaze-v1")
+    folder = root / dataset_id
+    if (folder / "data").exists():
+        return folder
+    problem = _unreachable(*_remote_address())
+    if problem is not None:
+        raise DatasetUnavailable(_message(dataset_id, root, problem))
+
+    def build(temporary: Path) -> None:
+        # A child, since Minari takes its folder from the environment of the process.
+        command = [sys.executable, "-c", "import sys, minari; minari.download_dataset(sys.argv[1])", dataset_id]
+        with tempfile.TemporaryFile("w+") as output:
+            variables = {**os.environ, "MINARI_DATASETS_PATH": str(temporary)}
+            status = subprocess.run(command, stdout=output, stderr=output, env=variables).returncode
+            if status:
+                output.seek(0)
+                lines = output.read().strip().splitlines() or [f"exit status {status}"]
+                raise DatasetUnavailable(_message(dataset_id, root, f"the download failed: {lines[-1]}"))
+
+    return store.install(root, dataset_id, build)
+
+
+def _message(dataset_id: str, root: Path, problem: str) -> str:
+    task = antmaze.embedded_for(dataset_id)
+    instead = (
+        f"Without a download, the embedded task {antmaze.NAMESPACE}/{task}-v0 runs instead: --config=antmaze.py:{task}"
+        if task
+        else "No embedded task stands in for it yet."
+    )
+    return (
+        f"dataset {dataset_id} is not in {root / dataset_id}, and {problem}. To get it: `minari download {dataset_id}` "
+        f"where there is a network, then copy it there. {instead}"
+    )
+
+
+def _remote_address() -> tuple[str, int]:
+    """Host and port that a download connects to first: Minari's remote, or the proxy in front of it."""
+    from minari.storage.remotes import DEFAULT_REMOTE
+
+    kind = os.environ.get("MINARI_REMOTE", DEFAULT_REMOTE).split("://")[0]
+    if kind == "hf":
+        from huggingface_hub import constants
+
+        endpoint = constants.ENDPOINT
+    else:
+        endpoint = "https://storage.googleapis.com"
+    proxies = urllib.request.getproxies()
+    host = urlsplit(endpoint).hostname or endpoint
+    proxy = None if urllib.request.proxy_bypass(host) else proxies.get(urlsplit(endpoint).scheme, proxies.get("all"))
+    address = urlsplit(proxy if "://" in proxy else f"http://{proxy}") if proxy else urlsplit(endpoint)
+    return address.hostname or host, address.port or (80 if address.scheme == "http" else 443)
+
+
+def _unreachable(host: str, port: int) -> str | None:
+    """Why no connection can be made, found out within CONNECT_SECONDS; None if it can."""
+    problem = [f"{host} did not answer within {CONNECT_SECONDS:g} s"]
+
+    def connect() -> None:
+        try:
+            socket.create_connection((host, port), timeout=CONNECT_SECONDS).close()
+            problem[0] = None
+        except socket.gaierror:
+            problem[0] = f"the name {host} does not resolve (no network?)"
+        except OSError as error:
+            problem[0] = f"{host} cannot be reached ({error})"
+
+    # Resolving a name knows no time limit of its own.
+    thread = threading.Thread(target=connect, daemon=True)
+    thread.start()
+    thread.join(CONNECT_SECONDS)
+    return problem[0]

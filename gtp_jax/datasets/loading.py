@@ -1,0 +1,163 @@
+"""From a dataset's id to one episode-safe batch, and to the environment that its policies are evaluated in."""
+
+import os
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from gtp_jax.datasets import antmaze, environments, hosted, minari, store
+from gtp_jax.datasets.collect import Progress, collect_in_child
+from gtp_jax.datasets.maze import MazeInfo
+from gtp_jax.datasets.transforms import Observer, transform_observation, transform_reward
+from gtp_jax.types import Batch
+
+
+class Dataset(NamedTuple):
+    """An offline dataset of N transitions, in the host's memory."""
+
+    id: str
+    batch: Batch  # float32 NumPy arrays [N, ...]; observations are flattened and standardised
+    episode: np.ndarray  # [N] int32: the episode that a transition belongs to
+    observe: Observer  # raw environment observation -> what the policy sees
+    action_low: np.ndarray  # [A]
+    action_high: np.ndarray  # [A]
+    fingerprint: str  # SHA-256 of the raw content, whatever the transforms
+    summary: dict[str, Any]  # JSON-able: sizes, success, returns, the names of the transforms
+    make_env: Callable[[], Any]  # () -> the gymnasium.Env to evaluate in; picklable
+    maze: MazeInfo | None  # for pictures; AntMaze only
+
+
+def load(
+    dataset_id: str,
+    *,
+    reward: str = "none",
+    observation: str | None = None,
+    standardise: bool = True,
+    cut_at_success: bool | None = None,
+    transitions: int | None = None,
+    seed: int | None = None,
+    root: str | os.PathLike | None = None,
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> Dataset:
+    """Loads a dataset; collects it first if it is an embedded one, downloads it first if it is a hosted one.
+
+    Time-outs bootstrap: `discount` is 0 only where an episode terminated. The last transition of an episode leads to
+    the episode's own final observation.
+
+    Args:
+      dataset_id: `gtp/antmaze/{umaze,umaze-diverse,medium-play,medium-diverse,large-play,large-diverse}-v0`, or any
+        Minari id, present locally or hosted.
+      reward: a name of `transforms.REWARDS`.
+      observation: a name of `transforms.OBSERVATIONS`; None is "goal-scales" for AntMaze and "identity" otherwise.
+      standardise: whether observations are shifted and scaled by the mean and deviation of the data's.
+      cut_at_success: whether episodes end, terminated, at their first reward above 0; None is for AntMaze only, where
+        hosted data go on at the goal (Minari issue 296).
+      transitions: another size of an embedded dataset, which has another id: 5000 gives `gtp/antmaze/umaze-5k-v0`.
+      seed: another seed of an embedded dataset's collection; other than 0 it is part of the id.
+      root: folder of Minari datasets; None is Minari's own.
+      workers: processes that collect; None is one for each core.
+      progress: called with (transitions done, of how many) while collecting.
+
+    Raises:
+      ValueError: an unknown name, a setting that does not fit the dataset, bad data (dataset, episode, field and index
+        are named), an environment outside the allow-list.
+      hosted.DatasetUnavailable: a hosted dataset that is not here and cannot be downloaded.
+    """
+    folder_root = store.datasets_root(root)
+    if antmaze.is_embedded(dataset_id):
+        embedded = antmaze.parse(dataset_id, transitions, seed)
+        dataset_id, evaluation = embedded.id, environments.for_task(embedded.task)
+        folder = folder_root / dataset_id
+        if not (folder / "data").exists():
+            collect_in_child(embedded, folder_root, workers, progress)
+        raw = minari.read(folder, dataset_id)
+    else:
+        if transitions is not None or seed is not None:
+            raise ValueError(f"{dataset_id}: transitions and seed choose variants of embedded datasets only")
+        raw = minari.read(hosted.download(dataset_id, folder_root), dataset_id)
+        evaluation = environments.for_metadata(dataset_id, raw.metadata, _observation_size(raw))
+    return _prepare(dataset_id, raw, evaluation, reward, observation, standardise, cut_at_success)
+
+
+def _observation_size(raw: minari.Raw) -> int | None:
+    is_goal = isinstance(raw.observations, dict) and "observation" in raw.observations
+    return raw.observations["observation"].shape[-1] if is_goal else None
+
+
+def _prepare(
+    dataset_id: str,
+    raw: minari.Raw,
+    evaluation: environments.Evaluation,
+    reward: str,
+    observation: str | None,
+    standardise: bool,
+    cut_at_success: bool | None,
+) -> Dataset:
+    if observation is None:
+        observation = "goal-scales" if evaluation.is_antmaze else "identity"
+    if cut_at_success is None:
+        cut_at_success = evaluation.is_antmaze
+    num_episodes = int(raw.episode[-1]) + 1
+    keep, terminal = np.ones(len(raw.reward), bool), raw.terminated
+    if cut_at_success:
+        success = raw.reward > 0
+        first = np.full(num_episodes, len(raw.reward))
+        np.minimum.at(first, raw.episode[success], raw.step[success])
+        keep = raw.step <= first[raw.episode]
+        terminal = terminal | (raw.step == first[raw.episode])
+
+    flat = transform_observation(observation, raw.observations)
+    if flat.ndim != 2:
+        raise ValueError(f"{dataset_id}: observations must have one axis, got shape {flat.shape[1:]} each")
+    rows = raw.obs_index[keep]
+    observe = Observer.fit(observation, flat[rows], standardise)
+    seen = observe.scale(flat)
+    episode = raw.episode[keep]
+    batch = Batch(
+        obs=seen[rows],
+        # Within the tolerance of the check: float32 rounding, no more.
+        action=np.clip(raw.action[keep].astype(np.float32), raw.action_low, raw.action_high),
+        reward=transform_reward(reward, raw.reward[keep], episode),
+        discount=1.0 - terminal[keep].astype(np.float32),
+        next_obs=seen[rows + 1],
+    )
+    summary = {
+        "transitions": len(episode),
+        "transitions_stored": len(raw.episode),
+        "episodes": num_episodes,
+        "behaviour_success": _success(raw) if evaluation.is_antmaze else None,
+        "mean_episode_length": len(episode) / num_episodes,
+        "mean_return": float(np.bincount(episode, weights=raw.reward[keep]).mean()),
+        "environment": evaluation.env_id,
+        "reward": reward,
+        "observation": observation,
+        "standardise": standardise,
+        "cut_at_success": cut_at_success,
+    }
+    return Dataset(
+        id=dataset_id,
+        batch=batch,
+        episode=episode,
+        observe=observe,
+        action_low=raw.action_low,
+        action_high=raw.action_high,
+        fingerprint=raw.fingerprint,
+        summary=summary,
+        make_env=evaluation.make_env,
+        maze=evaluation.maze,
+    )
+
+
+def _success(raw: minari.Raw) -> float:
+    """The share of whole episodes with a reward above 0; of all the data, before any cut.
+
+    A dataset of a given size ends in the middle of an episode: that one is left out if it is shorter than the longest
+    and did not terminate, since nobody knows how it would have ended.
+    """
+    reached = np.zeros(int(raw.episode[-1]) + 1, bool)
+    reached[raw.episode[raw.reward > 0]] = True
+    lengths = np.bincount(raw.episode)
+    cut_short = len(reached) > 1 and not raw.terminated[-1] and lengths[-1] < lengths.max() and not reached[-1]
+    return float(np.mean(reached[:-1] if cut_short else reached))

@@ -1,0 +1,156 @@
+"""Named transforms of rewards and observations, for a dataset and for the environment a policy is evaluated in."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+STD_FLOOR = 1e-3  # a feature that hardly varies in the data is not blown up
+
+
+class RewardInfo(NamedTuple):
+    """What a reward transform may look at: all rewards [N] and the episode [N] each belongs to."""
+
+    reward: np.ndarray
+    episode: np.ndarray
+
+
+def _return_range(info: RewardInfo) -> np.ndarray:
+    returns = np.bincount(info.episode, weights=info.reward)
+    spread = returns.max() - returns.min()
+    if not spread > 0:
+        raise ValueError(
+            f'reward="return-range" divides by the range of the episodes\' returns, but all {len(returns)} of them are '
+            f"{returns.max():g}; choose another reward transform"
+        )
+    return info.reward * (1000.0 / spread)
+
+
+REWARDS: dict[str, Callable[[RewardInfo], np.ndarray]] = {
+    "none": lambda info: info.reward,
+    "minus-one": lambda info: info.reward - 1,  # IQL's AntMaze: 0 at the goal, -1 elsewhere
+    "minus-half-times-four": lambda info: (info.reward - 0.5) * 4,  # CQL's AntMaze: 2 and -2
+    "minus-quarter-times-two": lambda info: (info.reward - 0.25) * 2,  # 1.5 and -0.5
+    "return-range": _return_range,  # IQL's Gym: episode returns span 1000
+}
+
+
+def transform_reward(name: str, reward: np.ndarray, episode: np.ndarray) -> np.ndarray:
+    """Rewards [N] under a named transform, float32; `episode` [N] tells episodes apart, from 0 up."""
+    if name not in REWARDS:
+        raise ValueError(f"no reward transform {name!r}; there are {sorted(REWARDS)}")
+    return REWARDS[name](RewardInfo(np.asarray(reward, np.float64), episode)).astype(np.float32)
+
+
+def _ant(parts: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+    return [parts["achieved_goal"], parts["observation"][..., :27]]
+
+
+def _goal_relative(parts: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+    return [*_ant(parts), parts["desired_goal"] - parts["achieved_goal"]]
+
+
+def _goal_scales(parts: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+    """The goal's direction at three scales: the environment moves it by up to a metre, and counts 0.45 m as reached."""
+    *ant, offset = _goal_relative(parts)
+    distance = np.linalg.norm(offset, axis=-1, keepdims=True)
+    unit = offset / np.maximum(distance, np.float32(1e-8))
+    return [*ant, offset, unit, np.exp(-distance), np.clip(offset, -1.5, 1.5)]
+
+
+_GOAL_PARTS = ("achieved_goal", "observation", "desired_goal")
+_GOAL_TRANSFORMS = {"goal-scales": (_goal_scales, 36), "goal-relative": (_goal_relative, 31), "ant": (_ant, 29)}
+OBSERVATIONS = (*_GOAL_TRANSFORMS, "identity")
+
+
+def transform_observation(name: str, observation: Any) -> np.ndarray:
+    """Flattens raw observations [*B, ...] by a named transform to [*B, O], float32, not standardised.
+
+    Raises ValueError naming the expected and the given keys or shapes.
+    """
+    if name not in OBSERVATIONS:
+        raise ValueError(f"no observation transform {name!r}; there are {sorted(OBSERVATIONS)}")
+    if name == "identity":
+        if isinstance(observation, Mapping):
+            raise ValueError(f'"identity" expects an array [*B, O], got a dict with keys {sorted(observation)}')
+        # A copy, so that an environment that reuses its observation array cannot change what was seen.
+        return np.array(observation, dtype=np.float32)
+    parts = _goal_parts(name, observation)
+    return np.concatenate(_GOAL_TRANSFORMS[name][0](parts), axis=-1, dtype=np.float32)
+
+
+def _goal_parts(name: str, observation: Any) -> dict[str, np.ndarray]:
+    given = sorted(observation) if isinstance(observation, Mapping) else type(observation).__name__
+    if not isinstance(observation, Mapping) or not set(_GOAL_PARTS) <= set(observation):
+        raise ValueError(f"{name!r} expects a dict with keys {sorted(_GOAL_PARTS)}, got {given}")
+    # float32 first: the data are stored so, and an observation then reads the same from the file and the environment.
+    parts = {key: np.asarray(observation[key], dtype=np.float32) for key in _GOAL_PARTS}
+    shapes = {key: part.shape for key, part in parts.items()}
+    sizes_right = (
+        all(part.ndim for part in parts.values())
+        and parts["observation"].shape[-1] in (27, 105)
+        and parts["achieved_goal"].shape[-1] == parts["desired_goal"].shape[-1] == 2
+    )
+    if not sizes_right or len({shape[:-1] for shape in shapes.values()}) != 1:
+        raise ValueError(
+            f"{name!r} expects achieved_goal [*B, 2], observation [*B, 27] or, with contact forces, [*B, 105], and "
+            f"desired_goal [*B, 2], got {shapes}"
+        )
+    return parts
+
+
+@dataclass(frozen=True)
+class Observer:
+    """Maps raw environment observations, dict or array with any leading axes, to what the policy sees.
+
+    (transform(observation) - mean) / std, float32 [*B, O]. It holds all that evaluation has to know of the data.
+    """
+
+    transform: str
+    mean: np.ndarray  # [O]
+    std: np.ndarray  # [O]
+
+    @classmethod
+    def fit(cls, transform: str, flat: np.ndarray, standardise: bool = True) -> "Observer":
+        """The observer whose statistics are those of `flat` [N, O], observations already flattened by `transform`."""
+        if not standardise:
+            return cls(transform, np.zeros(flat.shape[-1], np.float32), np.ones(flat.shape[-1], np.float32))
+        mean, std = flat.mean(0, dtype=np.float64), flat.std(0, dtype=np.float64)
+        return cls(transform, mean.astype(np.float32), np.maximum(std, STD_FLOOR).astype(np.float32))
+
+    def __call__(self, observation: Any) -> np.ndarray:
+        """Raw observation [*B, ...] -> [*B, O]. Raises ValueError naming the expected and the given shape or keys."""
+        return self.scale(transform_observation(self.transform, observation))
+
+    def scale(self, flat: np.ndarray) -> np.ndarray:
+        """Standardises observations [*B, O] that are already flattened."""
+        if not flat.ndim or flat.shape[-1] != len(self.mean):
+            raise ValueError(f"{self.transform!r} expects an array [*B, {len(self.mean)}], got shape {flat.shape}")
+        return (flat - self.mean) / self.std
+
+    def unscale(self, standardised: np.ndarray) -> np.ndarray:
+        """The inverse of `scale`, up to rounding."""
+        return standardised * self.std + self.mean
+
+    def spec(self) -> dict[str, Any]:
+        """What `from_spec` needs, ready for JSON; float32 survives it exactly."""
+        return {"transform": self.transform, "mean": self.mean.tolist(), "std": self.std.tolist()}
+
+    @classmethod
+    def from_spec(cls, spec: Mapping[str, Any]) -> "Observer":
+        """The observer that `spec` was taken from. Raises ValueError for what `spec()` cannot have written."""
+        if not isinstance(spec, Mapping) or not {"transform", "mean", "std"} <= set(spec):
+            raise ValueError(f"an observer's spec has the keys transform, mean and std, got {spec!r:.200}")
+        if spec["transform"] not in OBSERVATIONS:
+            raise ValueError(f"no observation transform {spec['transform']!r}; there are {sorted(OBSERVATIONS)}")
+        mean, std = np.asarray(spec["mean"], np.float32), np.asarray(spec["std"], np.float32)
+        expected = _GOAL_TRANSFORMS[spec["transform"]][1] if spec["transform"] in _GOAL_TRANSFORMS else mean.size
+        if mean.shape != (expected,) or std.shape != (expected,):
+            raise ValueError(
+                f"observer {spec['transform']!r}: mean and std must have shape ({expected},), got {mean.shape} and "
+                f"{std.shape}"
+            )
+        if not (np.isfinite(mean).all() and np.isfinite(std).all() and (std > 0).all()):
+            raise ValueError(f"observer {spec['transform']!r}: mean must be finite and std finite and positive")
+        return cls(spec["transform"], mean, std)

@@ -1,0 +1,136 @@
+"""Trained policies, loaded from a run's directory to act."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gtp_jax import recipes
+from gtp_jax.checkpoint import Checkpoints, Saved
+from gtp_jax.datasets import Observer
+from gtp_jax.types import Array, Batch, Key
+
+
+def acting(
+    sample: Callable[..., Array],
+    params: Any,
+    seeds: Sequence[int],
+    *,
+    num_steps: int,
+    temperature: float,
+    noise_seed: int,
+) -> Callable[[int, np.ndarray], Array]:
+    """The policies of all seeds as the one function that an evaluation calls: (step, obs [S, n, O]) -> [S, n, A].
+
+    A seed's noise depends on `noise_seed`, its own number and the step, not on which other seeds act beside it.
+
+    Args:
+      sample: of a policy.
+      params: pytree of [S, ...].
+      seeds: the numbers of the S seeds.
+      num_steps: sampling steps K.
+      temperature: scale of the first draw.
+      noise_seed: root of the noise.
+    """
+
+    def act(params, seed, step, obs):
+        key = jax.random.fold_in(jax.random.fold_in(jax.random.key(noise_seed), seed), step)
+        return sample(params, key, obs, num_steps, temperature)
+
+    act_all = jax.jit(jax.vmap(act, in_axes=(0, 0, None, 0)))
+    params, numbers = jax.device_put(params), jnp.asarray(seeds, jnp.uint32)
+    return lambda step, obs: act_all(params, numbers, step, obs)
+
+
+class LoadedPolicy:
+    """The averaged policies of a run's seeds, ready to act on raw environment observations."""
+
+    def __init__(self, about: dict[str, Any], checkpoints: Checkpoints, step: int):
+        """Reads the policy's parameters, and nothing else, from a checkpoint; see `load_policy`."""
+        self.settings, self.step = about["settings"], step
+        self.seeds: tuple[int, ...] = tuple(about["seeds"])
+        self.observe = Observer.from_spec(about["observer"])
+        low, high = (np.asarray(about[name], np.float32) for name in ("action_low", "action_high"))
+        self._policy = recipes.make_policy(self.settings["policy"], low, high, self.settings["curriculum_updates"])
+        example = Batch(
+            obs=jnp.zeros((1, len(self.observe.mean))),
+            action=jnp.zeros((1, len(low))),
+            reward=jnp.zeros(1),
+            discount=jnp.zeros(1),
+            next_obs=jnp.zeros((1, len(self.observe.mean))),
+        )
+        init = jax.vmap(lambda key: self._policy.init(key, example))
+        like = jax.eval_shape(init, jax.random.split(jax.random.key(0), len(self.seeds)))
+        self.params = jax.device_put(checkpoints.restore(step, Saved(like, None, None)).policy)
+        self._sample = jax.jit(self._policy.sample, static_argnums=3)
+
+    def __call__(
+        self,
+        obs: Any,
+        *,
+        key: Key | None = None,
+        num_steps: int | None = None,
+        temperature: float | None = None,
+        seed_index: int = 0,
+    ) -> np.ndarray:
+        """One action for each observation.
+
+        Args:
+          obs: an environment's observation, an array or a dict of arrays, with any leading axes.
+          key: of the action's noise; by default always the same one, so that equal observations get equal actions.
+          num_steps: K; the run's own by default.
+          temperature: scale of the first draw; the run's own by default. 0 is deterministic.
+          seed_index: which of the run's `seeds` acts.
+
+        Returns:
+          [*B, A] inside the action's bounds.
+
+        Raises:
+          ValueError: for an observation of another form than the policy was trained on.
+        """
+        own = self.settings["policy"]
+        return np.asarray(
+            self._sample(
+                jax.tree.map(lambda leaf: leaf[seed_index], self.params),
+                jax.random.key(0) if key is None else key,
+                self.observe(obs),
+                own["num_steps"] if num_steps is None else num_steps,
+                own["temperature"] if temperature is None else temperature,
+            )
+        )
+
+    def acting(self, *, num_steps: int, temperature: float, noise_seed: int) -> Callable[[int, np.ndarray], Array]:
+        """All seeds' policies as the one function that an evaluation calls; see `acting`."""
+        return acting(
+            self._policy.sample,
+            self.params,
+            self.seeds,
+            num_steps=num_steps,
+            temperature=temperature,
+            noise_seed=noise_seed,
+        )
+
+
+def load_policy(workdir: str | Path) -> LoadedPolicy:
+    """Loads the policies of a run from its last checkpoint.
+
+    Args:
+      workdir: the run's directory.
+
+    Raises:
+      FileNotFoundError: where there is no checkpoint.
+    """
+    directory = Path(workdir) / "checkpoints"
+    if not directory.is_dir():
+        raise FileNotFoundError(f"{directory} does not exist; is {workdir} the --workdir of a run?")
+    checkpoints = Checkpoints(directory)
+    try:
+        if not checkpoints.steps():
+            raise FileNotFoundError(f"{directory} holds no finished checkpoint yet")
+        step = checkpoints.steps()[-1]
+        return LoadedPolicy(checkpoints.about(step), checkpoints, step)
+    finally:
+        checkpoints.close()

@@ -1,0 +1,8 @@
+"""Every test sees two CPU devices and no silent broadcasting between arrays of different rank."""
+
+import jax
+
+# Before anything asks for a device: the count is fixed when the backend starts.
+jax.config.update("jax_platforms", "cpu")
+jax.config.update("jax_num_cpu_devices", 2)
+jax.config.update("jax_numpy_rank_promotion", "raise")

@@ -1,0 +1,102 @@
+"""Pictures are checked by their pixels: what must be drawn leaves its colour in the right place."""
+
+import numpy as np
+import pytest
+from matplotlib.colors import to_rgb
+from matplotlib.image import imread
+
+from gtp_jax import plots
+
+UMAZE = [[1, 1, 1, 1, 1], [1, "g", 0, 0, 1], [1, 1, 1, 0, 1], [1, "r", 0, 0, 1], [1, 1, 1, 1, 1]]
+GOAL, START = np.array([-4.0, 4.0]), np.array([-4.0, -4.0])
+LONG_WAY = np.array([[-4, -4], [4, -4], [4, 4], [-4, 4]], float)
+
+
+def pixels(path):
+    image = imread(path)
+    assert image.ndim == 3 and min(image.shape[:2]) > 300
+    return image[..., :3]
+
+
+def close_to(image, colour):
+    return np.abs(image - np.array(to_rgb(colour))).max(axis=-1) < 0.02
+
+
+def draw_maze(path, trajectories, **changes):
+    options = {"cell_size": 4.0, "start": START, "goal": GOAL, "success_radius": 0.45} | changes
+    plots.maze(UMAZE, trajectories, path, **options)
+    return pixels(path)
+
+
+def test_maze_walls_and_goal_lie_where_the_simulator_has_them(tmp_path):
+    image = draw_maze(tmp_path / "maze.png", [[(LONG_WAY, True)]])
+    rows, columns = np.nonzero(close_to(image, plots._WALL))
+    top, bottom, left, right = rows.min(), rows.max(), columns.min(), columns.max()
+
+    def at(x, y):
+        reach = 10.0 - 0.6 * 4.0  # metres from the centre to the picture's edge
+        row = top + (reach - y) / (2 * reach) * (bottom - top)
+        return image[round(row), round(left + (x + reach) / (2 * reach) * (right - left))]
+
+    assert close_to(at(0, 0), plots._WALL) and close_to(at(-4, 0), plots._WALL)
+    assert not close_to(at(4, 0), plots._WALL)
+    np.testing.assert_array_equal(at(0, 5.5), 1.0)
+    red, green, blue = at(*GOAL)
+    assert green > red + 0.2 and green > blue
+    np.testing.assert_array_equal(at(*START), 1.0)  # a white disc in a dark ring
+
+
+def test_maze_shows_failures(tmp_path):
+    def reddish(image):
+        return int(((image[..., 0] - image[..., 2]) > 0.4).sum())
+
+    stuck = LONG_WAY[:2]
+    legend_only = reddish(draw_maze(tmp_path / "a.png", [[(LONG_WAY, True)]]))
+    assert reddish(draw_maze(tmp_path / "b.png", [[(LONG_WAY, True), (stuck, False)]])) > legend_only + 200
+
+
+def test_maze_has_a_panel_for_each_of_at_most_four_seeds(tmp_path):
+    widths = [draw_maze(tmp_path / f"{n}.png", [[(LONG_WAY, True)]] * n).shape[1] for n in (2, 4, 9)]
+    assert widths[1] == pytest.approx(2 * widths[0], abs=2) and widths[2] == widths[1]
+
+
+def test_maze_without_fixed_start_and_goal(tmp_path):
+    image = draw_maze(tmp_path / "maze.png", [[(LONG_WAY, True)]], start=None, goal=None, goal_noise=1.0)
+    assert not (close_to(image, plots._GOAL)).any()
+
+
+def test_maze_refuses_what_it_cannot_draw(tmp_path):
+    with pytest.raises(ValueError, match="at least one seed"):
+        draw_maze(tmp_path / "maze.png", [])
+    with pytest.raises(ValueError, match="each of 1 seeds, got 2"):
+        draw_maze(tmp_path / "maze.png", [[(LONG_WAY, True)]], titles=["a", "b"])
+    assert not list(tmp_path.iterdir())
+
+
+def test_curves_draw_score_and_losses(tmp_path):
+    steps = np.arange(0, 5000, 1000)
+    spread = np.array([-5.0, 0.0, 5.0])
+    metrics = {
+        "score": (steps, steps[:, None] / 100 + 20 + spread),
+        "critic_loss": (steps, np.exp(-steps / 500)[:, None] * np.ones(3)),
+        "flow_loss": (steps, np.full((5, 3), np.nan)),
+        "weight": (steps, np.ones((5, 3))),
+    }
+    plots.curves(metrics, tmp_path / "curves.png", title="a run")
+    whole = pixels(tmp_path / "curves.png")
+    assert close_to(whole, plots._SUCCESS).sum() > 300
+    metrics["score"] = (steps, metrics["score"][1] - spread)
+    plots.curves(metrics, tmp_path / "curves.png", title="a run")
+    unshaded = pixels(tmp_path / "curves.png")
+    # The band over the seeds is the only large tinted area.
+    tinted = [((image[..., 2] - image[..., 0]) > 0.1).sum() for image in (whole, unshaded)]
+    assert tinted[0] > 2 * tinted[1]
+    assert [path.name for path in tmp_path.iterdir()] == ["curves.png"]
+
+
+@pytest.mark.parametrize("num_losses", [0, 1, 5])
+def test_curves_of_any_number_of_losses_before_the_first_evaluation(tmp_path, num_losses):
+    steps = np.array([1000])
+    metrics = {f"{i}_loss": (steps, np.array([[1.0, np.nan]])) for i in range(num_losses)}
+    plots.curves(metrics, tmp_path / "curves.png")
+    assert pixels(tmp_path / "curves.png").std() > 0.01
