@@ -14,7 +14,7 @@ import jax
 import numpy as np
 
 from gtp_jax import plots, recipes, records, scores
-from gtp_jax.checkpoint import Checkpoints, Saved
+from gtp_jax.checkpoint import Checkpoints, DamagedCheckpoint, Saved
 from gtp_jax.datasets import Dataset
 from gtp_jax.evaluation import Episodes, Evaluator
 from gtp_jax.seeds import Seeds, choose_devices
@@ -106,6 +106,16 @@ class Training:
         state = State(**saved.training)._replace(policy_ema=saved.policy, critic_ema=saved.critic)
         return self.engine.place(state._replace(key=jax.random.wrap_key_data(state.key, impl="threefry2x32")))
 
+    def restore(self, checkpoints: Checkpoints) -> tuple[int, State]:
+        """The newest sound checkpoint's step and state, damaged ones named and passed over; or 0 and a new state."""
+        state = self.engine.init()
+        for step in reversed(checkpoints.steps()):
+            try:
+                return step, self.join(checkpoints.restore(step, self.split(state)))
+            except DamagedCheckpoint as error:
+                self.terminal.say(f"passing over a damaged checkpoint: {error}")
+        return 0, state
+
     def evaluate(self, state: State, num_episodes: int) -> Episodes:
         """Plays episodes with the averaged policies, as the settings' `policy` and `eval` say."""
         policy = self.settings["policy"]
@@ -131,11 +141,8 @@ class Training:
         """
         started = time.perf_counter()
         settings, total = self.settings, self.settings["num_updates"]
-        step = max(checkpoints.steps(), default=0)
-        state = self.engine.init()
+        step, state = self.restore(checkpoints)
         if step:
-            like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), self.split(state))
-            state = self.join(checkpoints.restore(step, like))
             self.terminal.say(f"resuming after {step:,} of {total:,} updates")
         records.truncate_after(self.metrics_path, step)
         first_step, training_seconds, episodes, latest = step, 0.0, None, ""

@@ -1,0 +1,60 @@
+"""Prints the README's tables, in Markdown, from the committed results.
+
+python benchmarks/table.py [--results=benchmarks/results]
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+ROWS = {"gtp": "GTP", "gtp-bc": "GTP-BC (eta = 0)"}
+
+
+def cell(score: dict) -> str:
+    """`93.7 [90.1, 96.4]`: the mean over seeds with its 95 % interval."""
+    low, high = score["ci95"]
+    return f"{score['mean']:.1f} [{low:.1f}, {high:.1f}]"
+
+
+def umaze(results: Path) -> str:
+    """The U-Maze table: a row for each method and temperature, a column for each K."""
+    lines, first = [], None
+    for row, name in ROWS.items():
+        folder = results / f"umaze-{row}"
+        evaluations = json.loads((folder / "evaluations.json").read_text())
+        first = first or json.loads((folder / "summary.json").read_text())
+        steps = sorted({e["num_steps"] for e in evaluations})
+        if not lines:
+            lines += [
+                "| method | temperature | " + " | ".join(f"K = {k}" for k in steps) + " |",
+                "|---|---|" + "---|" * len(steps),
+            ]
+        for temperature in sorted({e["temperature"] for e in evaluations}, reverse=True):
+            cells = [
+                cell(e["score"])
+                for k in steps
+                for e in evaluations
+                if e["num_steps"] == k and e["temperature"] == temperature
+            ]
+            lines.append(f"| {name} | {temperature:g} | " + " | ".join(cells) + " |")
+    behaviour = first["behaviour"]["behaviour_success"]
+    lines += [
+        f"| behaviour policy in the data | | {100 * behaviour:.1f} |" + " |" * (len(steps) - 1),
+        "",
+        f"{first['dataset']}, {first['behaviour']['transitions']:,} transitions; {first['num_updates']:,} updates, "
+        f"{len(first['seeds'])} seeds x {first['eval_episodes']} episodes, one sample per action, last checkpoint; "
+        f"{first['device']['platform']}, {first['device']['host_cores']} cores, jax {first['versions']['jax']}, "
+        f"mujoco {first['versions']['mujoco']}, commit {str(first['commit'])[:10]}.",
+    ]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Prints every table whose results are there."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--results", type=Path, default=Path(__file__).parent / "results")
+    print(umaze(parser.parse_args().results))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,45 @@
+"""GTP beside GTP-BC on the embedded U-Maze: the main command, its behaviour-cloning twin, both at several K.
+
+    python benchmarks/umaze.py [--workdir=runs/umaze] [--results=benchmarks/results]
+
+Resumes like the runs it makes. Keeps each run's files, checkpoints left out, under RESULTS/umaze-ROW and prints one
+JSON line for each row.
+"""
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+ROWS = {"gtp": [], "gtp-bc": ["--config.guidance.eta=0.0"]}
+KEPT = ("config.json", "summary.json", "metrics.jsonl", "evaluations.json", "curves.png", "maze.png")
+
+
+def main() -> None:
+    """Runs and evaluates every row."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--workdir", type=Path, default=ROOT / "runs" / "umaze")
+    parser.add_argument("--results", type=Path, default=ROOT / "benchmarks" / "results")
+    parser.add_argument("--num_steps", default="1,2,5")
+    parser.add_argument("--temperature", default="1,0.5")
+    arguments = parser.parse_args()
+    for row, overrides in ROWS.items():
+        workdir = arguments.workdir / row
+        command = [sys.executable, str(ROOT / "experiments" / "run.py"), "--config=antmaze.py"]
+        subprocess.run([*command, f"--workdir={workdir}", *overrides], check=True)
+        command = [sys.executable, str(ROOT / "experiments" / "evaluate.py"), f"--workdir={workdir}"]
+        options = [f"--num_steps={arguments.num_steps}", f"--temperature={arguments.temperature}"]
+        subprocess.run([*command, *options], check=True)
+        target = arguments.results / f"umaze-{row}"
+        target.mkdir(parents=True, exist_ok=True)
+        for name in KEPT:
+            shutil.copy(workdir / name, target / name)
+        summary = json.loads((target / "summary.json").read_text())
+        print(json.dumps({"row": row, **{key: summary[key] for key in ("algorithm", "score", "timing")}}))
+
+
+if __name__ == "__main__":
+    main()
