@@ -1,0 +1,142 @@
+"""Collecting embedded data: the same bytes whatever the number of cores, exact sizes, and no way to get stuck."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+
+import gtp_jax.datasets as datasets
+from gtp_jax.datasets import antmaze, store
+from gtp_jax.datasets.collect import collect_in_child
+
+ID = "gtp/antmaze/umaze-600-v0"
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    """A root into which `ID` was collected by one worker."""
+    root = tmp_path_factory.mktemp("minari")
+    before, progress = dict(os.environ), []
+    collect_in_child(antmaze.parse(ID), root, 1, lambda *counts: progress.append(counts))
+    assert progress[-1] == (600, 600)
+    assert {key for key in os.environ if os.environ.get(key) != before.get(key)} == set()
+    return root
+
+
+def test_two_workers_make_the_same_bytes_as_one(root, tmp_path):
+    data = datasets.load("gtp/antmaze/umaze-v0", transitions=600, root=tmp_path, workers=2)
+    assert data.id == ID
+    assert data.fingerprint == datasets.load(ID, root=root).fingerprint
+
+
+def test_another_seed_is_other_data(root, tmp_path):
+    other = datasets.load("gtp/antmaze/umaze-v0", transitions=600, seed=1, root=tmp_path)
+    assert other.id == "gtp/antmaze/umaze-600-seed1-v0"
+    assert other.fingerprint != datasets.load(ID, root=root).fingerprint
+
+
+def test_size_and_ends_are_exact(root):
+    data = datasets.load(ID, root=root, observation="ant", standardise=False)
+    last = np.append(np.flatnonzero(np.diff(data.episode)), 599)
+    assert data.batch.obs.shape == (600, 29) and data.summary["transitions_stored"] == 600
+    # Whole episodes end at the goal or at the limit; only the last one is cut, and not terminated.
+    lengths = np.bincount(data.episode)
+    ends = data.batch.discount[last] == 0
+    assert (ends | (lengths == 700))[:-1].all() and not ends[-1]
+    assert (np.delete(data.batch.discount, last) == 1).all()
+    np.testing.assert_array_equal(data.batch.reward, 1 - data.batch.discount)
+    inside = np.setdiff1d(np.arange(600), last)
+    np.testing.assert_array_equal(data.batch.next_obs[inside], data.batch.obs[inside + 1])
+    assert data.summary["behaviour_success"] == ends[:-1].mean()
+    assert np.abs(data.batch.obs[np.append(0, last[:-1] + 1), :2] - data.maze.start_xy).max() <= 1
+
+
+def test_it_is_a_proper_minari_dataset(root):
+    import minari
+
+    with store.environment(MINARI_DATASETS_PATH=str(root)):
+        assert list(minari.list_local_datasets()) == [ID]
+        dataset = minari.load_dataset(ID)
+    assert (dataset.total_steps, dataset.spec.env_spec.id) == (600, "AntMaze_UMaze-v5")
+    assert {space.dtype for space in dataset.observation_space.values()} == {np.dtype(np.float32)}
+    episode = dataset[0]
+    assert all(dataset.observation_space.contains({k: v[0] for k, v in o.items()}) for o in [episode.observations])
+    assert episode.actions.dtype == np.float32 and set(episode.infos) == {"success"}
+    metadata = dataset.storage.metadata
+    assert metadata["author"] == {"gtp_jax contributors"} and "Apache-2.0" in metadata["description"]
+    assert (metadata["ref_min_score"], metadata["ref_max_score"]) == (0, 1)
+
+
+def test_data_replay_in_the_environment(root):
+    """The stored seed and cells bring back the episode: observation for observation, from its actions."""
+    import minari
+
+    dataset = minari.MinariDataset(root / ID / "data")
+    episode, (metadata,) = dataset[1], dataset.storage.get_episode_metadata([1])
+    options = {key: np.array(cell) for key, cell in metadata["options"].items()}
+    env = datasets.load(ID, root=root).make_env()
+    observation, _ = env.reset(seed=metadata["seed"], options=options)
+    for t, action in enumerate(episode.actions):
+        np.testing.assert_array_equal(
+            observation["observation"].astype(np.float32), episode.observations["observation"][t]
+        )
+        observation, reward, terminated, _, _ = env.step(action)
+        assert reward == episode.rewards[t] and terminated == episode.terminations[t]
+    env.close()
+
+
+def test_a_killed_collection_does_not_block_the_next(root, tmp_path):
+    """SIGKILL in mid-collection; its folder is then swept away by the next start, which makes the same data."""
+    command = [sys.executable, "-m", "gtp_jax.datasets.collect", ID, "--root", str(tmp_path), "--workers", "1"]
+    child = subprocess.Popen(command, cwd=store.Path(__file__).parents[1])
+    folder = tmp_path / "gtp" / "antmaze"
+    deadline = time.monotonic() + 30
+    while not list(folder.glob(".umaze-600-v0.building-*/*")):  # a worker has started
+        assert time.monotonic() < deadline and child.poll() is None
+        time.sleep(0.01)
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    assert list(folder.glob(".umaze-600-v0.building-*")) and not (folder / "umaze-600-v0").exists()
+    data = datasets.load(ID, root=tmp_path, workers=1)
+    assert data.fingerprint == datasets.load(ID, root=root).fingerprint
+    assert sorted(path.name for path in folder.iterdir()) == [".umaze-600-v0.lock", "umaze-600-v0"]
+
+
+def test_concurrent_starts_build_once(tmp_path):
+    built = []
+
+    def build(folder):
+        built.append(folder)
+        time.sleep(0.2)
+        (folder / "a" / "x-v0" / "data").mkdir(parents=True)
+
+    threads = [threading.Thread(target=store.install, args=(tmp_path, "a/x-v0", build)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(built) == 1 and (tmp_path / "a" / "x-v0" / "data").is_dir()
+    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == [".x-v0.lock", "x-v0"]
+
+
+def test_a_failed_build_leaves_nothing(tmp_path):
+    def build(folder):
+        (folder / "a" / "x-v0" / "data").mkdir(parents=True)
+        raise RuntimeError("no")
+
+    with pytest.raises(RuntimeError, match="no"):
+        store.install(tmp_path, "a/x-v0", build)
+    assert [path.name for path in (tmp_path / "a").iterdir()] == [".x-v0.lock"]
+
+
+def test_a_failing_child_says_why(tmp_path):
+    (tmp_path / "gtp").write_text("not a folder")
+    with pytest.raises(RuntimeError, match=f"(?s)collecting {ID} failed.*NotADirectoryError"):
+        collect_in_child(antmaze.parse(ID), tmp_path, 1)
+    with pytest.raises(ValueError, match="workers must be at least 1, got 0"):
+        collect_in_child(antmaze.parse(ID), tmp_path, 0)

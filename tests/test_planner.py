@@ -1,0 +1,104 @@
+"""Mazes, planner and the table of embedded tasks."""
+
+import numpy as np
+import pytest
+
+from gtp_jax.datasets.antmaze import LARGE, MEDIUM, TASKS, UMAZE, Embedded, embedded_for, parse
+from gtp_jax.datasets.environments import for_task
+from gtp_jax.datasets.maze import MazeInfo
+from gtp_jax.datasets.planner import Planner, distances, shortest_path
+
+
+@pytest.mark.parametrize(("maze", "length"), [(UMAZE, 6), (MEDIUM, 10), (LARGE, 14)])
+def test_shortest_path_from_start_to_goal(maze, length):
+    start, goal = maze.cells_of("r")[0], maze.cells_of("g")[0]
+    assert distances(maze, goal)[start] == length
+    path = [start, *shortest_path(maze, start, goal, np.random.default_rng(0))]
+    assert len(path) == length + 1 and path[-1] == goal
+    assert set(path) <= set(maze.free_cells)
+    assert all(abs(a[0] - b[0]) + abs(a[1] - b[1]) == 1 for a, b in zip(path, path[1:], strict=False))
+
+
+@pytest.mark.parametrize("maze", [UMAZE, MEDIUM, LARGE])
+def test_distances_are_those_of_matrix_powers(maze):
+    cells = maze.free_cells
+    near = np.array([[abs(a[0] - b[0]) + abs(a[1] - b[1]) <= 1 for b in cells] for a in cells])
+    reached, expected = np.eye(len(cells), dtype=bool), np.zeros((len(cells), len(cells)), int)
+    while not reached.all():
+        expected += ~reached
+        grown = (reached.astype(int) @ near) > 0
+        assert (grown != reached).any(), "some cell cannot be reached"
+        reached = grown
+    for i, goal in enumerate(cells):
+        assert distances(maze, goal) == {cell: expected[i, j] for j, cell in enumerate(cells)}
+
+
+@pytest.mark.parametrize("task", TASKS.values(), ids=list(TASKS))
+def test_cells_of_every_task_are_free_and_goals_reachable(task):
+    assert set(task.starts) | set(task.goals) <= set(task.maze.free_cells)
+    assert len(set(task.starts)) == len(task.starts) and len(set(task.goals)) == len(task.goals)
+    for goal in task.goals:
+        assert set(task.starts) <= set(distances(task.maze, goal))
+    assert all(any(goal != start for goal in task.goals) for start in task.starts)
+    assert task.maze.start_xy is not None and task.maze.goal_xy is not None
+
+
+@pytest.mark.parametrize("name", ["umaze", "medium-play", "large-play"])
+def test_cells_lie_where_the_environment_puts_them(name):
+    task = TASKS[name]
+    env = for_task(task).make_env()
+    theirs, maze = env.unwrapped.maze, task.maze
+    for cell in maze.free_cells:
+        np.testing.assert_array_equal(maze.cell_to_xy(cell), theirs.cell_rowcol_to_xy(np.array(cell)))
+        assert maze.xy_to_cell(maze.cell_to_xy(cell)) == cell
+    assert env.spec.max_episode_steps == task.max_episode_steps
+    observation, _ = env.reset(seed=0)
+    assert observation["observation"].shape == (27,)
+    # Positions are drawn within a metre of the cell's centre, along each axis.
+    assert np.abs(observation["achieved_goal"] - maze.start_xy).max() <= 1
+    assert np.abs(observation["desired_goal"] - maze.goal_xy).max() <= 1
+    env.close()
+
+
+def test_planner_leads_a_point_to_its_goal_through_no_wall():
+    maze, rng = LARGE, np.random.default_rng(0)
+    xy, goal = np.array(maze.start_xy), np.array(maze.goal_xy) + [0.7, -0.9]
+    planner = Planner(maze, xy, goal, rng)
+    for _ in range(2000):
+        direction = planner.direction(xy)
+        assert np.linalg.norm(direction) == pytest.approx(1)
+        xy = xy + 0.1 * direction
+        assert maze.xy_to_cell(xy) in maze.free_cells
+        if np.linalg.norm(xy - goal) < 0.2:
+            return
+    pytest.fail(f"the point stopped at {xy}")
+
+
+def test_a_stuck_ant_gets_a_new_plan():
+    planner = Planner(UMAZE, np.array(UMAZE.start_xy), np.array(UMAZE.goal_xy), np.random.default_rng(0))
+    directions = [tuple(planner.direction(np.array(UMAZE.start_xy))) for _ in range(80)]
+    # After 2 s, at step 40, and again at step 80.
+    assert [len(set(part)) for part in (directions[:39], directions[39:79], directions)] == [1, 1, 3]
+
+
+def test_ids_name_size_and_seed():
+    standard = parse("gtp/antmaze/umaze-v0")
+    assert standard == Embedded(TASKS["umaze"], 100_000, 0) and standard.id == "gtp/antmaze/umaze-v0"
+    small = parse("gtp/antmaze/medium-play-v0", transitions=5000, seed=3)
+    assert small.id == "gtp/antmaze/medium-play-5k-seed3-v0" and parse(small.id) == small
+    assert parse("gtp/antmaze/umaze-100000-v0").id == "gtp/antmaze/umaze-v0"
+    assert parse("gtp/antmaze/umaze-1234-v0").id == "gtp/antmaze/umaze-1234-v0"
+    with pytest.raises(ValueError, match="did you mean 'gtp/antmaze/medium-play-v0'"):
+        parse("gtp/antmaze/medum-play-v0")
+    with pytest.raises(ValueError, match="names transitions 5000, but transitions=600"):
+        parse("gtp/antmaze/umaze-5k-v0", transitions=600)
+    with pytest.raises(ValueError, match="transitions must be a whole number"):
+        parse("gtp/antmaze/umaze-v0", transitions=1e5)
+    assert embedded_for("D4RL/antmaze/large-diverse-v1") == "large-diverse"
+    assert embedded_for("mujoco/hopper/medium-v0") is None
+
+
+def test_a_malformed_map_is_refused():
+    for bad in ("1", [], [[1], [1, 1]], [[1, [0]]], [[2]], [["x"]], [[True]]):
+        with pytest.raises(ValueError, match="here: maze_map"):
+            MazeInfo.from_data(bad, "here")

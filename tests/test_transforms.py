@@ -1,0 +1,110 @@
+"""Transforms of rewards and observations, and the observer."""
+
+import json
+
+import numpy as np
+import pytest
+
+from gtp_jax.datasets.transforms import Observer, transform_observation, transform_reward
+
+
+def raw(*batch, seed=0, dtype=np.float64):
+    rng = np.random.default_rng(seed)
+    sizes = {"achieved_goal": 2, "observation": 27, "desired_goal": 2}
+    return {key: rng.normal(size=(*batch, size)).astype(dtype) * 5 for key, size in sizes.items()}
+
+
+def test_rewards_by_name():
+    reward, episode = np.array([0.0, 1.0, 3.0, -1.0]), np.array([0, 0, 1, 1])
+    expected = {
+        "none": [0, 1, 3, -1],
+        "minus-one": [-1, 0, 2, -2],
+        "minus-half-times-four": [-2, 2, 10, -6],
+        "minus-quarter-times-two": [-0.5, 1.5, 5.5, -2.5],
+        "return-range": [0, 1000, 3000, -1000],  # returns 1 and 2
+    }
+    for name, values in expected.items():
+        result = transform_reward(name, reward, episode)
+        assert result.dtype == np.float32
+        np.testing.assert_array_equal(result, np.array(values, np.float32))
+    with pytest.raises(ValueError, match="'minus-on'.*'minus-one'"):
+        transform_reward("minus-on", reward, episode)
+    with pytest.raises(ValueError, match="all 2 of them are 1"):
+        transform_reward("return-range", np.array([1.0, 1.0]), np.array([0, 1]))
+
+
+def test_goal_scales_in_order():
+    parts = raw()
+    parts["achieved_goal"], parts["desired_goal"] = np.array([1.0, 2.0]), np.array([4.0, -2.0])  # d = (3, -4), |d| = 5
+    flat = transform_observation("goal-scales", parts)
+    assert flat.shape == (36,) and flat.dtype == np.float32
+    np.testing.assert_array_equal(flat[:2], [1, 2])
+    np.testing.assert_array_equal(flat[2:29], parts["observation"].astype(np.float32))
+    np.testing.assert_allclose(flat[29:], [3, -4, 0.6, -0.8, np.exp(-5), 1.5, -1.5], rtol=1e-6)
+    np.testing.assert_array_equal(transform_observation("goal-relative", parts), flat[:31])
+    np.testing.assert_array_equal(transform_observation("ant", parts), flat[:29])
+    parts["desired_goal"] = parts["achieved_goal"]
+    np.testing.assert_array_equal(transform_observation("goal-scales", parts)[29:], [0, 0, 0, 0, 1, 0, 0])
+
+
+def test_leading_axes_and_contact_forces_change_nothing():
+    parts = raw(4, 3)
+    flat = transform_observation("goal-scales", parts)
+    assert flat.shape == (4, 3, 36)
+    np.testing.assert_array_equal(
+        flat[2, 1], transform_observation("goal-scales", {k: v[2, 1] for k, v in parts.items()})
+    )
+    forces = np.ones((4, 3, 78))
+    with_forces = {**parts, "observation": np.concatenate([parts["observation"], forces], -1)}
+    np.testing.assert_array_equal(transform_observation("goal-scales", with_forces), flat)
+
+
+def test_an_observation_reads_the_same_from_the_file_and_the_environment():
+    parts = raw(100)
+    stored = {key: value.astype(np.float32) for key, value in parts.items()}
+    observe = Observer.fit("goal-scales", transform_observation("goal-scales", stored))
+    np.testing.assert_array_equal(observe(parts), observe(stored))
+
+
+def test_standardisation():
+    flat = transform_observation("goal-scales", raw(2000))
+    flat[:, 5] = 7.0  # constant: the floor of the deviation keeps it finite, and 0
+    observe = Observer.fit("goal-scales", flat)
+    seen = observe.scale(flat)
+    np.testing.assert_allclose(seen.mean(0), 0, atol=1e-5)
+    np.testing.assert_allclose(np.delete(seen.std(0), 5), 1, atol=1e-5)
+    np.testing.assert_array_equal(seen[:, 5], 0)
+    np.testing.assert_allclose(observe.unscale(seen), flat, atol=1e-5)
+    plain = Observer.fit("goal-scales", flat, standardise=False)
+    np.testing.assert_array_equal(plain.scale(flat), flat)
+
+
+def test_spec_round_trip_is_exact():
+    parts = raw(50)
+    observe = Observer.fit("goal-relative", transform_observation("goal-relative", parts))
+    again = Observer.from_spec(json.loads(json.dumps(observe.spec())))
+    np.testing.assert_array_equal(again(parts), observe(parts))
+    for change in ({"transform": "goal"}, {"mean": [0.0]}, {"std": [0.0] * 31}, {"mean": [float("nan")] * 31}):
+        with pytest.raises(ValueError, match="observ"):
+            Observer.from_spec({**observe.spec(), **change})
+    with pytest.raises(ValueError, match="keys transform, mean and std"):
+        Observer.from_spec({"transform": "ant"})
+
+
+def test_wrong_shapes_and_keys_are_named():
+    observe = Observer.fit("goal-scales", transform_observation("goal-scales", raw(5)))
+    with pytest.raises(ValueError, match="expects a dict with keys.*got ndarray"):
+        observe(np.zeros(27))
+    with pytest.raises(ValueError, match=r"got \['observation'\]"):
+        observe({"observation": np.zeros(27)})
+    with pytest.raises(ValueError, match=r"\[\*B, 27\].*'observation': \(29,\)"):
+        observe({**raw(), "observation": np.zeros(29)})
+    with pytest.raises(ValueError, match=r"\(3, 2\)"):
+        observe({**raw(), "desired_goal": np.zeros((3, 2))})
+    box = Observer.fit("identity", np.zeros((4, 11), np.float32))
+    with pytest.raises(ValueError, match=r"\[\*B, 11\], got shape \(17,\)"):
+        box(np.zeros(17))
+    with pytest.raises(ValueError, match="expects an array"):
+        box(raw())
+    with pytest.raises(ValueError, match="no observation transform 'goal'"):
+        transform_observation("goal", raw())
