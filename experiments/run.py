@@ -92,24 +92,28 @@ def report(terminal, summary: dict, workdir: Path) -> None:
 def main(config, workdir: Path) -> int:
     """Runs one configuration in one directory; returns the exit code."""
     from gtp_jax import workdir as directory
+    from gtp_jax.settings import check
     from gtp_jax.terminal import Terminal
 
     if not flags.FLAGS["verbosity"].present:
         logging.set_verbosity(logging.WARNING)  # Orbax tells every step of every save otherwise
     terminal = Terminal()
+    settings = config.to_dict()
+    check(settings)
     with directory.claim(workdir):
-        settings = directory.settle(workdir, config.to_dict())
+        settings = directory.settle(workdir, settings)
         summary = directory.finished(workdir, settings)
         if summary:
             terminal.say(f"{workdir} holds the finished run:")
             report(terminal, summary, workdir)
             return 0
         start_jax(settings)
+        from gtp_jax import records
         from gtp_jax.checkpoint import Checkpoints
         from gtp_jax.training import Training
 
-        dataset = load_dataset(settings, terminal)
-        training = Training(settings, workdir, dataset, terminal)
+        training = Training(settings, workdir, load_dataset(settings, terminal), terminal)
+        records.write_json(workdir / "config.json", settings)
         terminal.facts("gtp_jax", training.facts())
         checkpoints = Checkpoints(workdir / "checkpoints")
         try:
@@ -124,15 +128,32 @@ def main(config, workdir: Path) -> int:
         return 0
 
 
+def parse_flags(argv: list[str]) -> list[str]:
+    """Reads the flags; a wrong one ends the program with one line and exit code 2."""
+    try:
+        return flags.FLAGS(argv)
+    except (flags.Error, AttributeError, KeyError, TypeError, ValueError) as error:
+        text = str(error).replace("\\n", " ").replace("\\'", "'")  # a KeyError's text is the repr of its message
+        print(f"error: {text}", file=sys.stderr)
+        sys.exit(2)
+
+
 if __name__ == "__main__":
     try:
-        arguments = resolve_config(sys.argv)
+        ARGUMENTS = resolve_config(sys.argv)
     except ValueError as error:
-        sys.exit(f"error: {error}")
-    CONFIG = config_flags.DEFINE_config_file("config", None, "NAME.py[:VARIANT]", sys_argv=arguments)
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    CONFIG = config_flags.DEFINE_config_file("config", None, "NAME.py[:VARIANT]", sys_argv=ARGUMENTS)
     WORKDIR = flags.DEFINE_string("workdir", None, "Directory of the run; runs/NAME-VARIANT by default.")
     flags.mark_flag_as_required("config")
-    app.run(
-        lambda _: sys.exit(main(CONFIG.value, Path(WORKDIR.value) if WORKDIR.value else default_workdir(arguments))),
-        argv=arguments,
-    )
+
+    def start(_) -> None:
+        """Runs; what the user can mend is one line and exit code 2, the rest a traceback."""
+        try:
+            sys.exit(main(CONFIG.value, Path(WORKDIR.value or default_workdir(ARGUMENTS))))
+        except (ValueError, FileNotFoundError) as error:
+            print(f"error: {error}", file=sys.stderr)
+            sys.exit(2)
+
+    app.run(start, argv=ARGUMENTS, flags_parser=parse_flags)

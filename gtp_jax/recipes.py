@@ -1,4 +1,4 @@
-"""From a plain dict of settings to an agent; the defaults of every setting and the table of named methods."""
+"""From a plain dict of settings (settings.DEFAULTS) to an agent."""
 
 import importlib
 import pkgutil
@@ -14,38 +14,6 @@ from gtp_jax.flow_map import Schedule
 from gtp_jax.guidance import GUIDANCE
 from gtp_jax.types import Agent, Array, Critic, Policy
 
-DEFAULTS: dict[str, dict[str, Any]] = {
-    "policy": {
-        "name": "gtp",
-        "num_steps": 5,
-        "temperature": 1.0,
-        "lambda_flow": 1.0,
-        "target": "online",
-        "sigma_min": 0.002,
-        "sigma_max": 80.0,
-        "rho": 7.0,
-        "sigma_data": 0.5,
-        "hidden": (256, 256, 256),
-        "activation": "mish",
-        "learning_rate": 3e-4,
-        "ema": 0.005,
-    },
-    "critic": {
-        "name": "twin_q",
-        "num_steps": 2,
-        "samples": 1,
-        "expectile": 0.9,
-        "ensemble": 2,
-        "hidden": (256, 256, 256),
-        "activation": "mish",
-        "layer_norm": False,
-        "learning_rate": 3e-4,
-        "ema": 0.005,
-        "discount": 0.99,
-    },
-    "guidance": {"name": "advantage", "eta": 1.0},
-}
-
 
 def names(package) -> tuple[str, ...]:
     """The members of a family: the module names of its package."""
@@ -60,7 +28,7 @@ def _member(package, name: str):
 
 
 def make_policy(settings: Mapping[str, Any], action_low: Array, action_high: Array, curriculum_updates: int) -> Policy:
-    """Builds the policy that settings (a dict like DEFAULTS["policy"]) name."""
+    """Builds the policy that settings (the part "policy") name."""
     module = _member(policies, settings["name"])
     return module.make(
         network=networks.flow_network(len(action_low), settings["hidden"], settings["activation"]),
@@ -74,7 +42,7 @@ def make_policy(settings: Mapping[str, Any], action_low: Array, action_high: Arr
 
 
 def make_critic(settings: Mapping[str, Any]) -> Critic:
-    """Builds the critic that settings (a dict like DEFAULTS["critic"]) name."""
+    """Builds the critic that settings (the part "critic") name."""
     module = _member(critics, settings["name"])
     shape = (settings["hidden"], settings["activation"], settings["layer_norm"])
     q_network = networks.q_network(settings["ensemble"], *shape)
@@ -104,7 +72,7 @@ def make(
     """Builds the agent and the hyperparameters of its state.
 
     Args:
-      settings: a dict like DEFAULTS, complete.
+      settings: complete, like settings.DEFAULTS.
       action_low, action_high: [A] bounds.
       curriculum_updates: updates over which the time grid grows; fixed when a run first starts.
 

@@ -2,12 +2,14 @@
 
 import fcntl
 import json
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from gtp_jax import records
+from gtp_jax.settings import flatten
 
 # What may change when a run is started again: a longer run continues the shorter one, the rest is about the machine.
 _FREE = {"num_updates", "devices", "cpu_devices", "gpu_memory_fraction"}
@@ -15,7 +17,7 @@ _FREE = {"num_updates", "devices", "cpu_devices", "gpu_memory_fraction"}
 
 @contextmanager
 def claim(workdir: Path) -> Iterator[None]:
-    """Makes the directory and holds it until the block ends.
+    """Makes the directory and holds it until the block ends; a run that wrote nothing leaves nothing.
 
     Raises:
       ValueError: where another process holds it.
@@ -26,18 +28,15 @@ def claim(workdir: Path) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise ValueError(f"{workdir} is in use by another process; choose another --workdir or wait") from None
-        yield
-
-
-def _flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat = {}
-    for name, value in tree.items():
-        flat |= _flatten(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {prefix + name: value}
-    return flat
+        try:
+            yield
+        finally:
+            if [path.name for path in workdir.iterdir()] == [".lock"]:
+                shutil.rmtree(workdir)
 
 
 def settle(workdir: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Writes config.json at a run's first start; at a later one, checks that it is the same run.
+    """Completes the settings at a run's first start; at a later one, checks that config.json is of the same run.
 
     The curriculum's length, where it is left open, is the number of updates of the first start, so that a longer run
     continues a shorter one on the same time grids.
@@ -58,7 +57,7 @@ def settle(workdir: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
     if not settings["curriculum_updates"]:
         settings["curriculum_updates"] = saved.get("curriculum_updates", settings["num_updates"])
     if saved:
-        before, now = _flatten(saved), _flatten(settings)
+        before, now = dict(flatten(saved)), dict(flatten(settings))
         differences = [
             f"{name}: {before.get(name)!r} there, {now.get(name)!r} now"
             for name in sorted(before.keys() | now.keys())
@@ -71,7 +70,6 @@ def settle(workdir: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
                 f"{workdir} holds a run of {saved['num_updates']} updates; num_updates = {settings['num_updates']} "
                 "would shorten it; choose another --workdir"
             )
-    records.write_json(path, settings)
     return settings
 
 

@@ -1,0 +1,135 @@
+"""Every setting of a run: its default, and what it may be. Plain data, so that it is known before JAX starts."""
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+DEFAULTS: dict[str, Any] = {
+    "seed": 0,  # of the first seed; the others follow
+    "num_seeds": 4,
+    "num_updates": 40_000,
+    "curriculum_updates": 0,  # over which the time grid grows; 0: num_updates of the run's first start
+    "batch_size": 256,
+    "log_every": 250,  # updates in one dispatch, and between rows of metrics.jsonl
+    "checkpoint_every": 2_500,
+    "devices": 0,  # 0: as many as divide the seeds
+    "cpu_devices": 0,  # how many the processor is split into; 0: one, or what XLA_FLAGS say
+    "gpu_memory_fraction": 0.75,  # of a GPU's memory that JAX takes when it starts
+    "dataset": "gtp/antmaze/umaze-v0",
+    "data": {"reward": "none", "observation": "goal-scales", "standardise": True},
+    "policy": {
+        "name": "gtp",
+        "num_steps": 5,  # K at evaluation
+        "temperature": 1.0,  # scale of the sampler's first draw at evaluation
+        "lambda_flow": 1.0,
+        "target": "online",
+        "sigma_min": 0.002,
+        "sigma_max": 80.0,
+        "rho": 7.0,
+        "sigma_data": 0.5,
+        "hidden": (256, 256, 256),
+        "activation": "mish",
+        "learning_rate": 3e-4,
+        "ema": 0.005,
+    },
+    "critic": {
+        "name": "twin_q",
+        "num_steps": 2,  # K of the actions it bootstraps from and compares with
+        "samples": 1,  # sampled actions in the baseline of the advantage
+        "expectile": 0.9,
+        "ensemble": 2,
+        "hidden": (256, 256, 256),
+        "activation": "mish",
+        "layer_norm": False,
+        "learning_rate": 3e-4,
+        "ema": 0.005,
+        "discount": 0.99,
+    },
+    "guidance": {"name": "advantage", "eta": 1.0},
+    "eval": {"num_episodes": 100, "every": 10_000, "progress_episodes": 20, "num_envs": 25, "seed": 0},
+}
+
+
+class Range(NamedTuple):
+    """The numbers from `low` to `high`, without those in `excluded`."""
+
+    low: float
+    high: float = math.inf
+    excluded: tuple[float, ...] = ()
+
+    def __contains__(self, value: float) -> bool:
+        return self.low <= value <= self.high and math.isfinite(value) and value not in self.excluded
+
+    def __str__(self) -> str:
+        upper = f"at most {self.high:g}" if math.isfinite(self.high) else "finite"
+        others = "".join(f", not {value:g}" for value in self.excluded)
+        return f"at least {self.low:g}, {upper}{others}"
+
+
+_COUNT, _NOT_NEGATIVE, _POSITIVE, _RATE = Range(1), Range(0), Range(0, excluded=(0,)), Range(0, 1, excluded=(0,))
+
+RANGES: dict[str, Range] = {
+    "seed": Range(0, 2**31 - 1),
+    "num_seeds": _COUNT,
+    "num_updates": Range(1, 2**31 - 1),
+    "curriculum_updates": Range(0, 2**31 - 1),
+    "batch_size": _COUNT,
+    "log_every": _COUNT,
+    "checkpoint_every": _COUNT,
+    "devices": _NOT_NEGATIVE,
+    "cpu_devices": _NOT_NEGATIVE,
+    "gpu_memory_fraction": _RATE,
+    "policy.num_steps": _COUNT,
+    "policy.temperature": _NOT_NEGATIVE,
+    "policy.lambda_flow": _NOT_NEGATIVE,
+    "policy.sigma_min": _POSITIVE,
+    "policy.sigma_max": _POSITIVE,
+    "policy.rho": Range(1),
+    "policy.sigma_data": _POSITIVE,
+    "policy.learning_rate": _RATE,
+    "policy.ema": _RATE,
+    "critic.num_steps": _COUNT,
+    "critic.samples": _COUNT,
+    "critic.expectile": Range(0, 1, excluded=(0, 1)),
+    "critic.ensemble": _COUNT,
+    "critic.learning_rate": _RATE,
+    "critic.ema": _RATE,
+    "critic.discount": Range(0, 1),
+    "guidance.eta": _NOT_NEGATIVE,
+    "eval.num_episodes": _COUNT,
+    "eval.every": _COUNT,
+    "eval.progress_episodes": _COUNT,
+    "eval.num_envs": _COUNT,
+    "eval.seed": Range(0, 2**31 - 1),
+}
+
+
+def flatten(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The settings one by one, `("policy.rho", 7.0)`."""
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from flatten(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value
+
+
+def check(settings: Mapping[str, Any]) -> None:
+    """Raises ValueError, naming key, value and what is allowed, for a setting that is missing or out of its range."""
+    flat = dict(flatten(settings))
+    missing = sorted(name for name, _ in flatten(DEFAULTS) if name not in flat)
+    if missing:
+        raise ValueError(f"the configuration lacks {', '.join(missing)}")
+    for name, allowed in RANGES.items():
+        if flat[name] not in allowed:
+            raise ValueError(f"{name} = {flat[name]!r} must be {allowed}")
+    for name in ("policy.hidden", "critic.hidden"):
+        if not flat[name] or any(not isinstance(width, int) or width < 1 for width in flat[name]):
+            raise ValueError(f"{name} = {flat[name]!r} must be widths of layers, each a whole number from 1")
+    if flat["policy.sigma_min"] >= flat["policy.sigma_max"]:
+        raise ValueError(
+            f"policy.sigma_min = {flat['policy.sigma_min']!r} must be below policy.sigma_max = "
+            f"{flat['policy.sigma_max']!r}"
+        )
+    for name in ("checkpoint_every", "eval.every"):
+        if flat[name] % flat["log_every"]:
+            raise ValueError(f"{name} = {flat[name]!r} must be a multiple of log_every = {flat['log_every']!r}")
