@@ -5,6 +5,7 @@
 Run again with the same directory, it goes on from the last checkpoint.
 """
 
+import contextlib
 import os
 import sys
 import time
@@ -62,11 +63,15 @@ def load_dataset(settings: dict, terminal):
     """Loads the dataset, with a progress bar where it is collected first."""
     from gtp_jax import datasets
 
-    started = time.perf_counter()
-    with terminal.progress(f"collecting {settings['dataset']}", 1, "transitions") as bar:
+    started, bar = time.perf_counter(), None
+    with contextlib.ExitStack() as stack:
 
         def progress(done, total):
-            bar.update(done, done / (time.perf_counter() - started), total=total)
+            nonlocal bar
+            if bar is None:
+                terminal.say(f"collecting {settings['dataset']}, once: {total:,} transitions")
+                bar = stack.enter_context(terminal.progress("collecting", total, "transitions"))
+            bar.update(done, done / (time.perf_counter() - started))
 
         return datasets.load(settings["dataset"], **settings["data"], progress=progress)
 

@@ -13,6 +13,7 @@ def make_agent(
     guidance: Guidance,
     *,
     num_steps: int,
+    decay_updates: int = 0,
     max_grad_norm: float = 10.0,
 ) -> Agent:
     """Composes a policy, a critic and a guidance into one update.
@@ -26,6 +27,7 @@ def make_agent(
       critic: what is learnt of value; None is allowed where the guidance needs none.
       guidance: how the critic weighs the policy's examples.
       num_steps: sampling steps K of the actions that the critic bootstraps from and compares with.
+      decay_updates: updates over which the policy's learning rate falls to 0 along a half cosine; 0 keeps it constant.
       max_grad_norm: global norm at which gradients are clipped.
 
     Raises:
@@ -57,6 +59,12 @@ def make_agent(
     ) -> tuple[Params, optax.OptState]:
         updates, opt = transform.update(grads, opt)
         return optax.apply_updates(params, jax.tree.map(lambda u: -learning_rate * u, updates)), opt
+
+    def policy_learning_rate(state: State) -> Array:
+        if not decay_updates:
+            return state.hparams["policy_lr"]
+        progress = jnp.minimum(state.step / decay_updates, 1.0)
+        return state.hparams["policy_lr"] * 0.5 * (1.0 + jnp.cos(jnp.pi * progress))
 
     def draw(params: Params, key: Key, batch: Batch) -> tuple[Array | None, Array | None]:
         """All the policy samples that the critic needs, in one chain: [n, B, A] at next_obs and at obs."""
@@ -92,7 +100,7 @@ def make_agent(
             return jnp.mean(weights * per_example), metrics
 
         (value, policy_metrics), grads = jax.value_and_grad(loss, has_aux=True)(state.policy)
-        params, opt = descend(grads, state.policy, state.policy_opt, state.hparams["policy_lr"])
+        params, opt = descend(grads, state.policy, state.policy_opt, policy_learning_rate(state))
         ema = optax.incremental_update(params, state.policy_ema, state.hparams["policy_ema"])
         state = state._replace(policy=params, policy_ema=ema, policy_opt=opt, step=state.step + 1)
         return state, {"policy/loss": value} | policy_metrics | critic_metrics | guidance_metrics

@@ -74,7 +74,8 @@ def make(
     Args:
       settings: complete, like settings.DEFAULTS.
       action_low, action_high: [A] bounds.
-      curriculum_updates: updates over which the time grid grows; fixed when a run first starts.
+      curriculum_updates: updates over which the time grid grows and the learning rate decays; fixed when a run first
+        starts.
 
     Returns:
       The agent and its hyperparameters, float32 scalars that may differ between seeds.
@@ -91,6 +92,7 @@ def make(
         None if cloning else make_critic(critic_settings),
         GUIDANCE["none" if cloning else guidance_settings["name"]](),
         num_steps=critic_settings["num_steps"],
+        decay_updates=curriculum_updates if policy_settings["decay"] else 0,
     )
     hparams = {
         "eta": guidance_settings["eta"],

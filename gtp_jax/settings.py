@@ -30,6 +30,7 @@ DEFAULTS: dict[str, Any] = {
         "hidden": (256, 256, 256),
         "activation": "mish",
         "learning_rate": 3e-4,
+        "decay": True,  # whether the learning rate falls to 0 along a half cosine, over curriculum_updates
         "ema": 0.005,
     },
     "critic": {

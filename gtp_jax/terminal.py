@@ -56,10 +56,9 @@ class Bar:
     def __init__(self, progress: Progress, task: TaskID, unit: str):
         self._progress, self._task, self._unit = progress, task, unit
 
-    def update(self, done: int, rate: float | None = None, latest: str = "", total: int | None = None) -> None:
-        """Moves the bar to `done`, of `total` if that has changed."""
-        shown = "" if rate is None else f"{rate:,.0f} {self._unit}/s"
-        self._progress.update(self._task, completed=done, total=total, rate=shown, latest=latest)
+    def update(self, done: int, rate: float, latest: str = "") -> None:
+        """Moves the bar to `done`; `rate` is in units per second."""
+        self._progress.update(self._task, completed=done, rate=f"{rate:,.0f} {self._unit}/s", latest=latest)
 
     def milestone(self, text: str) -> None:
         """Prints a line that stays, above the bar."""
