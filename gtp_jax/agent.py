@@ -33,8 +33,10 @@ def make_agent(
     Raises:
       ValueError: for guidance without the critic it needs, or a critic that would guide nothing.
     """
-    if bool(guidance.needs) != (critic is not None):
-        raise ValueError(f"guidance that needs {set(guidance.needs) or 'nothing'} cannot go with critic = {critic}")
+    if guidance.needs_critic != (critic is not None):
+        raise ValueError(
+            "this guidance needs a critic, and there is none" if critic is None else "this critic would guide nothing"
+        )
     transform = optax.chain(optax.clip_by_global_norm(max_grad_norm), optax.scale_by_adam())
 
     def init(key: Key, batch: Batch, hparams: HParams) -> State:
@@ -68,10 +70,11 @@ def make_agent(
 
     def draw(params: Params, key: Key, batch: Batch) -> tuple[Array | None, Array | None]:
         """All the policy samples that the critic needs, in one chain: [n, B, A] at next_obs and at obs."""
-        n, m = critic.next_samples, critic.samples
+        n, m = critic.next_samples, critic.samples * guidance.needs_advantage
         if n + m == 0:
             return None, None
-        obs = jnp.concatenate([jnp.stack([batch.next_obs] * n), jnp.stack([batch.obs] * m)])
+        shape = batch.obs.shape
+        obs = jnp.concatenate([jnp.broadcast_to(batch.next_obs, (n, *shape)), jnp.broadcast_to(batch.obs, (m, *shape))])
         actions = policy.sample(params, key, obs, num_steps)
         return actions[:n], actions[n:]
 
@@ -88,18 +91,24 @@ def make_agent(
         ema = optax.incremental_update(params, state.critic_ema, state.hparams["critic_ema"])
         return state._replace(critic=params, critic_ema=ema, critic_opt=opt), evaluation.advantage, metrics
 
+    def policy_objective(params: Params, state: State, key: Key, batch: Batch, weights: Array) -> tuple[Array, Metrics]:
+        per_example, metrics = policy.loss(params, state.policy_ema, key, batch, state.hparams, state.step)
+        per_example = weights * per_example
+        if guidance.improve:
+            key_sample, key_roles = jax.random.fold_in(key, 1), jax.random.fold_in(key, 2)
+            action = policy.sample(params, key_sample, batch.obs, num_steps)
+            extra, extra_metrics = guidance.improve(key_roles, critic.q(state.critic, batch.obs, action), state.hparams)
+            per_example, metrics = per_example + extra, metrics | extra_metrics
+        return jnp.mean(per_example), metrics
+
     def update(state: State, batch: Batch) -> tuple[State, Metrics]:
         key_policy, key_samples = jax.random.split(jax.random.fold_in(state.key, state.step))
         advantage, critic_metrics = jnp.zeros_like(batch.reward), {}
         if critic:
             state, advantage, critic_metrics = update_critic(state, key_samples, batch)
         weights, guidance_metrics = guidance.weigh(advantage, state.hparams)
-
-        def loss(params):
-            per_example, metrics = policy.loss(params, state.policy_ema, key_policy, batch, state.hparams, state.step)
-            return jnp.mean(weights * per_example), metrics
-
-        (value, policy_metrics), grads = jax.value_and_grad(loss, has_aux=True)(state.policy)
+        descend_on = jax.value_and_grad(policy_objective, has_aux=True)
+        (value, policy_metrics), grads = descend_on(state.policy, state, key_policy, batch, weights)
         params, opt = descend(grads, state.policy, state.policy_opt, policy_learning_rate(state))
         ema = optax.incremental_update(params, state.policy_ema, state.hparams["policy_ema"])
         state = state._replace(policy=params, policy_ema=ema, policy_opt=opt, step=state.step + 1)

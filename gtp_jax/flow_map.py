@@ -16,8 +16,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from gtp_jax.paths import expand
+from gtp_jax.paths import Path, conditional_velocity, expand, interpolate
 from gtp_jax.types import Array, Key, Velocity
+
+Step = Callable[[Velocity, Array, Array, Array], Array]
 
 
 def jump(velocity: Velocity, x: Array, t: Array, s: Array) -> Array:
@@ -30,13 +32,14 @@ def extrapolate(velocity: Velocity, x: Array, t: Array, s: Array) -> Array:
     return x - expand(t, x) * velocity(x, t, s)
 
 
-def follow(velocity: Velocity, x: Array, times: Array, *, event_ndim: int = 1) -> Array:
-    """Jumps from times[0] through times[1], ... to times[-1] (eq. 15).
+def follow(velocity: Velocity, x: Array, times: Array, *, step: Step = jump, event_ndim: int = 1) -> Array:
+    """Steps from times[0] through times[1], ... to times[-1] (eq. 15).
 
     Args:
       velocity: the average velocity.
       x: [*B, *event], the point at times[0].
       times: [K + 1], decreasing; the loop over them is unrolled.
+      step: (velocity, x, t, s) -> the point at s; a jump along the map, or a step of an ODE solver.
       event_ndim: number of event axes.
 
     Returns:
@@ -44,8 +47,60 @@ def follow(velocity: Velocity, x: Array, times: Array, *, event_ndim: int = 1) -
     """
     batch_shape = x.shape[: x.ndim - event_ndim]
     for t, s in zip(times[:-1], times[1:], strict=True):
-        x = jump(velocity, x, jnp.broadcast_to(t, batch_shape), jnp.broadcast_to(s, batch_shape))
+        x = step(velocity, x, jnp.broadcast_to(t, batch_shape), jnp.broadcast_to(s, batch_shape))
     return x
+
+
+def euler_step(velocity: Velocity, x: Array, t: Array, s: Array) -> Array:
+    """One step of Euler's method from t to s along the instantaneous field u(x, t, t); first order."""
+    return x + expand(s - t, x) * velocity(x, t, t)
+
+
+def heun_step(velocity: Velocity, x: Array, t: Array, s: Array) -> Array:
+    """One step of Heun's method from t to s along the instantaneous field u(x, t, t); second order.
+
+    A step to 0 is Euler's, as in arXiv 2206.00364, algorithm 1: the field is not learnt there.
+    """
+    here = velocity(x, t, t)
+    there = velocity(x + expand(s - t, x) * here, s, s)
+    return x + expand(s - t, x) * jnp.where(expand(s, x) > 0, 0.5 * (here + there), here)
+
+
+SOLVERS = {"euler": euler_step, "heun": heun_step}
+
+
+def solver(name: str) -> Step:
+    """A step of `SOLVERS` by name; ValueError for another name."""
+    if name not in SOLVERS:
+        raise ValueError(f"solver {name!r} is not one of {tuple(SOLVERS)}")
+    return SOLVERS[name]
+
+
+def field_loss(velocity: Velocity, path: Path, x: Array, z: Array, t: Array, *, event_ndim: int = 1) -> Array:
+    """|u(x_t, t, t) - dx_t/dt|^2, the loss of flow matching (arXiv 2210.02747, eq. 9), un-reduced.
+
+    On the variance-exploding path it is the denoiser's loss |x - phi(x_t, t, t)|^2 divided by t^2.
+
+    Args:
+      velocity: the average velocity that is trained; only its instantaneous values are.
+      path: where x_t = alpha(t) x + sigma(t) z runs.
+      x: [*B, *event] data.
+      z: [*B, *event] standard normal noise.
+      t: [*B] times.
+      event_ndim: number of event axes.
+
+    Returns:
+      [*B].
+    """
+    x_t = interpolate(path, x, z, t)
+    return squared_norm(velocity(x_t, t, t) - conditional_velocity(path, x, z, t), event_ndim)
+
+
+def uniform_times(num_steps: int) -> Array:
+    """[K + 1] equally spaced times from 1 to 0, for the straight path."""
+    if num_steps < 1:
+        raise ValueError(f"num_steps = {num_steps}: a sampler needs at least one step")
+    return jnp.linspace(1.0, 0.0, num_steps + 1)
 
 
 class Schedule(NamedTuple):
@@ -110,6 +165,11 @@ def adjacent_times(key: Key, shape: tuple[int, ...], schedule: Schedule, num_int
         return jnp.where(i == num_intervals, 0.0, schedule.at(i / num_intervals))
 
     return Times(schedule.at(index / num_intervals), target(index + 1), target(last))
+
+
+def squared_norm(x: Array, event_ndim: int) -> Array:
+    """|x|^2 over the event axes: [*B, *event] -> [*B]."""
+    return jnp.sum(x**2, axis=tuple(range(-event_ndim, 0)))
 
 
 def edm_velocity(network: Callable[[Array, Array, Array], Array], sigma_data: float) -> Velocity:

@@ -1,16 +1,23 @@
-"""How value shapes the policy: weights on the examples of the policy's loss."""
+"""How value shapes the policy: weights on the examples of its loss, or a term that pushes its samples up the critic."""
+
+import functools
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 
-from gtp_jax.types import Array, Guidance, HParams, Metrics
+from gtp_jax.types import Array, Guidance, HParams, Key, Metrics
 
 _EPSILON = 1e-6
 MAX_WEIGHT = 100.0
 
 
+def _normalise(advantage: Array) -> Array:
+    return advantage / (jnp.std(advantage) + _EPSILON)
+
+
 def advantage_weights(advantage: Array, eta: Array, max_weight: float = MAX_WEIGHT) -> Array:
-    """w = exp(eta max(0, A) / (std(A) + eps)), clipped at `max_weight` (eq. 14).
+    """w = exp(eta max(0, A) / (std(A) + eps)), clipped at `max_weight` (arXiv 2510.11499, eq. 14).
 
     Args:
       advantage: [B], A(obs, a) of the batch; its standard deviation is taken over B.
@@ -20,37 +27,77 @@ def advantage_weights(advantage: Array, eta: Array, max_weight: float = MAX_WEIG
     Returns:
       [B] weights in [1, max_weight], without gradient.
     """
-    scaled = jnp.maximum(advantage, 0.0) / (jnp.std(advantage) + _EPSILON)
+    scaled = jnp.maximum(_normalise(advantage), 0.0)
     return jax.lax.stop_gradient(jnp.minimum(jnp.exp(eta * scaled), max_weight))
+
+
+def exponential_weights(advantage: Array, eta: Array, max_weight: float = MAX_WEIGHT) -> Array:
+    """w = exp(eta A / (std(A) + eps)), clipped at `max_weight`: eq. 12 of the paper, bad actions weighed down too."""
+    return jax.lax.stop_gradient(jnp.minimum(jnp.exp(eta * _normalise(advantage)), max_weight))
+
+
+def unnormalised_weights(advantage: Array, eta: Array, max_weight: float = MAX_WEIGHT) -> Array:
+    """w = exp(eta A), clipped at `max_weight`, as in AWR (arXiv 1910.00177) and IQL (arXiv 2110.06169, eq. 7)."""
+    return jax.lax.stop_gradient(jnp.minimum(jnp.exp(eta * advantage), max_weight))
+
+
+def filter_weights(advantage: Array, eta: Array, max_weight: float = MAX_WEIGHT) -> Array:
+    """w = 1(A > 0), the binary filter of CRR (arXiv 2006.15134, eq. 3); eta and max_weight play no part."""
+    del eta, max_weight
+    return jax.lax.stop_gradient(jnp.where(advantage > 0, 1.0, 0.0))
 
 
 def effective_sample_share(weights: Array) -> Array:
     """(sum w)^2 / (B sum w^2), the share of the batch that the weights [B] leave in use (Kish); 1 for equal weights."""
-    return jnp.sum(weights) ** 2 / (weights.shape[0] * jnp.sum(weights**2))
+    return jnp.sum(weights) ** 2 / (weights.shape[0] * jnp.maximum(jnp.sum(weights**2), _EPSILON))
 
 
-def make_none() -> Guidance:
-    """Behaviour cloning: every example counts the same and no critic is trained."""
+def normalised_q_loss(key: Key, q: Array) -> Array:
+    """-Q_i(obs, a) / sg mean |Q_j(obs, a)| with the roles i, j drawn at random (arXiv 2208.06193, eq. 3).
 
+    Args:
+      key: chooses the roles.
+      q: [E, B] values of actions that the policy sampled, the gradient passing through the actions.
+
+    Returns:
+      [B], un-reduced.
+    """
+    first = jax.random.randint(key, (), 0, q.shape[0])
+    scale = jnp.mean(jnp.abs(q[(first + 1) % q.shape[0]]))
+    return -q[first] / jax.lax.stop_gradient(scale + _EPSILON)
+
+
+def _cloning() -> Guidance:
+    return Guidance(
+        weigh=lambda advantage, hparams: (jnp.ones_like(advantage), {}), improve=None, needs_advantage=False
+    )
+
+
+def _weighted(weights: Callable[[Array, Array, float], Array]) -> Guidance:
     def weigh(advantage: Array, hparams: HParams) -> tuple[Array, Metrics]:
-        del hparams
-        return jnp.ones_like(advantage), {}
-
-    return Guidance(weigh=weigh, needs=frozenset())
-
-
-def make_advantage(*, max_weight: float = MAX_WEIGHT) -> Guidance:
-    """Advantage weights, the guidance of GTP (eq. 14). Reads `eta` from the hyperparameters."""
-
-    def weigh(advantage: Array, hparams: HParams) -> tuple[Array, Metrics]:
-        weights = advantage_weights(advantage, hparams["eta"], max_weight)
-        return weights, {
-            "guidance/weight": jnp.mean(weights),
-            "guidance/effective_share": effective_sample_share(weights),
+        weight = weights(advantage, hparams["eta"], MAX_WEIGHT)
+        return weight, {
+            "guidance/weight": jnp.mean(weight),
+            "guidance/effective_share": effective_sample_share(weight),
             "guidance/advantage_std": jnp.std(advantage),
         }
 
-    return Guidance(weigh=weigh, needs=frozenset({"advantage"}))
+    return Guidance(weigh=weigh, improve=None, needs_advantage=True)
 
 
-GUIDANCE = {"none": make_none, "advantage": make_advantage}
+def _q_term() -> Guidance:
+    def improve(key: Key, q: Array, hparams: HParams) -> tuple[Array, Metrics]:
+        loss = normalised_q_loss(key, q)
+        return hparams["eta"] * loss, {"guidance/q_loss": jnp.mean(loss), "guidance/q_sampled": jnp.mean(q)}
+
+    return _cloning()._replace(improve=improve)
+
+
+GUIDANCE: dict[str, Callable[[], Guidance]] = {
+    "none": _cloning,
+    "advantage": functools.partial(_weighted, advantage_weights),
+    "exponential": functools.partial(_weighted, exponential_weights),
+    "unnormalised": functools.partial(_weighted, unnormalised_weights),
+    "filter": functools.partial(_weighted, filter_weights),
+    "q": _q_term,
+}

@@ -1,6 +1,7 @@
 """From a plain dict of settings (settings.DEFAULTS) to an agent."""
 
 import importlib
+import inspect
 import pkgutil
 from collections.abc import Mapping
 from typing import Any
@@ -12,6 +13,7 @@ from gtp_jax import critics, networks, policies
 from gtp_jax.agent import make_agent
 from gtp_jax.flow_map import Schedule
 from gtp_jax.guidance import GUIDANCE
+from gtp_jax.settings import DEFAULTS
 from gtp_jax.types import Agent, Array, Critic, Policy
 
 
@@ -27,18 +29,32 @@ def _member(package, name: str):
     return importlib.import_module(f"{package.__name__}.{name}")
 
 
+# Settings of a policy that only some members understand; the others refuse them unless they stand at their default.
+_PARTICULAR = ("target", "solver", "times", "weighting", "adaptive_power", "sigma_data")
+
+
 def make_policy(settings: Mapping[str, Any], action_low: Array, action_high: Array, curriculum_updates: int) -> Policy:
-    """Builds the policy that settings (the part "policy") name."""
-    module = _member(policies, settings["name"])
-    return module.make(
-        network=networks.flow_network(len(action_low), settings["hidden"], settings["activation"]),
-        action_low=jnp.asarray(action_low),
-        action_high=jnp.asarray(action_high),
-        curriculum_updates=curriculum_updates,
-        schedule=Schedule(settings["sigma_min"], settings["sigma_max"], settings["rho"]),
-        sigma_data=settings["sigma_data"],
-        target=settings["target"],
-    )
+    """Builds the policy that settings (the part "policy") name, with those of them that its `make` asks for.
+
+    Raises:
+      ValueError: for an unknown name, or a setting that the policy has no use for.
+    """
+    name, module = settings["name"], _member(policies, settings["name"])
+    schedule = Schedule(settings["sigma_min"], settings["sigma_max"], settings["rho"])
+    time_scale = getattr(module, "TIME_SCALE", "log")
+    given = {
+        **settings,
+        "network": networks.flow_network(len(action_low), settings["hidden"], settings["activation"], time_scale),
+        "action_low": jnp.asarray(action_low),
+        "action_high": jnp.asarray(action_high),
+        "curriculum_updates": curriculum_updates,
+        "schedule": schedule,
+    }
+    asked = inspect.signature(module.make).parameters
+    for key in _PARTICULAR:
+        if key not in asked and settings[key] != DEFAULTS["policy"][key]:
+            raise ValueError(f"policy.{key} = {settings[key]!r} means nothing to policy.name = {name!r}; leave it out")
+    return module.make(**{key: value for key, value in given.items() if key in asked})
 
 
 def make_critic(settings: Mapping[str, Any]) -> Critic:
@@ -48,7 +64,7 @@ def make_critic(settings: Mapping[str, Any]) -> Critic:
     q_network = networks.q_network(settings["ensemble"], *shape)
     if settings["name"] == "expectile":
         return module.make(q_network=q_network, v_network=networks.v_network(*shape), expectile=settings["expectile"])
-    return module.make(network=q_network, samples=settings["samples"])
+    return module.make(network=q_network, samples=settings["samples"], candidates=settings["candidates"])
 
 
 def is_cloning(settings: Mapping[str, Any]) -> bool:

@@ -22,7 +22,11 @@ DEFAULTS: dict[str, Any] = {
         "num_steps": 5,  # K at evaluation
         "temperature": 1.0,  # scale of the sampler's first draw at evaluation
         "lambda_flow": 1.0,
-        "target": "online",
+        "target": "online",  # whose map consistency follows: the "online" parameters' or their "ema"
+        "solver": "heun",  # of the members that sample or teach by an ODE solver
+        "times": "grid",  # where diffusion trains its denoiser: "grid" or "log-normal"
+        "weighting": "none",  # of its loss over time: "none" or "edm"
+        "adaptive_power": 1.0,  # of mean flow's weight
         "sigma_min": 0.002,
         "sigma_max": 80.0,
         "rho": 7.0,
@@ -36,6 +40,7 @@ DEFAULTS: dict[str, Any] = {
     "critic": {
         "name": "twin_q",
         "num_steps": 2,  # K of the actions it bootstraps from and compares with
+        "candidates": 1,  # next actions of which it takes the best
         "samples": 1,  # sampled actions in the baseline of the advantage
         "expectile": 0.9,
         "ensemble": 2,
@@ -87,10 +92,12 @@ RANGES: dict[str, Range] = {
     "policy.sigma_max": _POSITIVE,
     "policy.rho": Range(1),
     "policy.sigma_data": _POSITIVE,
+    "policy.adaptive_power": _NOT_NEGATIVE,
     "policy.learning_rate": _RATE,
     "policy.ema": _RATE,
     "critic.num_steps": _COUNT,
     "critic.samples": _COUNT,
+    "critic.candidates": _COUNT,
     "critic.expectile": Range(0, 1, excluded=(0, 1)),
     "critic.ensemble": _COUNT,
     "critic.learning_rate": _RATE,

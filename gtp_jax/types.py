@@ -79,10 +79,16 @@ class Critic(NamedTuple):
 
 
 class Guidance(NamedTuple):
-    """How value shapes the policy: a weight for each example of the policy's loss."""
+    """How value shapes the policy. A guidance that asks for nothing of a critic is behaviour cloning."""
 
-    weigh: Any  # (advantage [B], hparams) -> (weights [B], metrics)
-    needs: frozenset[str]  # "advantage" or nothing; a run that needs nothing trains no critic
+    weigh: Any  # (advantage [B], hparams) -> (weights [B] of the policy's loss, metrics)
+    improve: Any  # (key, q [E, B] of sampled actions, hparams) -> (extra loss [B], metrics), or None
+    needs_advantage: bool  # whether `weigh` looks at it
+
+    @property
+    def needs_critic(self) -> bool:
+        """Whether a critic has to be trained."""
+        return self.needs_advantage or self.improve is not None
 
 
 class State(NamedTuple):

@@ -10,12 +10,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from gtp_jax import flow_map
-from gtp_jax.flow_map import Schedule, Times
+from gtp_jax import flow_map, flow_policy
+from gtp_jax.flow_map import Schedule, Times, squared_norm
 from gtp_jax.paths import VARIANCE_EXPLODING, interpolate
-from gtp_jax.types import Array, Batch, HParams, Key, Metrics, Network, Params, Policy, Velocity
-
-TARGETS = ("online", "ema")
+from gtp_jax.types import Array, Network, Policy, Velocity
 
 
 class TrajectoryLosses(NamedTuple):
@@ -23,10 +21,6 @@ class TrajectoryLosses(NamedTuple):
 
     consistency: Array
     flow: Array
-
-
-def _squared_norm(x: Array, event_ndim: int) -> Array:
-    return jnp.sum(x**2, axis=tuple(range(-event_ndim, 0)))
 
 
 def trajectory_losses(
@@ -66,8 +60,8 @@ def trajectory_losses(
     arrived = flow_map.jump(lambda *_: both[0], x_t, t, tau)
     denoised = flow_map.extrapolate(lambda *_: both[1], x_t, t, t)
     return TrajectoryLosses(
-        consistency=_squared_norm(arrived - target, event_ndim) / (t - u),
-        flow=_squared_norm(x - denoised, event_ndim),
+        consistency=squared_norm(arrived - target, event_ndim) / (t - u),
+        flow=squared_norm(x - denoised, event_ndim),
     )
 
 
@@ -90,39 +84,24 @@ def make(
       schedule: the times of training and sampling; by default 80 to 0.002 with rho = 7.
       sigma_data: standard deviation of the actions that the preconditioning assumes.
       target: whose map eq. 17 follows, the "online" parameters under stop-gradient or their "ema".
-
-    Raises:
-      ValueError: for an unknown target or an impossible schedule.
     """
-    if target not in TARGETS:
-        raise ValueError(f"policy.target = {target!r} is not one of {TARGETS}")
     schedule = flow_map.check_schedule(schedule or Schedule())
 
-    def velocity_at(params: Params, obs: Array) -> Velocity:
-        return flow_map.edm_velocity(lambda x, t, s: network.apply(params, obs, x, t, s), sigma_data)
-
-    def init(key: Key, batch: Batch) -> Params:
-        time = jnp.zeros(batch.reward.shape)
-        return network.init(key, batch.obs, batch.action, time, time)
-
-    def loss(
-        params: Params, target_params: Params, key: Key, batch: Batch, hparams: HParams, step: Array
-    ) -> tuple[Array, Metrics]:
-        key_times, key_noise = jax.random.split(key)
-        intervals = flow_map.curriculum(step, curriculum_updates)
-        times = flow_map.adjacent_times(key_times, batch.reward.shape, schedule, intervals)
-        z = jax.random.normal(key_noise, batch.action.shape)
-        followed = params if target == "online" else target_params
-        terms = trajectory_losses(
-            velocity_at(params, batch.obs), velocity_at(followed, batch.obs), batch.action, z, times
-        )
+    def objective(given: flow_policy.Training):
+        key_times, key_noise = jax.random.split(given.key)
+        intervals = flow_map.curriculum(given.step, curriculum_updates)
+        times = flow_map.adjacent_times(key_times, given.action.shape[:1], schedule, intervals)
+        z = jax.random.normal(key_noise, given.action.shape)
+        terms = trajectory_losses(given.velocity, given.followed(target), given.action, z, times)
         metrics = {"policy/consistency": jnp.mean(terms.consistency), "policy/flow": jnp.mean(terms.flow)}
-        return terms.consistency + hparams["lambda_flow"] * terms.flow, metrics
+        return terms.consistency + given.hparams["lambda_flow"] * terms.flow, metrics
 
-    def sample(params: Params, key: Key, obs: Array, num_steps: int, temperature: float = 1.0) -> Array:
-        noise = jax.random.normal(key, (*obs.shape[:-1], action_low.shape[0]))
-        times = schedule.sampling_times(num_steps)
-        action = flow_map.follow(velocity_at(params, obs), temperature * times[0] * noise, times)
-        return jnp.clip(action, action_low, action_high)
-
-    return Policy(init=init, loss=loss, sample=sample)
+    return flow_policy.make(
+        network=network,
+        action_low=action_low,
+        action_high=action_high,
+        parameterise=lambda f: flow_map.edm_velocity(f, sigma_data),
+        objective=objective,
+        sampling_times=schedule.sampling_times,
+        prior_std=schedule.sigma_max,
+    )

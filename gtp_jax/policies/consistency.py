@@ -1,0 +1,78 @@
+"""Consistency models as policies: Song, Dhariwal, Chen, Sutskever, arXiv 2303.01469; Ding, Jin, arXiv 2309.16984.
+
+Only jumps to time 0 are learnt: Phi(x_t, t, 0) follows Phi(x_u, u, 0) at the neighbouring time u on the same noise.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from gtp_jax import flow_map, flow_policy
+from gtp_jax.flow_map import Schedule
+from gtp_jax.paths import VARIANCE_EXPLODING, expand, interpolate
+from gtp_jax.types import Array, Key, Network, Policy, Velocity
+
+
+def consistency_loss(
+    velocity: Velocity, target_velocity: Velocity, x: Array, z: Array, t: Array, u: Array, *, event_ndim: int = 1
+) -> Array:
+    """|Phi(x + t z, t, 0) - sg Phi_target(x + u z, u, 0)|^2 / (t - u) (arXiv 2303.01469, eq. 10).
+
+    Args:
+      velocity: the average velocity that is trained.
+      target_velocity: the one that is followed; no gradient flows through it.
+      x: [*B, *event] data.
+      z: [*B, *event] standard normal noise.
+      t: [*B] times.
+      u: [*B] times below t, as near as the grid allows.
+      event_ndim: number of event axes.
+
+    Returns:
+      [*B], un-reduced.
+    """
+    zero = jnp.zeros_like(t)
+    target = flow_map.jump(target_velocity, interpolate(VARIANCE_EXPLODING, x, z, u), u, zero)
+    arrived = flow_map.jump(velocity, interpolate(VARIANCE_EXPLODING, x, z, t), t, zero)
+    return flow_map.squared_norm(arrived - jax.lax.stop_gradient(target), event_ndim) / (t - u)
+
+
+def renoising_sampler(velocity: Velocity, key: Key, x: Array, times: Array) -> Array:
+    """Jumps to 0 and, but for the last time, noises again to the next time (arXiv 2303.01469, algorithm 1)."""
+    batch_shape = x.shape[:-1]
+    for t, s, step_key in zip(times[:-1], times[1:], jax.random.split(key, len(times) - 1), strict=True):
+        t, s = jnp.broadcast_to(t, batch_shape), jnp.broadcast_to(s, batch_shape)
+        x = flow_map.jump(velocity, x, t, jnp.zeros_like(t))
+        x = x + expand(s, x) * jax.random.normal(step_key, x.shape)
+    return x
+
+
+def make(
+    *,
+    network: Network,
+    action_low: Array,
+    action_high: Array,
+    curriculum_updates: int,
+    schedule: Schedule | None = None,
+    sigma_data: float = 0.5,
+    target: str = "online",
+) -> Policy:
+    """Builds the policy; see `policies.gtp.make` for the arguments."""
+    schedule = flow_map.check_schedule(schedule or Schedule())
+
+    def objective(given: flow_policy.Training):
+        key_times, key_noise = jax.random.split(given.key)
+        intervals = flow_map.curriculum(given.step, curriculum_updates)
+        times = flow_map.adjacent_times(key_times, given.action.shape[:1], schedule, intervals)
+        z = jax.random.normal(key_noise, given.action.shape)
+        loss = consistency_loss(given.velocity, given.followed(target), given.action, z, times.t, times.u)
+        return loss, {"policy/consistency": jnp.mean(loss)}
+
+    return flow_policy.make(
+        network=network,
+        action_low=action_low,
+        action_high=action_high,
+        parameterise=lambda f: flow_map.edm_velocity(f, sigma_data),
+        objective=objective,
+        sampling_times=schedule.sampling_times,
+        prior_std=schedule.sigma_max,
+        sampler=renoising_sampler,
+    )

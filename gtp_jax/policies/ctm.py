@@ -1,0 +1,94 @@
+"""Consistency trajectory models: Kim et al., arXiv 2310.02279.
+
+Like GTP, any jump from t to s is learnt; but the neighbouring point at u comes from a solver's step along the model's
+own averaged field, and both sides are compared after they have jumped on to time 0.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from gtp_jax import flow_map, flow_policy
+from gtp_jax.flow_map import Schedule, Step, Times
+from gtp_jax.paths import VARIANCE_EXPLODING, interpolate
+from gtp_jax.types import Array, Network, Policy, Velocity
+
+
+def soft_consistency_loss(
+    velocity: Velocity,
+    target_velocity: Velocity,
+    teacher_velocity: Velocity,
+    x: Array,
+    z: Array,
+    times: Times,
+    *,
+    step: Step = flow_map.heun_step,
+    event_ndim: int = 1,
+) -> Array:
+    """|P(Phi(x_t, t, tau)) - sg P(Phi(step(x_t, t, u), u, tau))|^2 / (t - u), P(x) = Phi(x, tau, 0) (eq. 5 and 6).
+
+    Args:
+      velocity: the average velocity that is trained.
+      target_velocity: of the jumps that are followed and of P. The gradient goes through P's argument: its own
+        parameters must not be those that are differentiated (pass one of stopped or averaged parameters).
+      teacher_velocity: whose instantaneous field the solver follows.
+      x: [*B, *event] data.
+      z: [*B, *event] standard normal noise.
+      times: t > u >= tau, each [*B].
+      step: the solver's step.
+      event_ndim: number of event axes.
+
+    Returns:
+      [*B], un-reduced. The factor 1/(t - u) is ours, as in `policies.gtp`.
+    """
+    t, u, tau = times
+    x_t = interpolate(VARIANCE_EXPLODING, x, z, t)
+    x_u = jax.lax.stop_gradient(step(teacher_velocity, x_t, t, u))
+    followed = jax.lax.stop_gradient(flow_map.jump(target_velocity, x_u, u, tau))
+    arrived = flow_map.jump(velocity, x_t, t, tau)
+    zero = jnp.zeros_like(tau)
+    difference = flow_map.jump(target_velocity, arrived, tau, zero) - jax.lax.stop_gradient(
+        flow_map.jump(target_velocity, followed, tau, zero)
+    )
+    return flow_map.squared_norm(difference, event_ndim) / (t - u)
+
+
+def make(
+    *,
+    network: Network,
+    action_low: Array,
+    action_high: Array,
+    curriculum_updates: int,
+    schedule: Schedule | None = None,
+    sigma_data: float = 0.5,
+    target: str = "online",
+    solver: str = "heun",
+) -> Policy:
+    """Builds the policy; see `policies.gtp.make` for the arguments.
+
+    `solver`, a name of `flow_map.SOLVERS`, steps from t to u along the averaged parameters' field.
+    """
+    schedule = flow_map.check_schedule(schedule or Schedule())
+    step = flow_map.solver(solver)
+
+    def objective(given: flow_policy.Training):
+        key_times, key_noise = jax.random.split(given.key)
+        intervals = flow_map.curriculum(given.step, curriculum_updates)
+        times = flow_map.adjacent_times(key_times, given.action.shape[:1], schedule, intervals)
+        z = jax.random.normal(key_noise, given.action.shape)
+        consistency = soft_consistency_loss(
+            given.velocity, given.followed(target), given.ema, given.action, z, times, step=step
+        )
+        # The denoiser's loss: t^2 times that of the field.
+        flow = times.t**2 * flow_map.field_loss(given.velocity, VARIANCE_EXPLODING, given.action, z, times.t)
+        metrics = {"policy/consistency": jnp.mean(consistency), "policy/flow": jnp.mean(flow)}
+        return consistency + given.hparams["lambda_flow"] * flow, metrics
+
+    return flow_policy.make(
+        network=network,
+        action_low=action_low,
+        action_high=action_high,
+        parameterise=lambda f: flow_map.edm_velocity(f, sigma_data),
+        objective=objective,
+        sampling_times=schedule.sampling_times,
+        prior_std=schedule.sigma_max,
+    )

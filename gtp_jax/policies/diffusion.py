@@ -1,0 +1,71 @@
+"""Variance-exploding diffusion, sampled by its probability-flow ODE: Song et al., arXiv 2011.13456; Karras et al.,
+arXiv 2206.00364.
+
+Only the denoiser is learnt, E[x | x_t] = phi(x_t, t, t).
+"""
+
+import jax
+import jax.numpy as jnp
+
+from gtp_jax import flow_map, flow_policy
+from gtp_jax.flow_map import Schedule
+from gtp_jax.paths import VARIANCE_EXPLODING
+from gtp_jax.types import Array, Key, Network, Policy
+
+WEIGHTINGS = ("none", "edm")
+TIMES = ("grid", "log-normal")
+_GRID_INTERVALS = 1280
+
+
+def draw_times(kind: str, key: Key, shape: tuple[int, ...], schedule: Schedule) -> Array:
+    """Times [*shape]: "grid", uniform over a fine grid of the schedule, or "log-normal" as in EDM (table 1)."""
+    if kind == "log-normal":
+        return jnp.exp(1.2 * jax.random.normal(key, shape) - 1.2)
+    return schedule.at(jax.random.randint(key, shape, 0, _GRID_INTERVALS) / _GRID_INTERVALS)
+
+
+def make(
+    *,
+    network: Network,
+    action_low: Array,
+    action_high: Array,
+    schedule: Schedule | None = None,
+    sigma_data: float = 0.5,
+    solver: str = "heun",
+    times: str = "grid",
+    weighting: str = "none",
+) -> Policy:
+    """Builds the policy.
+
+    Args:
+      network: apply(params, obs [*B, O], x [*B, A], t [*B], s [*B]) -> [*B, A].
+      action_low, action_high: [A] bounds; only a final sample is clipped to them.
+      schedule: the sampler's times; by default 80 to 0.002 with rho = 7.
+      sigma_data: standard deviation of the actions that the preconditioning assumes.
+      solver: a name of `flow_map.SOLVERS`; "heun" evaluates the network twice a step.
+      times: where the denoiser is trained, a name of TIMES.
+      weighting: of its loss over t, a name of WEIGHTINGS; "edm" is (t^2 + sd^2)/(t sd)^2.
+    """
+    for name, value, allowed in (("times", times, TIMES), ("weighting", weighting, WEIGHTINGS)):
+        if value not in allowed:
+            raise ValueError(f"policy.{name} = {value!r} is not one of {allowed}")
+    schedule = flow_map.check_schedule(schedule or Schedule())
+
+    def objective(given: flow_policy.Training):
+        key_times, key_noise = jax.random.split(given.key)
+        t = draw_times(times, key_times, given.action.shape[:1], schedule)
+        z = jax.random.normal(key_noise, given.action.shape)
+        loss = t**2 * flow_map.field_loss(given.velocity, VARIANCE_EXPLODING, given.action, z, t)
+        weight = (t**2 + sigma_data**2) / (t * sigma_data) ** 2 if weighting == "edm" else 1.0
+        return weight * loss, {"policy/flow": jnp.mean(loss)}
+
+    return flow_policy.make(
+        network=network,
+        action_low=action_low,
+        action_high=action_high,
+        parameterise=lambda f: flow_map.edm_velocity(f, sigma_data),
+        objective=objective,
+        sampling_times=schedule.sampling_times,
+        prior_std=schedule.sigma_max,
+        step=flow_map.solver(solver),
+    )

@@ -1,0 +1,58 @@
+"""The unimodal baseline: a diagonal Gaussian fitted by maximum likelihood, the policy of BC, AWR (arXiv 1910.00177) and
+IQL (arXiv 2110.06169).
+"""
+
+import jax
+import jax.numpy as jnp
+
+from gtp_jax.types import Array, Batch, HParams, Key, Metrics, Network, Params, Policy
+
+
+def negative_log_likelihood(mean: Array, log_std: Array, x: Array) -> Array:
+    """-log N(x; mean, diag exp(2 log_std)), summed over the last axis: [*B, A] -> [*B]."""
+    return jnp.sum(0.5 * ((x - mean) * jnp.exp(-log_std)) ** 2 + log_std + 0.5 * jnp.log(2 * jnp.pi), axis=-1)
+
+
+def make(
+    *,
+    network: Network,
+    action_low: Array,
+    action_high: Array,
+    log_std_min: float = -5.0,
+    log_std_max: float = 2.0,
+) -> Policy:
+    """Builds the policy.
+
+    Args:
+      network: apply(params, obs [*B, O], x [*B, A], t [*B], s [*B]) -> [*B, A], the mean at x = 0 and t = s = 1.
+      action_low, action_high: [A] bounds; samples are clipped to them.
+      log_std_min, log_std_max: bounds of the logarithm of the standard deviation, which does not depend on obs.
+    """
+
+    def mean_of(params: Params, obs: Array) -> Array:
+        one = jnp.ones(obs.shape[:-1])
+        return network.apply(params["mean"], obs, jnp.zeros((*obs.shape[:-1], action_low.shape[0])), one, one)
+
+    def log_std_of(params: Params, mean: Array) -> Array:
+        return jnp.broadcast_to(jnp.clip(params["log_std"], log_std_min, log_std_max), mean.shape)
+
+    def init(key: Key, batch: Batch) -> Params:
+        one = jnp.ones(batch.reward.shape)
+        mean = network.init(key, batch.obs, batch.action, one, one)
+        return {"mean": mean, "log_std": jnp.zeros(action_low.shape[0])}
+
+    def loss(
+        params: Params, target_params: Params, key: Key, batch: Batch, hparams: HParams, step: Array
+    ) -> tuple[Array, Metrics]:
+        del target_params, key, hparams, step
+        mean = mean_of(params, batch.obs)
+        per_example = negative_log_likelihood(mean, log_std_of(params, mean), batch.action)
+        return per_example, {"policy/nll": jnp.mean(per_example)}
+
+    def sample(params: Params, key: Key, obs: Array, num_steps: int, temperature: float = 1.0) -> Array:
+        del num_steps
+        mean = mean_of(params, obs)
+        noise = jnp.exp(log_std_of(params, mean)) * jax.random.normal(key, mean.shape)
+        return jnp.clip(mean + temperature * noise, action_low, action_high)
+
+    return Policy(init=init, loss=loss, sample=sample)

@@ -1,0 +1,75 @@
+"""Mean flow: Geng, Deng, Bai, Kolter, He, arXiv 2505.13447.
+
+The average velocity obeys u = v - (t - s) du/dt along the path; one jvp gives the right-hand side, and no grid of times
+is needed. At s = t it is flow matching.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from gtp_jax import flow_map, flow_policy
+from gtp_jax.paths import LINEAR, conditional_velocity, expand, interpolate
+from gtp_jax.types import Array, Key, Network, Policy, Velocity
+
+TIME_SCALE = "linear"
+
+FLOW_SHARE = 0.75  # of the examples with s = t (table 1a of the paper)
+_EPSILON = 1e-3
+
+
+def mean_flow_loss(velocity: Velocity, x: Array, z: Array, t: Array, s: Array, *, event_ndim: int = 1) -> Array:
+    """|u(x_t, t, s) - sg (v - (t - s) du/dt)|^2 on the straight path, v = z - x (eq. 9 to 11).
+
+    du/dt = v du/dx + du/dt at fixed s is one jvp of `velocity` along (v, 1, 0).
+
+    Args:
+      velocity: the average velocity that is trained; it must allow forward-mode differentiation.
+      x: [*B, *event] data.
+      z: [*B, *event] standard normal noise.
+      t: [*B] times in [0, 1].
+      s: [*B] times, s <= t.
+      event_ndim: number of event axes.
+
+    Returns:
+      [*B], un-reduced.
+    """
+    x_t = interpolate(LINEAR, x, z, t)
+    v = conditional_velocity(LINEAR, x, z, t)
+    u, rate = jax.jvp(velocity, (x_t, t, s), (v, jnp.ones_like(t), jnp.zeros_like(s)))
+    return flow_map.squared_norm(u - jax.lax.stop_gradient(v - expand(t - s, x) * rate), event_ndim)
+
+
+def ordered_times(key: Key, shape: tuple[int, ...]) -> tuple[Array, Array]:
+    """Draws t >= s [*shape], two logistic-normal times in order, and s = t for FLOW_SHARE of them (table 4)."""
+    key_times, key_same = jax.random.split(key)
+    times = jax.nn.sigmoid(jax.random.normal(key_times, (2, *shape)) - 0.4)
+    t = jnp.max(times, axis=0)
+    return t, jnp.where(jax.random.bernoulli(key_same, FLOW_SHARE, shape), t, jnp.min(times, axis=0))
+
+
+def make(*, network: Network, action_low: Array, action_high: Array, adaptive_power: float = 1.0) -> Policy:
+    """Builds the policy.
+
+    Args:
+      network: apply(params, obs [*B, O], x [*B, A], t [*B], s [*B]) -> [*B, A], the velocity itself.
+      action_low, action_high: [A] bounds; only a final sample is clipped to them.
+      adaptive_power: p of the weight 1/(loss + c)^p on each example (sec. 4.3); 0 switches it off.
+    """
+
+    def objective(given: flow_policy.Training):
+        key_times, key_noise = jax.random.split(given.key)
+        t, s = ordered_times(key_times, given.action.shape[:1])
+        z = jax.random.normal(key_noise, given.action.shape)
+        loss = mean_flow_loss(given.velocity, given.action, z, t, s)
+        weight = jax.lax.stop_gradient((loss + _EPSILON) ** -adaptive_power)
+        return weight * loss, {"policy/mean_flow": jnp.mean(loss)}
+
+    return flow_policy.make(
+        network=network,
+        action_low=action_low,
+        action_high=action_high,
+        parameterise=lambda f: f,
+        objective=objective,
+        sampling_times=flow_map.uniform_times,
+        prior_std=1.0,
+    )

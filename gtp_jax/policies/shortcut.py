@@ -1,0 +1,75 @@
+"""Shortcut models: Frans, Hafner, Levine, Abbeel, arXiv 2410.12557.
+
+A jump of 2d is taught to equal two jumps of d, for dyadic d; the instantaneous field is taught by flow matching. The
+paper gives a quarter of each batch to the former; here every example carries both terms.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from gtp_jax import flow_map, flow_policy
+from gtp_jax.paths import LINEAR, interpolate
+from gtp_jax.types import Array, Key, Network, Policy, Velocity
+
+TIME_SCALE = "linear"
+
+
+def self_consistency_loss(
+    velocity: Velocity, target_velocity: Velocity, x: Array, z: Array, t: Array, d: Array, *, event_ndim: int = 1
+) -> Array:
+    """|u(x_t, t, t - 2d) - sg (u1 + u2)/2|^2, u1 = u(x_t, t, t - d), u2 = u(x_t - d u1, t - d, t - 2d) (eq. 4).
+
+    Args:
+      velocity: the average velocity that is trained.
+      target_velocity: the one whose two half jumps are followed; no gradient flows through it.
+      x: [*B, *event] data.
+      z: [*B, *event] standard normal noise.
+      t: [*B] times in [2d, 1].
+      d: [*B] half the jump.
+      event_ndim: number of event axes.
+
+    Returns:
+      [*B], un-reduced.
+    """
+    x_t = interpolate(LINEAR, x, z, t)
+    first = target_velocity(x_t, t, t - d)
+    second = target_velocity(flow_map.jump(lambda *_: first, x_t, t, t - d), t - d, t - 2 * d)
+    target = jax.lax.stop_gradient(0.5 * (first + second))
+    return flow_map.squared_norm(velocity(x_t, t, t - 2 * d) - target, event_ndim)
+
+
+def dyadic_times(key: Key, shape: tuple[int, ...], max_doublings: int = 7) -> tuple[Array, Array]:
+    """Draws t and d [*shape]: d in {1/2, 1/4, ..., 2^-max_doublings}, t a multiple of 2d in [2d, 1]."""
+    key_d, key_t = jax.random.split(key)
+    doublings = jax.random.randint(key_d, shape, 1, max_doublings + 1)
+    d = 2.0**-doublings
+    return 2 * d * jax.random.randint(key_t, shape, 1, 2 ** (doublings - 1) + 1), d
+
+
+def make(*, network: Network, action_low: Array, action_high: Array) -> Policy:
+    """Builds the policy. The half jumps that are followed are those of the exponential average, as in the paper.
+
+    Args:
+      network: apply(params, obs [*B, O], x [*B, A], t [*B], s [*B]) -> [*B, A], the velocity itself.
+      action_low, action_high: [A] bounds; only a final sample is clipped to them.
+    """
+
+    def objective(given: flow_policy.Training):
+        key_time, key_jump, key_noise = jax.random.split(given.key, 3)
+        shape = given.action.shape[:1]
+        z = jax.random.normal(key_noise, given.action.shape)
+        flow = flow_map.field_loss(given.velocity, LINEAR, given.action, z, jax.random.uniform(key_time, shape))
+        t, d = dyadic_times(key_jump, shape)
+        consistency = self_consistency_loss(given.velocity, given.ema, given.action, z, t, d)
+        metrics = {"policy/consistency": jnp.mean(consistency), "policy/flow": jnp.mean(flow)}
+        return consistency + given.hparams["lambda_flow"] * flow, metrics
+
+    return flow_policy.make(
+        network=network,
+        action_low=action_low,
+        action_high=action_high,
+        parameterise=lambda f: f,
+        objective=objective,
+        sampling_times=flow_map.uniform_times,
+        prior_std=1.0,
+    )

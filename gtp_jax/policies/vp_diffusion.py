@@ -1,0 +1,100 @@
+"""Variance-preserving diffusion with an ancestral sampler, the policy of Diffusion-QL: Wang, Hunt, Zhou, arXiv
+2208.06193; Ho, Jain, Abbeel, arXiv 2006.11239.
+
+The network predicts the noise at one of T discrete times, and the sampler takes exactly those T steps.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from gtp_jax.types import Array, Batch, HParams, Key, Metrics, Network, Params, Policy
+
+TIME_SCALE = "linear"
+
+
+class Chain(NamedTuple):
+    """The noising chain x_i = sqrt(kept_i) x + sqrt(1 - kept_i) z; row i - 1 belongs to step i = 1 .. T."""
+
+    kept: Array  # [T], the product of 1 - beta up to i
+    beta: Array  # [T]
+
+    def noise(self, x: Array, z: Array, index: Array) -> Array:
+        """x_i for x, z [*B, A] and row numbers [*B]."""
+        kept = jnp.expand_dims(self.kept[index], -1)
+        return jnp.sqrt(kept) * x + jnp.sqrt(1.0 - kept) * z
+
+
+def variance_preserving_chain(num_steps: int, beta_min: float = 0.1, beta_max: float = 10.0) -> Chain:
+    """beta_i = 1 - exp(-beta_min/T - (beta_max - beta_min)(2i - 1)/(2 T^2)) (arXiv 2208.06193, App. B)."""
+    i = jnp.arange(1, num_steps + 1)
+    beta = 1.0 - jnp.exp(-beta_min / num_steps - 0.5 * (beta_max - beta_min) * (2 * i - 1) / num_steps**2)
+    return Chain(kept=jnp.cumprod(1.0 - beta), beta=beta)
+
+
+def make(
+    *,
+    network: Network,
+    action_low: Array,
+    action_high: Array,
+    num_steps: int,
+    beta_min: float = 0.1,
+    beta_max: float = 10.0,
+) -> Policy:
+    """Builds the policy.
+
+    Args:
+      network: apply(params, obs [*B, O], x [*B, A], t [*B], s [*B]) -> [*B, A], the noise; t = s = i/T.
+      action_low, action_high: [A] bounds, to which every prediction of x is clipped.
+      num_steps: T, fixed in training.
+      beta_min, beta_max: of the chain.
+    """
+    chain = variance_preserving_chain(num_steps, beta_min, beta_max)
+    before = jnp.append(1.0, chain.kept[:-1])
+
+    def predict(params: Params, obs: Array, x: Array, index: Array) -> Array:
+        t = (index + 1) / num_steps
+        return network.apply(params, obs, x, t, t)
+
+    def init(key: Key, batch: Batch) -> Params:
+        time = jnp.zeros(batch.reward.shape)
+        return network.init(key, batch.obs, batch.action, time, time)
+
+    def loss(
+        params: Params, target_params: Params, key: Key, batch: Batch, hparams: HParams, step: Array
+    ) -> tuple[Array, Metrics]:
+        """|z - F(obs, x_i, i)|^2, i uniform (arXiv 2006.11239, eq. 14)."""
+        del target_params, hparams, step
+        key_index, key_noise = jax.random.split(key)
+        index = jax.random.randint(key_index, batch.reward.shape, 0, num_steps)
+        z = jax.random.normal(key_noise, batch.action.shape)
+        predicted = predict(params, batch.obs, chain.noise(batch.action, z, index), index)
+        per_example = jnp.sum((predicted - z) ** 2, axis=-1)
+        return per_example, {"policy/flow": jnp.mean(per_example)}
+
+    def sample(params: Params, key: Key, obs: Array, steps: int, temperature: float = 1.0) -> Array:
+        """`temperature` scales the first draw and the noise of every step."""
+        if steps != num_steps:
+            raise ValueError(
+                f"this policy was built for {num_steps} steps and cannot sample in {steps}; "
+                "set policy.num_steps and critic.num_steps alike"
+            )
+        keys = jax.random.split(key, num_steps)
+        shape = (*obs.shape[:-1], action_low.shape[0])
+        x = temperature * jax.random.normal(keys[0], shape)
+        for i in reversed(range(num_steps)):
+            z = predict(params, obs, x, jnp.full(shape[:-1], i))
+            clean = (x - jnp.sqrt(1.0 - chain.kept[i]) * z) / jnp.sqrt(chain.kept[i])
+            clean = jnp.clip(clean, action_low, action_high)
+            # The Gaussian posterior q(x_{i-1} | x_i, x) (arXiv 2006.11239, eq. 7).
+            share = chain.beta[i] / (1.0 - chain.kept[i])
+            mean = jnp.sqrt(before[i]) * share * clean
+            mean += jnp.sqrt(1.0 - chain.beta[i]) * (1.0 - before[i]) / (1.0 - chain.kept[i]) * x
+            x = mean
+            if i:
+                std = jnp.sqrt(share * (1.0 - before[i]))
+                x = mean + temperature * std * jax.random.normal(keys[i], shape)
+        return jnp.clip(x, action_low, action_high)
+
+    return Policy(init=init, loss=loss, sample=sample)
