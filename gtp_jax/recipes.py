@@ -66,16 +66,19 @@ def describe(settings: Mapping[str, Any]) -> str:
     return ", ".join(parts)
 
 
+def check(settings: Mapping[str, Any]) -> None:
+    """Raises what `make` would raise: names and choices are found wrong before any data are touched."""
+    make(settings, -np.ones(1, np.float32), np.ones(1, np.float32))
+
+
 def make(
-    settings: Mapping[str, Any], action_low: np.ndarray, action_high: np.ndarray, curriculum_updates: int
+    settings: Mapping[str, Any], action_low: np.ndarray, action_high: np.ndarray
 ) -> tuple[Agent, dict[str, Array]]:
     """Builds the agent and the hyperparameters of its state.
 
     Args:
       settings: complete, like settings.DEFAULTS.
       action_low, action_high: [A] bounds.
-      curriculum_updates: updates over which the time grid grows and the learning rate decays; fixed when a run first
-        starts.
 
     Returns:
       The agent and its hyperparameters, float32 scalars that may differ between seeds.
@@ -88,11 +91,13 @@ def make(
         raise ValueError(f"unknown guidance {guidance_settings['name']!r}; there are {', '.join(GUIDANCE)}")
     cloning = is_cloning(settings)
     agent = make_agent(
-        make_policy(policy_settings, action_low, action_high, curriculum_updates),
+        make_policy(
+            policy_settings, action_low, action_high, settings["curriculum_updates"] or settings["num_updates"]
+        ),
         None if cloning else make_critic(critic_settings),
         GUIDANCE["none" if cloning else guidance_settings["name"]](),
         num_steps=critic_settings["num_steps"],
-        decay_updates=curriculum_updates if policy_settings["decay"] else 0,
+        decay_updates=settings["num_updates"] if policy_settings["decay"] else 0,
     )
     hparams = {
         "eta": guidance_settings["eta"],

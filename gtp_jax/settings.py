@@ -13,7 +13,7 @@ DEFAULTS: dict[str, Any] = {
     "log_every": 250,  # updates in one dispatch, and between rows of metrics.jsonl
     "checkpoint_every": 2_500,
     "devices": 0,  # 0: as many as divide the seeds
-    "cpu_devices": 0,  # how many the processor is split into; 0: one, or what XLA_FLAGS say
+    "cpu_devices": 0,  # into how many the processor is split; 0: as XLA_FLAGS say, or as many cores as divide the seeds
     "gpu_memory_fraction": 0.75,  # of a GPU's memory that JAX takes when it starts
     "dataset": "gtp/antmaze/umaze-v0",
     "data": {"reward": "none", "observation": "goal-scales", "standardise": True},
@@ -30,7 +30,7 @@ DEFAULTS: dict[str, Any] = {
         "hidden": (256, 256, 256),
         "activation": "mish",
         "learning_rate": 3e-4,
-        "decay": True,  # whether the learning rate falls to 0 along a half cosine, over curriculum_updates
+        "decay": True,  # whether the learning rate falls to 0 along a half cosine, over num_updates
         "ema": 0.005,
     },
     "critic": {

@@ -17,7 +17,10 @@ def get_config(variant: str = "umaze") -> ConfigDict:
     """The configuration of a task: `umaze`, ..., `large-diverse`, `tiny`, or the id of a dataset."""
     config = ConfigDict(copy.deepcopy(DEFAULTS))
     config.dataset = variant if "/" in variant else f"gtp/antmaze/{variant}-v0"
+    config.num_updates = 30_000
     config.policy.num_steps = 2
+    config.policy.temperature = 0.5
+    config.guidance.eta = 0.3
     if variant == "tiny":
         config.dataset = "gtp/antmaze/umaze-5k-v0"
         config.num_seeds = 2

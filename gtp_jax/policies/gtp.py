@@ -123,6 +123,6 @@ def make(
         noise = jax.random.normal(key, (*obs.shape[:-1], action_low.shape[0]))
         times = schedule.sampling_times(num_steps)
         action = flow_map.follow(velocity_at(params, obs), temperature * times[0] * noise, times)
-        return jnp.clip(action, action_low, action_high)
+        return jnp.clip(action, *(jnp.broadcast_to(bound, action.shape) for bound in (action_low, action_high)))
 
     return Policy(init=init, loss=loss, sample=sample)
