@@ -1,6 +1,6 @@
 """GTP beside GTP-BC on the embedded U-Maze: the main command, its behaviour-cloning twin, both at several K.
 
-    python benchmarks/umaze.py [--workdir=runs/umaze] [--results=benchmarks/results]
+    python benchmarks/umaze.py [--runs=runs] [--results=benchmarks/results]
 
 Resumes like the runs it makes. Keeps each run's files, checkpoints left out, under RESULTS/umaze-ROW and prints one
 JSON line for each row.
@@ -14,20 +14,21 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-ROWS = {"gtp": [], "gtp-bc": ["--config.guidance.eta=0.0"]}
+# The directory below runs/ and the settings of each row; the first is what the README's first command runs.
+ROWS = {"gtp": ("antmaze", []), "gtp-bc": ("antmaze-bc", ["--config.guidance.eta=0.0"])}
 KEPT = ("config.json", "summary.json", "metrics.jsonl", "evaluations.json", "curves.png", "maze.png")
 
 
 def main() -> None:
     """Runs and evaluates every row."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--workdir", type=Path, default=ROOT / "runs" / "umaze")
+    parser.add_argument("--runs", type=Path, default=ROOT / "runs")
     parser.add_argument("--results", type=Path, default=ROOT / "benchmarks" / "results")
     parser.add_argument("--num_steps", default="1,2,5")
     parser.add_argument("--temperature", default="1,0.5")
     arguments = parser.parse_args()
-    for row, overrides in ROWS.items():
-        workdir = arguments.workdir / row
+    for row, (name, overrides) in ROWS.items():
+        workdir = arguments.runs / name
         command = [sys.executable, str(ROOT / "experiments" / "run.py"), "--config=antmaze.py"]
         subprocess.run([*command, f"--workdir={workdir}", *overrides], check=True)
         command = [sys.executable, str(ROOT / "experiments" / "evaluate.py"), f"--workdir={workdir}"]

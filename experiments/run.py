@@ -55,8 +55,12 @@ def start_jax(settings: dict) -> None:
     os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", str(settings["gpu_memory_fraction"]))
     import jax
 
-    if settings["cpu_devices"]:
-        jax.config.update("jax_num_cpu_devices", settings["cpu_devices"])
+    count = settings["cpu_devices"]
+    if not count and "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
+        cores, seeds = os.cpu_count() or 1, settings["num_seeds"]
+        count = max(n for n in range(1, cores + 1) if seeds % n == 0)
+    if count:
+        jax.config.update("jax_num_cpu_devices", count)
 
 
 def load_dataset(settings: dict, terminal):
@@ -113,10 +117,11 @@ def main(config, workdir: Path) -> int:
             report(terminal, summary, workdir)
             return 0
         start_jax(settings)
-        from gtp_jax import records
+        from gtp_jax import recipes, records
         from gtp_jax.checkpoint import Checkpoints
         from gtp_jax.training import Training
 
+        recipes.check(settings)
         training = Training(settings, workdir, load_dataset(settings, terminal), terminal)
         records.write_json(workdir / "config.json", settings)
         terminal.facts("gtp_jax", training.facts())
@@ -160,5 +165,8 @@ if __name__ == "__main__":
         except (ValueError, FileNotFoundError) as error:
             print(f"error: {error}", file=sys.stderr)
             sys.exit(2)
+        except KeyboardInterrupt:
+            print("stopped before there was anything to save", file=sys.stderr)
+            sys.exit(130)
 
     app.run(start, argv=ARGUMENTS, flags_parser=parse_flags)

@@ -98,7 +98,8 @@ def make_agent(
             key_sample, key_roles = jax.random.fold_in(key, 1), jax.random.fold_in(key, 2)
             action = policy.sample(params, key_sample, batch.obs, num_steps)
             extra, extra_metrics = guidance.improve(key_roles, critic.q(state.critic, batch.obs, action), state.hparams)
-            per_example, metrics = per_example + extra, metrics | extra_metrics
+            # Published coefficients weigh it against a loss that is a mean over the action's numbers; ours is a sum.
+            per_example, metrics = per_example + batch.action.shape[-1] * extra, metrics | extra_metrics
         return jnp.mean(per_example), metrics
 
     def update(state: State, batch: Batch) -> tuple[State, Metrics]:

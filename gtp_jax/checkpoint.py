@@ -62,6 +62,8 @@ class Checkpoints:
 
     def save(self, step: int, saved: Saved, about: dict[str, Any]) -> None:
         """Saves in the background; `close` or the next save waits for it. The arrays must not change meanwhile."""
+        for stale in [other for other in self.steps() if other >= step]:
+            self._manager.delete(stale)  # damaged and passed over: Orbax would silently skip this save for its sake
         args, trees = self._ocp.args, _present(saved)
         digest = {name: _digests(tree) for name, tree in trees.items()}
         items = {name: args.StandardSave(tree) for name, tree in trees.items()}

@@ -10,7 +10,7 @@ Shapes: x [*B, *event], times [*B]. Nothing here knows what x means or what it i
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import jax
@@ -71,8 +71,7 @@ SOLVERS = {"euler": euler_step, "heun": heun_step}
 
 def solver(name: str) -> Step:
     """A step of `SOLVERS` by name; ValueError for another name."""
-    if name not in SOLVERS:
-        raise ValueError(f"solver {name!r} is not one of {tuple(SOLVERS)}")
+    check_choice("solver", name, SOLVERS)
     return SOLVERS[name]
 
 
@@ -125,6 +124,22 @@ class Schedule(NamedTuple):
         return jnp.append(self.at(jnp.arange(num_steps) / num_steps), 0.0)
 
 
+def log_normal_times(key: Key, shape: tuple[int, ...]) -> Array:
+    """Times [*shape] with log t ~ N(-1.2, 1.2^2), where EDM trains its denoiser (arXiv 2206.00364, table 1)."""
+    return jnp.exp(1.2 * jax.random.normal(key, shape) - 1.2)
+
+
+def edm_weight(t: Array, sigma_data: float) -> Array:
+    """(t^2 + sd^2)/(t sd)^2, EDM's weight of the denoiser's loss at time t (arXiv 2206.00364, table 1)."""
+    return (t**2 + sigma_data**2) / (t * sigma_data) ** 2
+
+
+def check_choice(name: str, value: str, allowed: Iterable[str]) -> None:
+    """Raises ValueError, naming the setting, where a value is not among the allowed ones."""
+    if value not in allowed:
+        raise ValueError(f"policy.{name} = {value!r} is not one of {', '.join(allowed)}")
+
+
 def check_schedule(schedule: Schedule) -> Schedule:
     """Returns the schedule, or raises ValueError where its times are not 0 < sigma_min < sigma_max or rho < 1."""
     if not 0 < schedule.sigma_min < schedule.sigma_max or schedule.rho < 1:
@@ -151,20 +166,45 @@ class Times(NamedTuple):
     tau: Array
 
 
-def adjacent_times(key: Key, shape: tuple[int, ...], schedule: Schedule, num_intervals: Array) -> Times:
+GAPS = ("adjacent", "any")
+TAUS = ("any", "zero")
+
+
+def adjacent_times(
+    key: Key,
+    shape: tuple[int, ...],
+    schedule: Schedule,
+    num_intervals: Array,
+    *,
+    gap: str = "adjacent",
+    tau: str = "any",
+) -> Times:
     """Draws t and u as neighbours on a grid of `num_intervals` intervals and tau among the grid's points up to u.
 
     The smallest grid point, sigma_min, is read as 0 where it is a target. The gap t - u bounds the bias of the score
-    approximation (docs/method.md), hence neighbours only.
+    approximation (docs/method.md), hence neighbours only; the other choices are there to be compared.
+
+    Args:
+      key: a key.
+      shape: [*B] of the times.
+      schedule: places the grid's points.
+      num_intervals: of the grid, may be traced.
+      gap: "adjacent", or "any" for u uniform over the grid's points below t.
+      tau: "any", or "zero" for jumps to 0 only, as in a consistency model.
     """
     key_t, key_tau = jax.random.split(key)
     index = jax.random.randint(key_t, shape, 0, num_intervals)
-    last = jax.random.randint(key_tau, shape, index + 1, num_intervals + 1)
+    nearer = index + 1
+    if gap == "any":
+        nearer = jax.random.randint(jax.random.fold_in(key_t, 1), shape, index + 1, num_intervals + 1)
+    last = jax.random.randint(key_tau, shape, nearer, num_intervals + 1)
+    if tau == "zero":
+        last = jnp.full(shape, num_intervals)
 
     def target(i):
         return jnp.where(i == num_intervals, 0.0, schedule.at(i / num_intervals))
 
-    return Times(schedule.at(index / num_intervals), target(index + 1), target(last))
+    return Times(schedule.at(index / num_intervals), target(nearer), target(last))
 
 
 def squared_norm(x: Array, event_ndim: int) -> Array:

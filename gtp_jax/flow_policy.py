@@ -13,6 +13,11 @@ from gtp_jax.types import Array, Batch, HParams, Key, Metrics, Network, Params, 
 TARGETS = ("online", "ema")
 
 
+def clip_action(action: Array, low: Array, high: Array) -> Array:
+    """Clips actions [*B, A] to bounds [A]."""
+    return jnp.clip(action, *(jnp.broadcast_to(bound, action.shape) for bound in (low, high)))
+
+
 class Training(NamedTuple):
     """What a member's objective is given."""
 
@@ -25,9 +30,7 @@ class Training(NamedTuple):
     hparams: HParams
 
     def followed(self, target: str) -> Velocity:
-        """The velocity that a name of TARGETS means; ValueError for another name."""
-        if target not in TARGETS:
-            raise ValueError(f"policy.target = {target!r} is not one of {TARGETS}")
+        """The velocity that a name of TARGETS means."""
         return self.online if target == "online" else self.ema
 
 
@@ -39,7 +42,6 @@ def make(
     parameterise: Callable[[Callable[[Array, Array, Array], Array]], Velocity],
     objective: Callable[[Training], tuple[Array, Metrics]],
     sampling_times: Callable[[int], Array],
-    prior_std: float,
     step: Step = flow_map.jump,
     sampler: Callable[[Velocity, Key, Array, Array], Array] | None = None,
 ) -> Policy:
@@ -50,8 +52,8 @@ def make(
       action_low, action_high: [A] bounds; only a final sample is clipped to them.
       parameterise: reads F(x, t, s) as an average velocity.
       objective: the member's un-reduced loss [B] and its metrics.
-      sampling_times: K -> [K + 1] times of a K-step sampler, decreasing to 0.
-      prior_std: standard deviation of the point at the first time.
+      sampling_times: K -> [K + 1] times of a K-step sampler, decreasing to 0. The first one is the standard deviation
+        of the point that the sampler starts from.
       step: how the sampler goes from one time to the next.
       sampler: (velocity, key, x, times) -> action, in place of following `step`, for samplers that draw noise.
     """
@@ -74,11 +76,11 @@ def make(
     def sample(params: Params, key: Key, obs: Array, num_steps: int, temperature: float = 1.0) -> Array:
         noise = jax.random.normal(key, (*obs.shape[:-1], action_low.shape[0]))
         times, velocity = sampling_times(num_steps), velocity_at(params, obs)
-        x = temperature * prior_std * noise
+        x = temperature * times[0] * noise
         if sampler:
             x = sampler(velocity, jax.random.fold_in(key, 1), x, times)
         else:
             x = flow_map.follow(velocity, x, times, step=step)
-        return jnp.clip(x, action_low, action_high)
+        return clip_action(x, action_low, action_high)
 
     return Policy(init=init, loss=loss, sample=sample)

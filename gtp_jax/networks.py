@@ -40,6 +40,12 @@ def time_embedding(t: Array, scale: str = "log", width: int = 16) -> Array:
     return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=-1)
 
 
+def _mlp(hidden: Sequence[int], out: int, activation: str, layer_norm: bool = False) -> "MLP":
+    if activation not in ACTIVATIONS:
+        raise ValueError(f"unknown activation {activation!r}; there are {', '.join(ACTIVATIONS)}")
+    return MLP(tuple(hidden), out, activation, layer_norm)
+
+
 class MLP(nn.Module):
     """Dense layers with an activation between them, optionally after a layer normalisation."""
 
@@ -62,7 +68,7 @@ def flow_network(
     action_dim: int, hidden: Sequence[int] = HIDDEN, activation: str = "mish", time_scale: str = "log"
 ) -> Network:
     """F(obs [*B, O], x [*B, A], t [*B], s [*B]) -> [*B, A]. The leading axes broadcast against each other."""
-    mlp = MLP(tuple(hidden), action_dim, activation)
+    mlp = _mlp(hidden, action_dim, activation)
 
     def inputs(obs, x, t, s):
         parts = (obs, x, time_embedding(t, time_scale), time_embedding(s, time_scale))
@@ -79,7 +85,7 @@ def q_network(
     ensemble: int = 2, hidden: Sequence[int] = HIDDEN, activation: str = "mish", layer_norm: bool = False
 ) -> Network:
     """Q(obs [*B, O], action [*B, A]) -> [E, *B], E independent networks as one batched matmul."""
-    mlp = MLP(tuple(hidden), 1, activation, layer_norm)
+    mlp = _mlp(hidden, 1, activation, layer_norm)
 
     def init(key, obs, action):
         x = jnp.concatenate([obs, action], axis=-1)
@@ -94,5 +100,5 @@ def q_network(
 
 def v_network(hidden: Sequence[int] = HIDDEN, activation: str = "mish", layer_norm: bool = False) -> Network:
     """V(obs [*B, O]) -> [*B]."""
-    mlp = MLP(tuple(hidden), 1, activation, layer_norm)
+    mlp = _mlp(hidden, 1, activation, layer_norm)
     return Network(init=mlp.init, apply=lambda params, obs: jnp.squeeze(mlp.apply(params, obs), axis=-1))

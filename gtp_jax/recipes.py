@@ -30,7 +30,10 @@ def _member(package, name: str):
 
 
 # Settings of a policy that only some members understand; the others refuse them unless they stand at their default.
-_PARTICULAR = ("target", "solver", "times", "weighting", "adaptive_power", "sigma_data")
+_PARTICULAR = (
+    *("target", "gap", "tau", "intervals", "teacher", "flow_times"),
+    *("solver", "times", "weighting", "adaptive_power", "sigma_data"),
+)
 
 
 def make_policy(settings: Mapping[str, Any], action_low: Array, action_high: Array, curriculum_updates: int) -> Policy:
@@ -69,29 +72,40 @@ def make_critic(settings: Mapping[str, Any]) -> Critic:
 
 def is_cloning(settings: Mapping[str, Any]) -> bool:
     """Whether value shapes nothing, so that no critic is trained: guidance "none", or eta = 0."""
-    return settings["guidance"]["name"] == "none" or settings["guidance"]["eta"] == 0
+    name, eta = settings["guidance"]["name"], settings["guidance"]["eta"]
+    return name == "none" or (eta == 0 and name != "filter")
 
 
 def describe(settings: Mapping[str, Any]) -> str:
     """The method in one line, with what a reader of its score must know: `gtp, eta = 1, K = 2, temperature 0.5`."""
     policy, guidance = settings["policy"], settings["guidance"]
-    parts = [f"{policy['name']}-bc" if is_cloning(settings) else f"{policy['name']}, eta = {guidance['eta']:g}"]
+    if is_cloning(settings):
+        parts = [f"{policy['name']}-bc"]
+    else:
+        parts = [
+            policy["name"],
+            f"{settings['critic']['name']} critic",
+            f"{guidance['name']} eta = {guidance['eta']:g}",
+        ]
     parts.append(f"K = {policy['num_steps']}")
     if policy["temperature"] != 1:
         parts.append(f"temperature {policy['temperature']:g}")
     return ", ".join(parts)
 
 
+def check(settings: Mapping[str, Any]) -> None:
+    """Raises what `make` would raise: names and choices are found wrong before any data are touched."""
+    make(settings, -np.ones(1, np.float32), np.ones(1, np.float32))
+
+
 def make(
-    settings: Mapping[str, Any], action_low: np.ndarray, action_high: np.ndarray, curriculum_updates: int
+    settings: Mapping[str, Any], action_low: np.ndarray, action_high: np.ndarray
 ) -> tuple[Agent, dict[str, Array]]:
     """Builds the agent and the hyperparameters of its state.
 
     Args:
       settings: complete, like settings.DEFAULTS.
       action_low, action_high: [A] bounds.
-      curriculum_updates: updates over which the time grid grows and the learning rate decays; fixed when a run first
-        starts.
 
     Returns:
       The agent and its hyperparameters, float32 scalars that may differ between seeds.
@@ -104,15 +118,19 @@ def make(
         raise ValueError(f"unknown guidance {guidance_settings['name']!r}; there are {', '.join(GUIDANCE)}")
     cloning = is_cloning(settings)
     agent = make_agent(
-        make_policy(policy_settings, action_low, action_high, curriculum_updates),
+        make_policy(
+            policy_settings, action_low, action_high, settings["curriculum_updates"] or settings["num_updates"]
+        ),
         None if cloning else make_critic(critic_settings),
         GUIDANCE["none" if cloning else guidance_settings["name"]](),
         num_steps=critic_settings["num_steps"],
-        decay_updates=curriculum_updates if policy_settings["decay"] else 0,
+        max_grad_norm=settings["max_grad_norm"],
+        decay_updates=settings["num_updates"] if policy_settings["decay"] else 0,
     )
     hparams = {
         "eta": guidance_settings["eta"],
         "lambda_flow": policy_settings["lambda_flow"],
+        "lambda_consistency": policy_settings["lambda_consistency"],
         "policy_lr": policy_settings["learning_rate"],
         "policy_ema": policy_settings["ema"],
         "critic_lr": critic_settings["learning_rate"],

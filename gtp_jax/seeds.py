@@ -77,7 +77,7 @@ class Seeds:
             raise ValueError(f"{len(self.seeds)} seeds do not divide among {len(self.devices)} devices")
         mesh = Mesh(np.array(self.devices), (_AXIS,))
         self._per_device = NamedSharding(mesh, PartitionSpec(_AXIS))
-        self._init = init
+        self._init = jax.jit(jax.vmap(init))
         self._data = jax.device_put(data, NamedSharding(mesh, PartitionSpec()))
         self._data_keys = self.place(seed_keys(self.seeds)[1])
         num_rows = jax.tree.leaves(data)[0].shape[0]
@@ -103,7 +103,7 @@ class Seeds:
 
     def init(self) -> Any:
         """The first state of every seed, placed on the devices."""
-        return self.place(jax.jit(jax.vmap(self._init))(seed_keys(self.seeds)[0]))
+        return self.place(self._init(seed_keys(self.seeds)[0]))
 
     def advance(self, state: Any, num_updates: int) -> tuple[Any, Metrics]:
         """Runs `num_updates` updates of every seed in one dispatch; the given state is consumed.

@@ -10,10 +10,11 @@ DEFAULTS: dict[str, Any] = {
     "num_updates": 40_000,
     "curriculum_updates": 0,  # over which the time grid grows; 0: num_updates of the run's first start
     "batch_size": 256,
+    "max_grad_norm": 10.0,  # at which the gradients of policy and critic are clipped, each by its global norm
     "log_every": 250,  # updates in one dispatch, and between rows of metrics.jsonl
     "checkpoint_every": 2_500,
     "devices": 0,  # 0: as many as divide the seeds
-    "cpu_devices": 0,  # how many the processor is split into; 0: one, or what XLA_FLAGS say
+    "cpu_devices": 0,  # into how many the processor is split; 0: as XLA_FLAGS say, or as many cores as divide the seeds
     "gpu_memory_fraction": 0.75,  # of a GPU's memory that JAX takes when it starts
     "dataset": "gtp/antmaze/umaze-v0",
     "data": {"reward": "none", "observation": "goal-scales", "standardise": True},
@@ -22,8 +23,14 @@ DEFAULTS: dict[str, Any] = {
         "num_steps": 5,  # K at evaluation
         "temperature": 1.0,  # scale of the sampler's first draw at evaluation
         "lambda_flow": 1.0,
+        "lambda_consistency": 1.0,
         "target": "online",  # whose map consistency follows: the "online" parameters' or their "ema"
-        "solver": "heun",  # of the members that sample or teach by an ODE solver
+        "gap": "adjacent",  # between the times of GTP's consistency: "adjacent" or "any"
+        "tau": "any",  # where its jumps end: "any" time or "zero"
+        "intervals": 0,  # of its time grid; 0: growing from 10 to 1280
+        "teacher": "score",  # of its neighbouring points: the "score" approximation, "euler" or "heun"
+        "flow_times": "grid",  # of its flow loss: "grid" or "log-normal", as EDM
+        "solver": "euler",  # of the members that sample or teach by an ODE solver
         "times": "grid",  # where diffusion trains its denoiser: "grid" or "log-normal"
         "weighting": "none",  # of its loss over time: "none" or "edm"
         "adaptive_power": 1.0,  # of mean flow's weight
@@ -34,7 +41,7 @@ DEFAULTS: dict[str, Any] = {
         "hidden": (256, 256, 256),
         "activation": "mish",
         "learning_rate": 3e-4,
-        "decay": True,  # whether the learning rate falls to 0 along a half cosine, over curriculum_updates
+        "decay": True,  # whether the learning rate falls to 0 along a half cosine, over num_updates
         "ema": 0.005,
     },
     "critic": {
@@ -80,6 +87,7 @@ RANGES: dict[str, Range] = {
     "num_updates": Range(1, 2**31 - 1),
     "curriculum_updates": Range(0, 2**31 - 1),
     "batch_size": _COUNT,
+    "max_grad_norm": _POSITIVE,
     "log_every": _COUNT,
     "checkpoint_every": _COUNT,
     "devices": _NOT_NEGATIVE,
@@ -88,6 +96,8 @@ RANGES: dict[str, Range] = {
     "policy.num_steps": _COUNT,
     "policy.temperature": _NOT_NEGATIVE,
     "policy.lambda_flow": _NOT_NEGATIVE,
+    "policy.lambda_consistency": _NOT_NEGATIVE,
+    "policy.intervals": _NOT_NEGATIVE,
     "policy.sigma_min": _POSITIVE,
     "policy.sigma_max": _POSITIVE,
     "policy.rho": Range(1),

@@ -51,9 +51,7 @@ class Training:
     def __init__(self, settings: Mapping[str, Any], workdir: Path, dataset: Dataset, terminal: Terminal):
         self.settings, self.workdir, self.dataset, self.terminal = settings, workdir, dataset, terminal
         self.seeds = tuple(range(settings["seed"], settings["seed"] + settings["num_seeds"]))
-        self.agent, hparams = recipes.make(
-            settings, dataset.action_low, dataset.action_high, settings["curriculum_updates"]
-        )
+        self.agent, hparams = recipes.make(settings, dataset.action_low, dataset.action_high)
         example = jax.tree.map(lambda column: column[:1], dataset.batch)
         self.engine = Seeds(
             lambda key: self.agent.init(key, example, hparams),

@@ -56,6 +56,7 @@ def make(
     target: str = "online",
 ) -> Policy:
     """Builds the policy; see `policies.gtp.make` for the arguments."""
+    flow_map.check_choice("target", target, flow_policy.TARGETS)
     schedule = flow_map.check_schedule(schedule or Schedule())
 
     def objective(given: flow_policy.Training):
@@ -73,6 +74,5 @@ def make(
         parameterise=lambda f: flow_map.edm_velocity(f, sigma_data),
         objective=objective,
         sampling_times=schedule.sampling_times,
-        prior_std=schedule.sigma_max,
         sampler=renoising_sampler,
     )

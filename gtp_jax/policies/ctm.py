@@ -67,6 +67,7 @@ def make(
 
     `solver`, a name of `flow_map.SOLVERS`, steps from t to u along the averaged parameters' field.
     """
+    flow_map.check_choice("target", target, flow_policy.TARGETS)
     schedule = flow_map.check_schedule(schedule or Schedule())
     step = flow_map.solver(solver)
 
@@ -90,5 +91,4 @@ def make(
         parameterise=lambda f: flow_map.edm_velocity(f, sigma_data),
         objective=objective,
         sampling_times=schedule.sampling_times,
-        prior_std=schedule.sigma_max,
     )

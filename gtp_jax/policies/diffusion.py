@@ -10,18 +10,11 @@ import jax.numpy as jnp
 from gtp_jax import flow_map, flow_policy
 from gtp_jax.flow_map import Schedule
 from gtp_jax.paths import VARIANCE_EXPLODING
-from gtp_jax.types import Array, Key, Network, Policy
+from gtp_jax.types import Array, Network, Policy
 
 WEIGHTINGS = ("none", "edm")
 TIMES = ("grid", "log-normal")
 _GRID_INTERVALS = 1280
-
-
-def draw_times(kind: str, key: Key, shape: tuple[int, ...], schedule: Schedule) -> Array:
-    """Times [*shape]: "grid", uniform over a fine grid of the schedule, or "log-normal" as in EDM (table 1)."""
-    if kind == "log-normal":
-        return jnp.exp(1.2 * jax.random.normal(key, shape) - 1.2)
-    return schedule.at(jax.random.randint(key, shape, 0, _GRID_INTERVALS) / _GRID_INTERVALS)
 
 
 def make(
@@ -46,17 +39,20 @@ def make(
       times: where the denoiser is trained, a name of TIMES.
       weighting: of its loss over t, a name of WEIGHTINGS; "edm" is (t^2 + sd^2)/(t sd)^2.
     """
-    for name, value, allowed in (("times", times, TIMES), ("weighting", weighting, WEIGHTINGS)):
-        if value not in allowed:
-            raise ValueError(f"policy.{name} = {value!r} is not one of {allowed}")
+    flow_map.check_choice("times", times, TIMES)
+    flow_map.check_choice("weighting", weighting, WEIGHTINGS)
     schedule = flow_map.check_schedule(schedule or Schedule())
 
     def objective(given: flow_policy.Training):
         key_times, key_noise = jax.random.split(given.key)
-        t = draw_times(times, key_times, given.action.shape[:1], schedule)
+        shape = given.action.shape[:1]
+        if times == "log-normal":
+            t = flow_map.log_normal_times(key_times, shape)
+        else:
+            t = schedule.at(jax.random.randint(key_times, shape, 0, _GRID_INTERVALS) / _GRID_INTERVALS)
         z = jax.random.normal(key_noise, given.action.shape)
         loss = t**2 * flow_map.field_loss(given.velocity, VARIANCE_EXPLODING, given.action, z, t)
-        weight = (t**2 + sigma_data**2) / (t * sigma_data) ** 2 if weighting == "edm" else 1.0
+        weight = flow_map.edm_weight(t, sigma_data) if weighting == "edm" else 1.0
         return weight * loss, {"policy/flow": jnp.mean(loss)}
 
     return flow_policy.make(
@@ -66,6 +62,5 @@ def make(
         parameterise=lambda f: flow_map.edm_velocity(f, sigma_data),
         objective=objective,
         sampling_times=schedule.sampling_times,
-        prior_std=schedule.sigma_max,
         step=flow_map.solver(solver),
     )

@@ -36,6 +36,5 @@ def make(*, network: Network, action_low: Array, action_high: Array, solver: str
         parameterise=lambda f: f,
         objective=objective,
         sampling_times=flow_map.uniform_times,
-        prior_std=1.0,
         step=flow_map.solver(solver),
     )

@@ -5,6 +5,7 @@ IQL (arXiv 2110.06169).
 import jax
 import jax.numpy as jnp
 
+from gtp_jax.flow_policy import clip_action
 from gtp_jax.types import Array, Batch, HParams, Key, Metrics, Network, Params, Policy
 
 
@@ -53,6 +54,6 @@ def make(
         del num_steps
         mean = mean_of(params, obs)
         noise = jnp.exp(log_std_of(params, mean)) * jax.random.normal(key, mean.shape)
-        return jnp.clip(mean + temperature * noise, action_low, action_high)
+        return clip_action(mean + temperature * noise, action_low, action_high)
 
     return Policy(init=init, loss=loss, sample=sample)

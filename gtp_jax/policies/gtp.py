@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from gtp_jax import flow_map, flow_policy
-from gtp_jax.flow_map import Schedule, Times, squared_norm
+from gtp_jax.flow_map import Schedule, Step, Times, squared_norm
 from gtp_jax.paths import VARIANCE_EXPLODING, interpolate
 from gtp_jax.types import Array, Network, Policy, Velocity
 
@@ -30,6 +30,8 @@ def trajectory_losses(
     z: Array,
     times: Times,
     *,
+    teacher: Velocity | None = None,
+    step: Step = flow_map.heun_step,
     event_ndim: int = 1,
 ) -> TrajectoryLosses:
     """Trajectory consistency (eq. 17) and instantaneous flow (eq. 18) with the score approximation (eq. 11).
@@ -46,6 +48,8 @@ def trajectory_losses(
       x: [*B, *event] data.
       z: [*B, *event] standard normal noise.
       times: t > u >= tau, each [*B].
+      teacher: where given, the point at u is a solver's `step` along its field instead of the score approximation.
+      step: the solver's step.
       event_ndim: number of event axes, 1 for an action, 2 for a chunk of actions.
 
     Returns:
@@ -53,7 +57,7 @@ def trajectory_losses(
     """
     t, u, tau = times
     x_t = interpolate(VARIANCE_EXPLODING, x, z, t)
-    x_u = interpolate(VARIANCE_EXPLODING, x, z, u)
+    x_u = interpolate(VARIANCE_EXPLODING, x, z, u) if teacher is None else step(teacher, x_t, t, u)
     target = jax.lax.stop_gradient(flow_map.jump(target_velocity, x_u, u, tau))
 
     both = jax.vmap(velocity, in_axes=(None, None, 0))(x_t, t, jnp.stack([tau, t]))
@@ -74,8 +78,13 @@ def make(
     schedule: Schedule | None = None,
     sigma_data: float = 0.5,
     target: str = "online",
+    gap: str = "adjacent",
+    tau: str = "any",
+    intervals: int = 0,
+    teacher: str = "score",
+    flow_times: str = "grid",
 ) -> Policy:
-    """Builds the policy.
+    """Builds the policy. Every argument from `target` on has the default that measured best (benchmarks/).
 
     Args:
       network: apply(params, obs [*B, O], x [*B, A], t [*B], s [*B]) -> [*B, A].
@@ -84,17 +93,41 @@ def make(
       schedule: the times of training and sampling; by default 80 to 0.002 with rho = 7.
       sigma_data: standard deviation of the actions that the preconditioning assumes.
       target: whose map eq. 17 follows, the "online" parameters under stop-gradient or their "ema".
+      gap, tau: how times are drawn; see `flow_map.adjacent_times`.
+      intervals: of a fixed time grid; 0 lets it grow.
+      teacher: what brings x_t to time u, the "score" approximation (eq. 11), or a solver along the averaged
+        parameters' field, a name of `flow_map.SOLVERS`.
+      flow_times: "grid", or "log-normal" for eq. 18 at EDM's times and with EDM's weight.
+
+    Raises:
+      ValueError: for an unknown choice or an impossible schedule.
     """
+    for name, value, allowed in (
+        ("target", target, flow_policy.TARGETS),
+        ("gap", gap, flow_map.GAPS),
+        ("tau", tau, flow_map.TAUS),
+        ("teacher", teacher, ("score", *flow_map.SOLVERS)),
+        ("flow_times", flow_times, ("grid", "log-normal")),
+    ):
+        flow_map.check_choice(name, value, allowed)
     schedule = flow_map.check_schedule(schedule or Schedule())
 
     def objective(given: flow_policy.Training):
         key_times, key_noise = jax.random.split(given.key)
-        intervals = flow_map.curriculum(given.step, curriculum_updates)
-        times = flow_map.adjacent_times(key_times, given.action.shape[:1], schedule, intervals)
+        num_intervals = intervals or flow_map.curriculum(given.step, curriculum_updates)
+        shape = given.action.shape[:1]
+        times = flow_map.adjacent_times(key_times, shape, schedule, num_intervals, gap=gap, tau=tau)
         z = jax.random.normal(key_noise, given.action.shape)
-        terms = trajectory_losses(given.velocity, given.followed(target), given.action, z, times)
-        metrics = {"policy/consistency": jnp.mean(terms.consistency), "policy/flow": jnp.mean(terms.flow)}
-        return terms.consistency + given.hparams["lambda_flow"] * terms.flow, metrics
+        taught = {} if teacher == "score" else {"teacher": given.ema, "step": flow_map.solver(teacher)}
+        terms = trajectory_losses(given.velocity, given.followed(target), given.action, z, times, **taught)
+        flow = terms.flow
+        if flow_times == "log-normal":
+            t = flow_map.log_normal_times(jax.random.fold_in(key_times, 2), shape)
+            flow = t**2 * flow_map.field_loss(given.velocity, VARIANCE_EXPLODING, given.action, z, t)
+            flow *= flow_map.edm_weight(t, sigma_data)
+        metrics = {"policy/consistency": jnp.mean(terms.consistency), "policy/flow": jnp.mean(flow)}
+        hparams = given.hparams
+        return hparams["lambda_consistency"] * terms.consistency + hparams["lambda_flow"] * flow, metrics
 
     return flow_policy.make(
         network=network,
@@ -103,5 +136,4 @@ def make(
         parameterise=lambda f: flow_map.edm_velocity(f, sigma_data),
         objective=objective,
         sampling_times=schedule.sampling_times,
-        prior_std=schedule.sigma_max,
     )

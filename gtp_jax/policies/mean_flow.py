@@ -71,5 +71,4 @@ def make(*, network: Network, action_low: Array, action_high: Array, adaptive_po
         parameterise=lambda f: f,
         objective=objective,
         sampling_times=flow_map.uniform_times,
-        prior_std=1.0,
     )

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from gtp_jax.flow_policy import clip_action
 from gtp_jax.types import Array, Batch, HParams, Key, Metrics, Network, Params, Policy
 
 TIME_SCALE = "linear"
@@ -86,7 +87,7 @@ def make(
         for i in reversed(range(num_steps)):
             z = predict(params, obs, x, jnp.full(shape[:-1], i))
             clean = (x - jnp.sqrt(1.0 - chain.kept[i]) * z) / jnp.sqrt(chain.kept[i])
-            clean = jnp.clip(clean, action_low, action_high)
+            clean = clip_action(clean, action_low, action_high)
             # The Gaussian posterior q(x_{i-1} | x_i, x) (arXiv 2006.11239, eq. 7).
             share = chain.beta[i] / (1.0 - chain.kept[i])
             mean = jnp.sqrt(before[i]) * share * clean
@@ -95,6 +96,6 @@ def make(
             if i:
                 std = jnp.sqrt(share * (1.0 - before[i]))
                 x = mean + temperature * std * jax.random.normal(keys[i], shape)
-        return jnp.clip(x, action_low, action_high)
+        return clip_action(x, action_low, action_high)
 
     return Policy(init=init, loss=loss, sample=sample)

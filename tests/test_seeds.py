@@ -1,0 +1,254 @@
+"""Many seeds in one program: independent of one another, of their packing and of the devices."""
+
+import functools
+from typing import NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from oracles import assert_trees_equal, random_batch
+
+from gtp_jax.agent import make_agent
+from gtp_jax.critics import twin_q
+from gtp_jax.guidance import make_advantage
+from gtp_jax.networks import flow_network, q_network
+from gtp_jax.policies import gtp
+from gtp_jax.seeds import Seeds, batch_indices, choose_devices, seed_keys
+
+DATA = random_batch(50)
+UPDATES = 10
+
+
+class Counter(NamedTuple):
+    """A learner that costs nothing to compile: it remembers its key and which rows it saw."""
+
+    value: jax.Array
+    key: jax.Array
+    step: jax.Array
+    seen: jax.Array  # counts of the rows
+
+
+def counter(rows=8, **settings):
+    def init(key):
+        return Counter(jax.random.normal(key, (3,)), key, jnp.zeros((), jnp.int32), jnp.zeros(rows, jnp.int32))
+
+    def update(state, batch):
+        seen = state.seen.at[batch["row"]].add(1)
+        state = state._replace(step=state.step + 1, seen=seen, value=jnp.sin(state.value) + batch["row"].mean())
+        return state, {"row": batch["row"].mean(), "step": state.step}
+
+    return Seeds(init, update, {"row": np.arange(rows)}, **({"batch_size": 4} | settings))
+
+
+def test_batch_indices_are_pinned():
+    """Part of what a seed means: a change here changes every result."""
+    keys = [seed_keys([seed])[1][0] for seed in (0, 7)]
+    np.testing.assert_array_equal(batch_indices(keys[0], 0, 6, 1000), [317, 631, 792, 562, 424, 372])
+    np.testing.assert_array_equal(batch_indices(keys[1], 3, 6, 100_000), [41140, 79200, 41416, 56071, 73216, 4299])
+
+
+def test_batch_indices_cover_the_data_and_change_with_step_and_seed():
+    learner, data = seed_keys([0, 1])
+    draw = lambda key, step: np.asarray(batch_indices(key, step, 400, 10))  # noqa: E731
+    assert set(draw(data[0], 0)) == set(range(10))
+    assert (draw(data[0], 0) != draw(data[0], 1)).any()
+    assert (draw(data[0], 0) != draw(data[1], 0)).any()
+    every = np.concatenate([jax.random.key_data(learner), jax.random.key_data(data)])
+    assert len(np.unique(every, axis=0)) == 4
+
+
+@pytest.mark.parametrize("seeds", [[3], [5, 3], [1, 2, 3, 4], [3, 9, 8]])
+def test_what_a_seed_draws_does_not_depend_on_the_others(seeds):
+    learner, data = seed_keys(seeds)
+    alone = seed_keys([3])
+    place = seeds.index(3)
+    np.testing.assert_array_equal(jax.random.key_data(learner)[place], jax.random.key_data(alone[0])[0])
+    np.testing.assert_array_equal(jax.random.key_data(data)[place], jax.random.key_data(alone[1])[0])
+
+
+def seed_of(tree, place):
+    return jax.tree.map(lambda leaf: leaf[place], tree)
+
+
+@functools.cache
+def run_counter(seeds, devices=1):
+    """The first state, the state after five updates and the metrics, on the host."""
+    engine = counter(seeds=seeds, devices=jax.devices()[:devices])
+    first = engine.init()
+    initial = engine.gather(first)
+    state, metrics = engine.advance(first, 5)
+    return initial, engine.gather(state), engine.gather(metrics)
+
+
+@pytest.mark.parametrize(("seeds", "devices"), [((5, 3), 1), ((5, 3), 2), ((1, 3, 7, 4), 2), ((7, 1, 2, 4, 3), 1)])
+def test_initial_states_and_batches_do_not_depend_on_neighbours_or_devices(seeds, devices):
+    """Bit for bit: initial values, keys, and the rows of every minibatch."""
+    alone, packed = run_counter((3,)), run_counter(seeds, devices)
+    place = seeds.index(3)
+    for one, many in zip(alone, packed, strict=True):
+        one, many = seed_of(one, 0), seed_of(many, place)
+        if isinstance(one, Counter):  # `value` is the sum of several numbers, whose order may differ
+            one, many = (tree._replace(value=np.zeros(())) if tree.step else tree for tree in (one, many))
+        assert_trees_equal(one, many)
+
+
+def test_the_rows_are_those_of_batch_indices():
+    _, state, _ = run_counter((5, 3))
+    for place, seed in enumerate((5, 3)):
+        rows = [batch_indices(seed_keys([seed])[1][0], step, 4, 8) for step in range(5)]
+        np.testing.assert_array_equal(state.seen[place], np.bincount(np.concatenate(rows), minlength=8))
+
+
+@pytest.mark.parametrize("devices", [1, 2])
+def test_gather_undoes_place(devices):
+    engine = counter(seeds=(0, 1, 2, 3), devices=jax.devices()[:devices])
+    tree = {
+        "float": np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32),
+        "int": np.arange(4, dtype=np.int32),
+        "bool": np.array([True, False, False, True]),
+        "nothing": None,
+    }
+    placed = engine.place(tree)
+    assert placed["float"].shape == (devices, 4 // devices, 3)
+    assert len(placed["float"].sharding.device_set) == devices
+    assert_trees_equal(engine.gather(placed), tree)
+    keys = jax.random.split(jax.random.key(0), 4)
+    np.testing.assert_array_equal(engine.gather(engine.place(keys)), jax.random.key_data(keys))
+
+
+def test_metrics_are_means_over_the_chunk():
+    _, _, metrics = run_counter((5, 3))
+    np.testing.assert_allclose(metrics["step"], [3, 3])
+
+
+def test_a_state_is_consumed_and_what_was_gathered_is_not():
+    engine = counter(seeds=(0, 1))
+    state = engine.init()
+    host = engine.gather(state)
+    before = jax.tree.map(np.copy, host)
+    after, _ = engine.advance(state, 3)
+    assert all(leaf.is_deleted() for leaf in jax.tree.leaves(state))
+    assert not any(leaf.is_deleted() for leaf in jax.tree.leaves(after))
+    assert_trees_equal(host, before)
+
+
+def test_chunks_of_one_length_are_traced_once():
+    chex.clear_trace_counter()
+
+    class Learner(NamedTuple):
+        step: jax.Array
+
+    update = chex.assert_max_traces(lambda state, batch: (Learner(state.step + 1), {}), n=1)
+    init = lambda key: Learner(jnp.zeros((), jnp.int32))  # noqa: E731
+    engine = Seeds(init, update, np.arange(8), seeds=(0, 1), batch_size=4, devices=jax.devices())
+    state = engine.init()
+    for _ in range(4):
+        state, _ = engine.advance(state, 3)
+    np.testing.assert_array_equal(engine.gather(state).step, [12, 12])
+    assert engine.compile_seconds > 0
+
+
+def test_seeds_must_divide_among_the_devices():
+    with pytest.raises(ValueError, match="3 seeds do not divide among 2 devices"):
+        counter(seeds=(0, 1, 2), devices=jax.devices())
+    with pytest.raises(ValueError, match=r"num_seeds = 3 does not divide among devices = 2; devices may be \[1\]"):
+        choose_devices(3, 2)
+    with pytest.raises(ValueError, match="devices = 4, but JAX finds 2"):
+        choose_devices(4, 4)
+
+
+def test_devices_are_chosen_to_divide_the_seeds():
+    assert [len(choose_devices(seeds)) for seeds in (1, 2, 3, 4)] == [1, 2, 1, 2]
+    assert len(choose_devices(4, 1)) == 1
+
+
+# The agent itself.
+
+
+def learners(seeds, devices=1):
+    """A small GTP agent with twin critics, one for each seed."""
+    policy = gtp.make(
+        network=flow_network(2, (8,)), action_low=-jnp.ones(2), action_high=jnp.ones(2), curriculum_updates=16
+    )
+    agent = make_agent(policy, twin_q.make(network=q_network(2, (8,))), make_advantage(), num_steps=2)
+    names = ("eta", "lambda_flow", "policy_lr", "policy_ema", "critic_lr", "critic_ema", "discount")
+    hparams = dict(zip(names, jnp.array([1.0, 1.0, 1e-3, 0.1, 1e-3, 0.1, 0.99]), strict=True))
+    example = jax.tree.map(lambda column: column[:1], DATA)
+    return Seeds(
+        lambda key: agent.init(key, example, hparams),
+        agent.update,
+        DATA,
+        seeds=seeds,
+        batch_size=16,
+        devices=jax.devices()[:devices],
+    )
+
+
+class Runs:
+    """An engine and its first state, of which every run gets a copy to consume."""
+
+    def __init__(self, engine):
+        self.engine, self.first = engine, engine.init()
+
+    def __call__(self, chunks, change=lambda state: state):
+        state, metrics = change(jax.tree.map(jnp.copy, self.first)), []
+        for length in chunks:
+            state, values = self.engine.advance(state, length)
+            metrics.append(self.engine.gather(values))
+        return self.engine.gather(state), metrics
+
+
+SINGLY = UPDATES * (1,)
+
+
+@pytest.fixture(scope="module")
+def two():
+    """Seeds 0 and 1 on one device."""
+    return Runs(learners((0, 1)))
+
+
+@pytest.fixture(scope="module")
+def two_final(two):
+    return two(SINGLY)[0]
+
+
+def test_neighbours_change_nothing(two_final):
+    """Two seeds among four, in other places: bit-equal after training."""
+    many, _ = Runs(learners((7, 1, 0, 5)))(SINGLY)
+    assert_trees_equal(seed_of(many, 2), seed_of(two_final, 0))
+    assert_trees_equal(seed_of(many, 1), seed_of(two_final, 1))
+    leaf = jax.tree.leaves(many.policy)[0]
+    assert len(np.unique(leaf.reshape(4, -1), axis=0)) == 4
+
+
+def test_nan_beside_a_seed_changes_nothing(two, two_final):
+    def poison(state):
+        return state._replace(hparams=state.hparams | {"eta": two.engine.place(np.array([1.0, np.nan], np.float32))})
+
+    poisoned, _ = two(SINGLY, poison)
+    assert np.isnan(jax.tree.leaves(poisoned.policy)[0][1]).all()
+    assert_trees_equal(seed_of(poisoned, 0), seed_of(two_final, 0))
+
+
+def test_chunks_do_not_matter(two, two_final):
+    """One dispatch of ten updates, or ten of one."""
+    assert_trees_equal(two((UPDATES,))[0], two_final)
+
+
+def test_two_devices_agree_with_one(two):
+    """pmap over two devices: equal first states, and the first ten losses within 1e-4."""
+    split = Runs(learners((0, 1), devices=2))
+    assert {len(leaf.sharding.device_set) for leaf in jax.tree.leaves(split.first)} == {2}
+    assert_trees_equal(split.engine.gather(split.first), two.engine.gather(two.first))
+    _, one = two(SINGLY)
+    _, other = split(SINGLY)
+    for here, there in zip(one, other, strict=True):
+        for name in ("policy/loss", "critic/loss"):
+            np.testing.assert_allclose(here[name], there[name], rtol=1e-4)
+    assert one[0]["policy/loss"][0] != one[0]["policy/loss"][1] and len({float(m["critic/q"][0]) for m in one}) > 5
+
+
+def test_equal_runs_are_equal(two, two_final):
+    assert_trees_equal(two(SINGLY)[0], two_final)

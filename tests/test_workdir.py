@@ -1,0 +1,49 @@
+"""A run's directory: one process at a time, one configuration for good."""
+
+import pytest
+
+from gtp_jax import records, workdir
+from gtp_jax.settings import DEFAULTS
+
+
+def settle(directory, **changes):
+    settings = workdir.settle(directory, DEFAULTS | changes)
+    records.write_json(directory / "config.json", settings)
+    return settings
+
+
+def test_a_directory_belongs_to_one_run(tmp_path):
+    settle(tmp_path, num_updates=100)
+    assert settle(tmp_path, num_updates=100)["curriculum_updates"] == 100
+    with pytest.raises(ValueError, match="seed: 0 there, 5 now"):
+        workdir.settle(tmp_path, DEFAULTS | {"num_updates": 100, "seed": 5})
+    with pytest.raises(ValueError, match="guidance.eta: 1.0 there, 0.5 now"):
+        workdir.settle(tmp_path, DEFAULTS | {"num_updates": 100, "guidance": {"name": "advantage", "eta": 0.5}})
+    with pytest.raises(ValueError, match="100 updates; num_updates = 50 would shorten it"):
+        workdir.settle(tmp_path, DEFAULTS | {"num_updates": 50})
+    assert workdir.settle(tmp_path, DEFAULTS | {"num_updates": 100, "devices": 2})["devices"] == 2
+
+
+def test_a_longer_run_keeps_the_first_ones_curriculum(tmp_path):
+    settle(tmp_path, num_updates=100)
+    assert settle(tmp_path, num_updates=300)["curriculum_updates"] == 100
+    assert settle(tmp_path, num_updates=400)["curriculum_updates"] == 100
+
+
+def test_finished_means_as_many_updates_as_are_asked_for(tmp_path):
+    assert workdir.finished(tmp_path, {"num_updates": 10}) is None
+    records.write_json(tmp_path / "summary.json", {"num_updates": 10})
+    assert workdir.finished(tmp_path, {"num_updates": 10}) == {"num_updates": 10}
+    assert workdir.finished(tmp_path, {"num_updates": 20}) is None
+
+
+def test_a_directory_is_held_by_one_process(tmp_path):
+    with (
+        workdir.claim(tmp_path / "run"),
+        pytest.raises(ValueError, match="run is in use by another process"),
+        workdir.claim(tmp_path / "run"),
+    ):
+        pass
+    with workdir.claim(tmp_path / "run"):
+        pass
+    assert not (tmp_path / "run").exists()  # nothing was written
