@@ -18,11 +18,12 @@ def cell(score: dict) -> str:
 
 def umaze(results: Path) -> str:
     """The U-Maze table: a row for each method and temperature, a column for each K."""
-    lines, first = [], None
+    lines, first, date = [], None, ""
     for row, name in ROWS.items():
         folder = results / f"umaze-{row}"
         evaluations = json.loads((folder / "evaluations.json").read_text())
         first = first or json.loads((folder / "summary.json").read_text())
+        date = max(date, *(e["date"][:10] for e in evaluations))
         steps = sorted({e["num_steps"] for e in evaluations})
         if not lines:
             lines += [
@@ -44,7 +45,7 @@ def umaze(results: Path) -> str:
         f"{first['dataset']}, {first['behaviour']['transitions']:,} transitions; {first['num_updates']:,} updates, "
         f"{len(first['seeds'])} seeds x {first['eval_episodes']} episodes, one sample per action, last checkpoint; "
         f"{first['device']['platform']}, {first['device']['host_cores']} cores, jax {first['versions']['jax']}, "
-        f"mujoco {first['versions']['mujoco']}, commit {str(first['commit'])[:10]}.",
+        f"mujoco {first['versions']['mujoco']}, commit {str(first['commit'])[:10]}, {date}.",
     ]
     return "\n".join(lines)
 

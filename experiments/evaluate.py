@@ -6,6 +6,7 @@ Writes DIR/evaluations.json, one object per combination, and prints them as a ta
 """
 
 import argparse
+import sys
 import time
 from pathlib import Path
 
@@ -67,6 +68,8 @@ def main(argv: list[str] | None = None) -> None:
                     "episodes": arguments.episodes,
                     "score": summary,
                     "milliseconds_per_action": milliseconds_per_action(policy, obs, num_steps),
+                    "command": " ".join(["python", *sys.argv]),
+                    "date": records.now(),
                     "device": records.device(),
                     "versions": records.versions(),
                     "commit": records.commit(),

@@ -4,6 +4,7 @@ metrics.jsonl holds one JSON object per line, one line per step and seed: {"step
 Rows hold no times, so that a resumed run and an uninterrupted one write the same file.
 """
 
+import datetime
 import json
 import math
 import os
@@ -116,6 +117,11 @@ def columns(rows: Iterable[Mapping]) -> dict[str, tuple[np.ndarray, np.ndarray]]
             values[steps[row["step"]], seeds[row["seed"]]] = np.nan if row[name] is None else row[name]
         found[name] = (np.array(list(steps)), values)
     return found
+
+
+def now() -> str:
+    """The time in UTC, `2030-01-31T12:00:00+00:00`."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
 def versions() -> dict[str, str | None]:

@@ -180,6 +180,7 @@ class Training:
             "seed_updates_per_second": rate and rate * len(self.seeds),
             "compile_seconds": self.engine.compile_seconds,
             "wall_seconds": time.perf_counter() - started,
+            "finished": records.now(),
         }
         return self.finish(episodes, timing), 0
 

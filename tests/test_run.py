@@ -153,7 +153,9 @@ def test_the_summary_says_what_a_reader_must_know(whole):
     assert summary["device"]["platform"] == "cpu" and len(summary["device"]["used"]) == 1
     assert {"python", "jax", "gtp_jax"} <= summary["versions"].keys()
     timing = summary["timing"]
-    assert timing.keys() == {"updates_per_second", "seed_updates_per_second", "compile_seconds", "wall_seconds"}
+    assert timing.keys() == {
+        *("updates_per_second", "seed_updates_per_second", "compile_seconds", "wall_seconds", "finished")
+    }
     assert timing["seed_updates_per_second"] == pytest.approx(2 * timing["updates_per_second"])
     last = [row["score"] for row in records.read(whole[0] / "metrics.jsonl") if row["step"] == UPDATES]
     assert last == score["per_seed"]
