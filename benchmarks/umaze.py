@@ -19,25 +19,28 @@ ROWS = {"gtp": ("antmaze", []), "gtp-bc": ("antmaze-bc", ["--config.guidance.eta
 KEPT = ("config.json", "summary.json", "metrics.jsonl", "evaluations.json", "curves.png", "maze.png")
 
 
+def python(words: list[str]) -> None:
+    """Runs a script from the repository's root."""
+    subprocess.run([sys.executable, *words], check=True, cwd=ROOT)
+
+
 def main() -> None:
     """Runs and evaluates every row."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--runs", type=Path, default=ROOT / "runs")
-    parser.add_argument("--results", type=Path, default=ROOT / "benchmarks" / "results")
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="below the repository's root")
+    parser.add_argument("--results", type=Path, default=Path("benchmarks/results"), help="likewise")
     parser.add_argument("--num_steps", default="1,2,5")
     parser.add_argument("--temperature", default="1,0.5")
     arguments = parser.parse_args()
     for row, (name, overrides) in ROWS.items():
         workdir = arguments.runs / name
-        command = [sys.executable, str(ROOT / "experiments" / "run.py"), "--config=antmaze.py"]
-        subprocess.run([*command, f"--workdir={workdir}", *overrides], check=True)
-        command = [sys.executable, str(ROOT / "experiments" / "evaluate.py"), f"--workdir={workdir}"]
+        python(["experiments/run.py", "--config=antmaze.py", f"--workdir={workdir}", *overrides])
         options = [f"--num_steps={arguments.num_steps}", f"--temperature={arguments.temperature}"]
-        subprocess.run([*command, *options], check=True)
-        target = arguments.results / f"umaze-{row}"
+        python(["experiments/evaluate.py", f"--workdir={workdir}", *options])
+        target = ROOT / arguments.results / f"umaze-{row}"
         target.mkdir(parents=True, exist_ok=True)
-        for name in KEPT:
-            shutil.copy(workdir / name, target / name)
+        for file in KEPT:
+            shutil.copy(ROOT / workdir / file, target / file)
         summary = json.loads((target / "summary.json").read_text())
         print(json.dumps({"row": row, **{key: summary[key] for key in ("algorithm", "score", "timing")}}))
 
