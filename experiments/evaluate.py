@@ -1,11 +1,13 @@
 """Evaluates a trained policy at other numbers of steps and temperatures.
 
-    python experiments/evaluate.py --workdir=DIR [--num_steps=1,2,5] [--temperature=1,0.5] [--episodes=100]
+    python experiments/evaluate.py --workdir=DIR [--num_steps=1,2,5] [--temperature=1,0.5] [--candidates=1,8]
+        [--episodes=100]
 
 Writes DIR/evaluations.json, one object per combination, and prints them as a table. The last checkpoint is evaluated.
 """
 
 import argparse
+import itertools
 import sys
 import time
 from pathlib import Path
@@ -24,13 +26,14 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--workdir", type=Path, required=True, help="directory of the run")
     parser.add_argument("--num_steps", default="1,2,5", help="sampling steps K, separated by commas")
     parser.add_argument("--temperature", default="1", help="scales of the first draw, separated by commas")
+    parser.add_argument("--candidates", default="1", help="best of N by the critic, N separated by commas")
     parser.add_argument("--episodes", type=int, default=100, help="episodes of each seed and combination")
     parser.add_argument("--num_envs", type=int, default=25, help="environments of each seed")
     parser.add_argument("--seed", type=int, default=0, help="of the policies' noise")
     return parser.parse_args(argv)
 
 
-def milliseconds_per_action(policy, obs: dict, num_steps: int, repeats: int = 300) -> float:
+def milliseconds_per_sample(policy, obs: dict, num_steps: int, repeats: int = 300) -> float:
     """The median time of one call of the loaded policy on one raw observation, warm: what a user's loop pays."""
     times = []
     for _ in range(repeats):
@@ -51,37 +54,44 @@ def main(argv: list[str] | None = None) -> None:
     obs, _ = env.reset(seed=0)
     env.close()
     results = []
-    for num_steps in map(int, arguments.num_steps.split(",")):
-        for temperature in map(float, arguments.temperature.split(",")):
-            act = policy.acting(num_steps=num_steps, temperature=temperature, noise_seed=arguments.seed)
-            episodes = evaluator(act, arguments.episodes)
-            score = scores.of_episodes(dataset.id, episodes.returns, episodes.success)
-            outcomes = {"successes": episodes.success} if dataset.maze else {"episodes": score}
-            summary = scores.summarise(score.mean(axis=1), **outcomes)
-            results.append(
-                {
-                    "dataset": dataset.id,
-                    "updates": policy.step,
-                    "seeds": policy.seeds,
-                    "num_steps": num_steps,
-                    "temperature": temperature,
-                    "episodes": arguments.episodes,
-                    "score": summary,
-                    "milliseconds_per_action": milliseconds_per_action(policy, obs, num_steps),
-                    "command": " ".join(["python", *sys.argv]),
-                    "date": records.now(),
-                    "device": records.device(),
-                    "versions": records.versions(),
-                    "commit": records.commit(),
-                }
-            )
-            shown = " ".join(f"{value:.0f}" for value in summary["per_seed"])
-            low, high = summary["ci95"]
-            terminal.say(
-                f"K = {num_steps}, temperature {temperature:g}: {summary['mean']:5.1f} [{low:.1f}, {high:.1f}]  "
-                f"(seeds: {shown})  {results[-1]['milliseconds_per_action']:.2f} ms an action"
-            )
-            records.write_json(arguments.workdir / "evaluations.json", results)
+    num_steps_asked, candidates_asked = (
+        [int(n) for n in text.split(",")] for text in (arguments.num_steps, arguments.candidates)
+    )
+    temperatures = [float(t) for t in arguments.temperature.split(",")]
+    combinations = itertools.product(num_steps_asked, temperatures, candidates_asked)
+    for num_steps, temperature, candidates in combinations:
+        act = policy.acting(
+            num_steps=num_steps, temperature=temperature, noise_seed=arguments.seed, candidates=candidates
+        )
+        episodes = evaluator(act, arguments.episodes)
+        score = scores.of_episodes(dataset.id, episodes.returns, episodes.success)
+        outcomes = {"successes": episodes.success} if dataset.maze else {"episodes": score}
+        summary = scores.summarise(score.mean(axis=1), **outcomes)
+        results.append(
+            {
+                "dataset": dataset.id,
+                "updates": policy.step,
+                "seeds": policy.seeds,
+                "num_steps": num_steps,
+                "temperature": temperature,
+                "candidates": candidates,
+                "episodes": arguments.episodes,
+                "score": summary,
+                "milliseconds_per_sample": milliseconds_per_sample(policy, obs, num_steps),
+                "command": " ".join(["python", *sys.argv]),
+                "date": records.now(),
+                "device": records.device(),
+                "versions": records.versions(),
+                "commit": records.commit(),
+            }
+        )
+        shown = " ".join(f"{value:.0f}" for value in summary["per_seed"])
+        low, high = summary["ci95"]
+        terminal.say(
+            f"K = {num_steps}, temperature {temperature:g}, best of {candidates}: "
+            f"{summary['mean']:5.1f} [{low:.1f}, {high:.1f}]  (seeds: {shown})"
+        )
+        records.write_json(arguments.workdir / "evaluations.json", results)
     evaluator.close()
 
 

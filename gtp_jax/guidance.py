@@ -67,6 +67,12 @@ def normalised_q_loss(key: Key, q: Array) -> Array:
     return -q[first] / jax.lax.stop_gradient(scale + _EPSILON)
 
 
+def best_of(actions: Array, q: Array) -> Array:
+    """The candidate that the ensemble's smallest member values most: actions [N, *B, A], q [E, N, *B] -> [*B, A]."""
+    best = jnp.argmax(jnp.min(q, axis=0), axis=0)
+    return jnp.squeeze(jnp.take_along_axis(actions, best[None, ..., None], axis=0), axis=0)
+
+
 def _cloning() -> Guidance:
     return Guidance(
         weigh=lambda advantage, hparams: (jnp.ones_like(advantage), {}), improve=None, needs_advantage=False

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,16 @@ import numpy as np
 from gtp_jax import recipes
 from gtp_jax.checkpoint import Checkpoints, Saved
 from gtp_jax.datasets import Observer
+from gtp_jax.guidance import best_of
 from gtp_jax.types import Array, Batch, Key
+
+
+class BestOf(NamedTuple):
+    """Best-of-N: of `candidates` sampled actions, the one that the critic values most acts."""
+
+    candidates: int
+    q: Callable[..., Array]  # of a critic
+    params: Any  # the critic's, pytree of [S, ...]
 
 
 def acting(
@@ -22,6 +31,7 @@ def acting(
     num_steps: int,
     temperature: float,
     noise_seed: int,
+    best: BestOf | None = None,
 ) -> Callable[[int, np.ndarray], Array]:
     """The policies of all seeds as the one function that an evaluation calls: (step, obs [S, n, O]) -> [S, n, A].
 
@@ -34,22 +44,28 @@ def acting(
       num_steps: sampling steps K.
       temperature: scale of the first draw.
       noise_seed: root of the noise.
+      best: where given, actions are the best of several by the critic.
     """
 
-    def act(params, seed, step, obs):
+    def act(params, critic_params, seed, step, obs):
         key = jax.random.fold_in(jax.random.fold_in(jax.random.key(noise_seed), seed), step)
-        return sample(params, key, obs, num_steps, temperature)
+        if best is None:
+            return sample(params, key, obs, num_steps, temperature)
+        many = jnp.broadcast_to(obs, (best.candidates, *obs.shape))
+        actions = sample(params, key, many, num_steps, temperature)
+        return best_of(actions, best.q(critic_params, many, actions))
 
-    act_all = jax.jit(jax.vmap(act, in_axes=(0, 0, None, 0)))
-    params, numbers = jax.device_put(params), jnp.asarray(seeds, jnp.uint32)
-    return lambda step, obs: act_all(params, numbers, step, obs)
+    act_all = jax.jit(jax.vmap(act, in_axes=(0, 0, 0, None, 0)))
+    params, critic_params = jax.device_put((params, best.params if best else ()))
+    numbers = jnp.asarray(seeds, jnp.uint32)
+    return lambda step, obs: act_all(params, critic_params, numbers, step, obs)
 
 
 class LoadedPolicy:
     """The averaged policies of a run's seeds, ready to act on raw environment observations."""
 
     def __init__(self, about: dict[str, Any], checkpoints: Checkpoints, step: int):
-        """Reads the policy's parameters, and nothing else, from a checkpoint; see `load_policy`."""
+        """Reads the averaged parameters, and nothing else, from a checkpoint; see `load_policy`."""
         self.settings, self.step = about["settings"], step
         self.seeds: tuple[int, ...] = tuple(about["seeds"])
         self.observe = Observer.from_spec(about["observer"])
@@ -62,9 +78,14 @@ class LoadedPolicy:
             discount=jnp.zeros(1),
             next_obs=jnp.zeros((1, len(self.observe.mean))),
         )
-        init = jax.vmap(lambda key: self._policy.init(key, example))
-        like = jax.eval_shape(init, jax.random.split(jax.random.key(0), len(self.seeds)))
-        self.params = jax.device_put(checkpoints.restore(step, Saved(like, None, None)).policy)
+        self._critic = None if recipes.is_cloning(self.settings) else recipes.make_critic(self.settings["critic"])
+
+        def init(key):
+            return self._policy.init(key, example), self._critic.init(key, example) if self._critic else None
+
+        keys = jax.random.split(jax.random.key(0), len(self.seeds))
+        saved = checkpoints.restore(step, Saved(*jax.eval_shape(jax.vmap(init), keys), None))
+        self.params, self._critic_params = jax.device_put((saved.policy, saved.critic))
         self._sample = jax.jit(self._policy.sample, static_argnums=3)
 
     def __call__(
@@ -102,8 +123,16 @@ class LoadedPolicy:
             )
         )
 
-    def acting(self, *, num_steps: int, temperature: float, noise_seed: int) -> Callable[[int, np.ndarray], Array]:
-        """All seeds' policies as the one function that an evaluation calls; see `acting`."""
+    def acting(
+        self, *, num_steps: int, temperature: float, noise_seed: int, candidates: int = 1
+    ) -> Callable[[int, np.ndarray], Array]:
+        """All seeds' policies as the one function that an evaluation calls; see `acting`.
+
+        Raises:
+          ValueError: for several candidates where no critic was trained that could choose.
+        """
+        if candidates > 1 and self._critic is None:
+            raise ValueError(f"candidates = {candidates}: this run cloned and has no critic to choose by; use 1")
         return acting(
             self._policy.sample,
             self.params,
@@ -111,6 +140,7 @@ class LoadedPolicy:
             num_steps=num_steps,
             temperature=temperature,
             noise_seed=noise_seed,
+            best=BestOf(candidates, self._critic.q, self._critic_params) if candidates > 1 else None,
         )
 
 
