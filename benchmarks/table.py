@@ -1,4 +1,4 @@
-"""Prints the README's tables, in Markdown, from the committed results.
+"""Prints the README's table, in Markdown, from the committed results, and writes it there with --write.
 
 python benchmarks/table.py [--results=benchmarks/results]
 """
@@ -7,6 +7,8 @@ import argparse
 import json
 from pathlib import Path
 
+RESULTS = Path(__file__).parent / "results"
+README = Path(__file__).parents[1] / "README.md"
 ROWS = {"gtp": "GTP", "gtp-bc": "GTP-BC (eta = 0)"}
 
 
@@ -50,11 +52,23 @@ def umaze(results: Path) -> str:
     return "\n".join(lines)
 
 
+def insert(readme: str, name: str, table: str) -> str:
+    """The README with what stands between its two comments `name` replaced by the table."""
+    head, opening, rest = readme.partition(f"<!-- {name} -->\n")
+    _, closing, tail = rest.partition(f"<!-- /{name} -->")
+    return f"{head}{opening}{table}\n{closing}{tail}"
+
+
 def main() -> None:
-    """Prints every table whose results are there."""
+    """Prints the table and writes it where asked."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--results", type=Path, default=Path(__file__).parent / "results")
-    print(umaze(parser.parse_args().results))
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--write", action="store_true", help="into README.md")
+    arguments = parser.parse_args()
+    table = umaze(arguments.results)
+    print(table)
+    if arguments.write:
+        README.write_text(insert(README.read_text(), "umaze", table))
 
 
 if __name__ == "__main__":
