@@ -1,1 +1,1 @@
-"""The policy classes, one file each, found by file name (docs/architecture in ARCHITECTURE.md says how to add one)."""
+"""The policy classes, one file each, found by file name; docs/adding-a-policy.md says how to add one."""
