@@ -1,6 +1,8 @@
 """Prints the tables of the flow-map study, in Markdown, and draws its pictures from the committed cells.
 
-python benchmarks/flow_map_table.py [--results=benchmarks/results/flow_map_study] [--figures=docs]
+python benchmarks/flow_map_table.py [--write]
+
+With --write the tables go into docs/family.md, too.
 """
 
 import argparse
@@ -8,7 +10,10 @@ import json
 from pathlib import Path
 
 import numpy as np
+from table import insert
 
+RESULTS = Path(__file__).parent / "results" / "flow_map_study"
+DOCS = Path(__file__).parents[1] / "docs"
 MEMBERS = (
     "gtp",
     "consistency",
@@ -84,14 +89,17 @@ def draw(cells: dict[str, dict], task: str, path: Path) -> None:
 def main() -> None:
     """Prints and draws what is there."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--results", type=Path, default=Path(__file__).parent / "results" / "flow_map_study")
-    parser.add_argument("--figures", type=Path, default=Path(__file__).parents[1] / "docs")
+    parser.add_argument("--write", action="store_true", help="into docs/family.md")
     arguments = parser.parse_args()
+    page = DOCS / "family.md"
     for task in ("density", "goals"):
-        cells = load(arguments.results, task)
+        cells = load(RESULTS, task)
         if cells:
-            print(f"### {task}\n\n{table(cells)}\n")
-            draw(cells, task, arguments.figures / f"flow_map_{task}.png")
+            text = table(cells)
+            print(f"### {task}\n\n{text}\n")
+            draw(cells, task, DOCS / f"flow_map_{task}.png")
+            if arguments.write:
+                page.write_text(insert(page.read_text(), task, text))
 
 
 if __name__ == "__main__":

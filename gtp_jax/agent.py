@@ -91,11 +91,13 @@ def make_agent(
         ema = optax.incremental_update(params, state.critic_ema, state.hparams["critic_ema"])
         return state._replace(critic=params, critic_ema=ema, critic_opt=opt), evaluation.advantage, metrics
 
-    def policy_objective(params: Params, state: State, key: Key, batch: Batch, weights: Array) -> tuple[Array, Metrics]:
-        per_example, metrics = policy.loss(params, state.policy_ema, key, batch, state.hparams, state.step)
+    def policy_objective(
+        params: Params, state: State, key_loss: Key, key_improve: Key, batch: Batch, weights: Array
+    ) -> tuple[Array, Metrics]:
+        per_example, metrics = policy.loss(params, state.policy_ema, key_loss, batch, state.hparams, state.step)
         per_example = weights * per_example
         if guidance.improve:
-            key_sample, key_roles = jax.random.fold_in(key, 1), jax.random.fold_in(key, 2)
+            key_sample, key_roles = jax.random.split(key_improve)
             action = policy.sample(params, key_sample, batch.obs, num_steps)
             extra, extra_metrics = guidance.improve(key_roles, critic.q(state.critic, batch.obs, action), state.hparams)
             # Published coefficients weigh it against a loss that is a mean over the action's numbers; ours is a sum.
@@ -103,13 +105,14 @@ def make_agent(
         return jnp.mean(per_example), metrics
 
     def update(state: State, batch: Batch) -> tuple[State, Metrics]:
-        key_policy, key_samples = jax.random.split(jax.random.fold_in(state.key, state.step))
+        # fold_in(key, i) is one of split(key)'s keys: below the step's own key there is only splitting.
+        key_policy, key_samples, key_improve = jax.random.split(jax.random.fold_in(state.key, state.step), 3)
         advantage, critic_metrics = jnp.zeros_like(batch.reward), {}
         if critic:
             state, advantage, critic_metrics = update_critic(state, key_samples, batch)
         weights, guidance_metrics = guidance.weigh(advantage, state.hparams)
         descend_on = jax.value_and_grad(policy_objective, has_aux=True)
-        (value, policy_metrics), grads = descend_on(state.policy, state, key_policy, batch, weights)
+        (value, policy_metrics), grads = descend_on(state.policy, state, key_policy, key_improve, batch, weights)
         params, opt = descend(grads, state.policy, state.policy_opt, policy_learning_rate(state))
         ema = optax.incremental_update(params, state.policy_ema, state.hparams["policy_ema"])
         state = state._replace(policy=params, policy_ema=ema, policy_opt=opt, step=state.step + 1)

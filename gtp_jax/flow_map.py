@@ -192,11 +192,11 @@ def adjacent_times(
       gap: "adjacent", or "any" for u uniform over the grid's points below t.
       tau: "any", or "zero" for jumps to 0 only, as in a consistency model.
     """
-    key_t, key_tau = jax.random.split(key)
+    key_t, key_tau, key_u = jax.random.split(key, 3)
     index = jax.random.randint(key_t, shape, 0, num_intervals)
     nearer = index + 1
     if gap == "any":
-        nearer = jax.random.randint(jax.random.fold_in(key_t, 1), shape, index + 1, num_intervals + 1)
+        nearer = jax.random.randint(key_u, shape, index + 1, num_intervals + 1)
     last = jax.random.randint(key_tau, shape, nearer, num_intervals + 1)
     if tau == "zero":
         last = jnp.full(shape, num_intervals)

@@ -43,7 +43,7 @@ def make(
     objective: Callable[[Training], tuple[Array, Metrics]],
     sampling_times: Callable[[int], Array],
     step: Step = flow_map.jump,
-    sampler: Callable[[Velocity, Key, Array, Array], Array] | None = None,
+    sampler: Callable[[Velocity, Key, Array, Array, float], Array] | None = None,
 ) -> Policy:
     """Builds a policy from what a member chooses.
 
@@ -55,7 +55,8 @@ def make(
       sampling_times: K -> [K + 1] times of a K-step sampler, decreasing to 0. The first one is the standard deviation
         of the point that the sampler starts from.
       step: how the sampler goes from one time to the next.
-      sampler: (velocity, key, x, times) -> action, in place of following `step`, for samplers that draw noise.
+      sampler: (velocity, key, x, times, temperature) -> action, in place of following `step`, for samplers that draw
+        noise; the temperature scales all of it.
     """
 
     def velocity_at(params: Params, obs: Array) -> Velocity:
@@ -74,11 +75,12 @@ def make(
         return objective(Training(trained, online, ema, key, batch.action, step, hparams))
 
     def sample(params: Params, key: Key, obs: Array, num_steps: int, temperature: float = 1.0) -> Array:
-        noise = jax.random.normal(key, (*obs.shape[:-1], action_low.shape[0]))
+        key_prior, key_sampler = jax.random.split(key) if sampler else (key, None)
+        noise = jax.random.normal(key_prior, (*obs.shape[:-1], action_low.shape[0]))
         times, velocity = sampling_times(num_steps), velocity_at(params, obs)
         x = temperature * times[0] * noise
         if sampler:
-            x = sampler(velocity, jax.random.fold_in(key, 1), x, times)
+            x = sampler(velocity, key_sampler, x, times, temperature)
         else:
             x = flow_map.follow(velocity, x, times, step=step)
         return clip_action(x, action_low, action_high)

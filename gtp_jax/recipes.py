@@ -6,6 +6,7 @@ import pkgutil
 from collections.abc import Mapping
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -14,7 +15,7 @@ from gtp_jax.agent import make_agent
 from gtp_jax.flow_map import Schedule
 from gtp_jax.guidance import GUIDANCE
 from gtp_jax.settings import DEFAULTS
-from gtp_jax.types import Agent, Array, Critic, Policy
+from gtp_jax.types import Agent, Array, Batch, Critic, Policy
 
 
 def names(package) -> tuple[str, ...]:
@@ -29,11 +30,26 @@ def _member(package, name: str):
     return importlib.import_module(f"{package.__name__}.{name}")
 
 
-# Settings of a policy that only some members understand; the others refuse them unless they stand at their default.
-_PARTICULAR = (
-    *("target", "gap", "tau", "intervals", "teacher", "flow_times"),
-    *("solver", "times", "weighting", "adaptive_power", "sigma_data"),
-)
+# Settings that only some members understand; the others refuse them unless they stand at their default.
+_PARTICULAR = {
+    "policy": (
+        *("target", "gap", "tau", "intervals", "teacher", "flow_times"),
+        *("solver", "times", "weighting", "adaptive_power", "sigma_data"),
+    ),
+    "critic": ("expectile", "samples", "candidates"),
+}
+
+
+def _make_member(package, part: str, settings: Mapping[str, Any], given: Mapping[str, Any]):
+    """Calls the member's `make` with those of the given arguments and settings that it asks for."""
+    module = _member(package, settings["name"])
+    asked = inspect.signature(module.make).parameters
+    for key in _PARTICULAR[part]:
+        if key not in asked and settings[key] != DEFAULTS[part][key]:
+            raise ValueError(
+                f"{part}.{key} = {settings[key]!r} means nothing to {part}.name = {settings['name']!r}; leave it out"
+            )
+    return module.make(**{key: value for key, value in {**settings, **given}.items() if key in asked})
 
 
 def make_policy(settings: Mapping[str, Any], action_low: Array, action_high: Array, curriculum_updates: int) -> Policy:
@@ -42,32 +58,22 @@ def make_policy(settings: Mapping[str, Any], action_low: Array, action_high: Arr
     Raises:
       ValueError: for an unknown name, or a setting that the policy has no use for.
     """
-    name, module = settings["name"], _member(policies, settings["name"])
-    schedule = Schedule(settings["sigma_min"], settings["sigma_max"], settings["rho"])
-    time_scale = getattr(module, "TIME_SCALE", "log")
+    time_scale = getattr(_member(policies, settings["name"]), "TIME_SCALE", "log")
     given = {
-        **settings,
         "network": networks.flow_network(len(action_low), settings["hidden"], settings["activation"], time_scale),
         "action_low": jnp.asarray(action_low),
         "action_high": jnp.asarray(action_high),
         "curriculum_updates": curriculum_updates,
-        "schedule": schedule,
+        "schedule": Schedule(settings["sigma_min"], settings["sigma_max"], settings["rho"]),
     }
-    asked = inspect.signature(module.make).parameters
-    for key in _PARTICULAR:
-        if key not in asked and settings[key] != DEFAULTS["policy"][key]:
-            raise ValueError(f"policy.{key} = {settings[key]!r} means nothing to policy.name = {name!r}; leave it out")
-    return module.make(**{key: value for key, value in given.items() if key in asked})
+    return _make_member(policies, "policy", settings, given)
 
 
 def make_critic(settings: Mapping[str, Any]) -> Critic:
-    """Builds the critic that settings (the part "critic") name."""
-    module = _member(critics, settings["name"])
+    """Builds the critic that settings (the part "critic") name, likewise."""
     shape = (settings["hidden"], settings["activation"], settings["layer_norm"])
-    q_network = networks.q_network(settings["ensemble"], *shape)
-    if settings["name"] == "expectile":
-        return module.make(q_network=q_network, v_network=networks.v_network(*shape), expectile=settings["expectile"])
-    return module.make(network=q_network, samples=settings["samples"], candidates=settings["candidates"])
+    given = {"q_network": networks.q_network(settings["ensemble"], *shape), "v_network": networks.v_network(*shape)}
+    return _make_member(critics, "critic", settings, given)
 
 
 def is_cloning(settings: Mapping[str, Any]) -> bool:
@@ -94,8 +100,17 @@ def describe(settings: Mapping[str, Any]) -> str:
 
 
 def check(settings: Mapping[str, Any]) -> None:
-    """Raises what `make` would raise: names and choices are found wrong before any data are touched."""
-    make(settings, -np.ones(1, np.float32), np.ones(1, np.float32))
+    """Raises what making, updating and sampling would raise, before any data are touched: traces them, runs nothing."""
+    bound = np.ones(1, np.float32)
+    agent, hparams = make(settings, -bound, bound)
+    rows, scalars = (jax.ShapeDtypeStruct(shape, jnp.float32) for shape in ((2, 1), (2,)))
+    batch = Batch(rows, rows, scalars, scalars, rows)
+
+    def trace(key, batch):
+        state, _ = agent.update(agent.init(key, batch, hparams), batch)
+        return agent.act(state.policy, key, batch.obs, settings["policy"]["num_steps"], 1.0)
+
+    jax.eval_shape(trace, jax.random.key(0), batch)
 
 
 def make(

@@ -1,13 +1,19 @@
 """Flow maps in closed form, and small worlds with known values: what the tests compare with."""
 
+import copy
+import functools
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gtp_jax.paths import expand
+from gtp_jax.paths import Path, expand
+from gtp_jax.settings import DEFAULTS
 from gtp_jax.types import Array, Batch, Policy, Velocity
+
+# For tiny programs, whose compilation takes longer than their run.
+quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 
 def gaussian_velocity(mean: Array | float, std: Array | float) -> Velocity:
@@ -46,6 +52,34 @@ def point_velocity(point: Array | float) -> Velocity:
         return jnp.where(t > 0, (x - point) / jnp.where(t > 0, t, 1), 0)
 
     return velocity
+
+
+def quadrature_points(mean: float, std: float, nodes: int = 24) -> tuple[Array, Array, Array]:
+    """Data x ~ N(mean, std^2) and noise z ~ N(0, 1) as Gauss-Hermite nodes: x, z [N, 1] and weights [N], sum 1."""
+    points, weights = np.polynomial.hermite_e.hermegauss(nodes)
+    a, b = (grid.reshape(-1, 1) for grid in np.meshgrid(points, points))
+    weight = np.outer(weights, weights).reshape(-1) / (2 * np.pi)
+    return jnp.asarray(mean + std * a), jnp.asarray(b), jnp.asarray(weight)
+
+
+def posterior_points(
+    path: Path, x_t: Array, t: float, mean: float, std: float, nodes: int = 24
+) -> tuple[Array, Array, Array]:
+    """All (x, z) that lead through each x_t [G] at time t > 0, for data N(mean, std^2), as Gauss-Hermite nodes.
+
+    x | x_t is Gaussian with precision 1/S^2 + alpha^2/sigma^2, and z = (x_t - alpha x)/sigma.
+
+    Returns:
+      x, z [G N, 1], and weights [G, N] that sum to 1 over N.
+    """
+    points, weights = np.polynomial.hermite_e.hermegauss(nodes)
+    alpha, sigma = path.alpha(jnp.asarray(t)), path.sigma(jnp.asarray(t))
+    precision = 1 / std**2 + alpha**2 / sigma**2
+    centre = (mean / std**2 + alpha * x_t / sigma**2) / precision
+    x = centre[:, None] + points[None] / jnp.sqrt(precision)
+    z = (x_t[:, None] - alpha * x) / sigma
+    weight = np.broadcast_to(weights / weights.sum(), x.shape)
+    return x.reshape(-1, 1), z.reshape(-1, 1), jnp.asarray(weight)
 
 
 def mixture_field(means: Array, std: float) -> Velocity:
@@ -121,6 +155,20 @@ def constant_policy(action: float) -> Policy:
         loss=lambda params, target_params, key, batch, hparams, step: (params * jnp.ones_like(batch.reward), {}),
         sample=sample,
     )
+
+
+def settings_with(**changes) -> dict:
+    """The default settings with tiny networks and changes, `critic__name="expectile"` for `critic.name`."""
+    settings = copy.deepcopy(DEFAULTS)
+    tiny = {"policy__hidden": (8,), "critic__hidden": (8,), "policy__num_steps": 2, "num_updates": 16}
+    for name, value in ({"curriculum_updates": 16} | tiny | changes).items():
+        *parents, last = name.split("__")
+        part = settings
+        for parent in parents:
+            part = part[parent]
+        assert last in part, name
+        part[last] = value
+    return settings
 
 
 def random_batch(rows: int, obs_dim: int = 3, action_dim: int = 2, seed: int = 0) -> Batch:

@@ -4,19 +4,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from oracles import assert_trees_equal, random_batch
+from oracles import assert_trees_equal, quick_jit, random_batch
 
 from gtp_jax.agent import make_agent
 from gtp_jax.critics import expectile, twin_q
 from gtp_jax.flow_map import Schedule
-from gtp_jax.guidance import make_advantage, make_none
+from gtp_jax.guidance import GUIDANCE
 from gtp_jax.networks import flow_network, q_network, v_network
-from gtp_jax.policies import gtp
+from gtp_jax.policies import gaussian, gtp
 from gtp_jax.types import Critic, Evaluation, Guidance, Policy
 
 HPARAMS = {
     "eta": 1.0,
     "lambda_flow": 1.0,
+    "lambda_consistency": 1.0,
     "policy_lr": 1e-3,
     "policy_ema": 0.25,
     "critic_lr": 2e-3,
@@ -51,13 +52,15 @@ def batch():
 @pytest.fixture(scope="module")
 def agent():
     """GTP with twin critics and advantage weights."""
-    return compiled(make_agent(make_policy(), twin_q.make(network=q_network(2, (8,))), make_advantage(), num_steps=2))
+    return compiled(
+        make_agent(make_policy(), twin_q.make(q_network=q_network(2, (8,))), GUIDANCE["advantage"](), num_steps=2)
+    )
 
 
 @pytest.fixture(scope="module")
 def cloning():
     """GTP without value."""
-    return compiled(make_agent(make_policy(), None, make_none(), num_steps=2))
+    return compiled(make_agent(make_policy(), None, GUIDANCE["none"](), num_steps=2))
 
 
 def run(agent, batch, updates, init=None, **changes):
@@ -127,7 +130,7 @@ def test_the_learning_rate_falls_along_a_half_cosine(batch):
         init=lambda key, batch: jnp.zeros(()),
         loss=lambda params, target_params, key, batch, hparams, step: (params * jnp.ones_like(batch.reward), {}),
     )
-    agent = compiled(make_agent(policy, None, make_none(), num_steps=2, decay_updates=6))
+    agent = compiled(make_agent(policy, None, GUIDANCE["none"](), num_steps=2, decay_updates=6))
     state, values = agent.init(jax.random.key(0), batch, hparams()), []
     for _ in range(9):
         values.append(float(state.policy))
@@ -183,8 +186,8 @@ def recording_policy(seen):
 def test_no_key_is_used_twice(batch, agent):
     """Not within an update, not between updates; samples at obs and next_obs have noise of their own, too."""
     seen = {"loss": [], "sample": [], "actions": []}
-    critic = twin_q.make(network=q_network(2, (8,)), samples=2)
-    recording = compiled(make_agent(recording_policy(seen), critic, make_advantage(), num_steps=2))
+    critic = twin_q.make(q_network=q_network(2, (8,)), samples=2)
+    recording = compiled(make_agent(recording_policy(seen), critic, GUIDANCE["advantage"](), num_steps=2))
     same = batch._replace(next_obs=batch.obs)
     state, _ = run(recording, same, 3, agent.init)
     jax.effects_barrier()
@@ -205,8 +208,8 @@ def test_the_critic_bootstraps_from_the_averaged_policy_with_num_steps(batch):
         asked.append((obs.shape, num_steps, temperature))
         return policy.sample(params, key, obs, num_steps, temperature)
 
-    critic = twin_q.make(network=q_network(2, (8,)), samples=3)
-    agent = make_agent(policy._replace(sample=sample), critic, make_advantage(), num_steps=4)
+    critic = twin_q.make(q_network=q_network(2, (8,)), samples=3)
+    agent = make_agent(policy._replace(sample=sample), critic, GUIDANCE["advantage"](), num_steps=4)
     jax.eval_shape(agent.update, jax.eval_shape(agent.init, jax.random.key(0), batch, hparams()), batch)
     assert asked == [((4, 16, 3), 4, 1.0)]  # one chain for one sample at next_obs and three at obs
 
@@ -230,7 +233,9 @@ def test_the_averages_serve_as_targets(batch):
 
     critic = Critic(lambda key, batch: jnp.float32(1), evaluate, loss, None, next_samples=1, samples=1)
     guidance = Guidance(
-        lambda advantage, hparams: (advantage, {"advantage": advantage.mean()}), frozenset({"advantage"})
+        weigh=lambda advantage, hparams: (advantage, {"advantage": advantage.mean()}),
+        improve=None,
+        needs_advantage=True,
     )
     agent = compiled(make_agent(policy, critic, guidance, num_steps=1))
     state = agent.init(jax.random.key(0), batch, hparams(policy_lr=0.0, critic_lr=0.0))
@@ -246,12 +251,89 @@ def test_the_averages_serve_as_targets(batch):
     assert after.critic_opt[1].mu == 1.0
 
 
+# The Q term through the sampler.
+
+
+def known_q(best=0.5):
+    """A bandit's critic that has nothing to learn: Q = 2 - |a - best|^2, twice; the second is three times as large."""
+
+    def q(params, obs, action):
+        value = 2 - jnp.sum((action - best) ** 2, axis=-1)
+        return jnp.stack([value, 3 * value])
+
+    def evaluate(params, target_params, batch, next_actions, actions):
+        return Evaluation(jnp.zeros_like(batch.reward), jnp.zeros_like(batch.reward))
+
+    def loss(params, target_params, batch, next_value, hparams):
+        return params * next_value, {}
+
+    return Critic(lambda key, batch: jnp.zeros(()), evaluate, loss, q, next_samples=0, samples=0)
+
+
+@pytest.mark.parametrize("name", ["gaussian", "gtp"])
+def test_the_q_term_moves_the_policy_towards_higher_values(batch, name):
+    """Data around -0.4, values highest at 0.5: cloning stays with the data, the Q term leads most of the way."""
+    bounds = {"action_low": -jnp.ones(2), "action_high": jnp.ones(2)}
+    policy = gaussian.make(network=flow_network(2, (8,)), **bounds) if name == "gaussian" else make_policy()
+    agent = make_agent(policy, known_q(), GUIDANCE["q"](), num_steps=2)
+    batch = batch._replace(action=-0.4 + 0.1 * batch.action)
+
+    @quick_jit
+    def mean_action(eta):
+        values = hparams(policy_lr=1e-2) | {"eta": eta}
+        state = agent.init(jax.random.key(0), batch, values)
+        state, _ = jax.lax.scan(lambda state, _: agent.update(state, batch), state, length=300)
+        return jnp.mean(agent.act(state.policy, jax.random.key(1), batch.obs, 2))
+
+    cloned, guided = mean_action(jnp.float32(0)), mean_action(jnp.float32(50))
+    assert abs(cloned + 0.4) < 0.15
+    assert abs(guided - 0.5) < 0.2
+
+
+def test_the_q_term_leaves_the_critic_alone_and_is_added_once(agent, batch):
+    """The critic's step does not know of eta; the policy's loss is that of cloning and eta A q_loss more."""
+    critic = twin_q.make(q_network=q_network(2, (8,)))
+    made = make_agent(make_policy(), critic, GUIDANCE["q"](), num_steps=2)
+    q_guided = made._replace(update=quick_jit(made.update))
+    (plain, without), (guided, with_q) = (run(q_guided, batch, 1, agent.init, eta=eta) for eta in (0.0, 5.0))
+    assert_trees_equal(plain.critic, guided.critic)
+    difference = with_q[0]["policy/loss"] - without[0]["policy/loss"]
+    np.testing.assert_allclose(difference, 5.0 * 2 * with_q[0]["guidance/q_loss"], rtol=1e-3)
+    changed = jax.tree.map(lambda a, b: (np.asarray(a) != np.asarray(b)).any(), plain.policy, guided.policy)
+    assert all(jax.tree.leaves(changed))
+    assert "guidance/advantage_std" not in with_q[0]
+
+
+def test_the_q_terms_samples_have_noise_of_their_own(batch):
+    """Whatever keys a loss makes of its own by splitting: the sampler of the Q term is given another one."""
+    seen = {"loss": [], "sample": []}
+    policy, note = make_policy(), lambda name: lambda data: seen[name].append(tuple(data.tolist()))
+
+    def loss(params, target_params, key, batch, hparams, step):
+        for count in (2, 3, 4):
+            for child in jax.random.split(key, count):
+                jax.debug.callback(note("loss"), jax.random.key_data(child))
+        jax.debug.callback(note("loss"), jax.random.key_data(key))
+        return policy.loss(params, target_params, key, batch, hparams, step)
+
+    def sample(params, key, obs, num_steps, temperature=1.0):
+        jax.debug.callback(note("sample"), jax.random.key_data(key))
+        return policy.sample(params, key, obs, num_steps, temperature)
+
+    critic = twin_q.make(q_network=q_network(2, (8,)), candidates=2)
+    agent = make_agent(Policy(policy.init, loss, sample), critic, GUIDANCE["q"](), num_steps=2)
+    quick_jit(agent.update)(quick_jit(agent.init)(jax.random.key(3), batch, hparams()), batch)
+    jax.effects_barrier()
+    assert len(seen["sample"]) == 2 and len(set(seen["sample"])) == 2  # for the critic, and for the Q term
+    assert not set(seen["sample"]) & set(seen["loss"])
+
+
 def test_no_samples_are_drawn_for_a_critic_that_needs_none(batch):
     def sample(*_):
         raise AssertionError("a sample was drawn")
 
     critic = expectile.make(q_network=q_network(2, (8,)), v_network=v_network((8,)))
-    agent = make_agent(make_policy()._replace(sample=sample), critic, make_advantage(), num_steps=4)
+    agent = make_agent(make_policy()._replace(sample=sample), critic, GUIDANCE["advantage"](), num_steps=4)
     state = jax.eval_shape(agent.init, jax.random.key(0), batch, hparams())
     after, _ = jax.eval_shape(agent.update, state, batch)
     assert jax.tree.structure(after) == jax.tree.structure(state)
@@ -260,7 +342,7 @@ def test_no_samples_are_drawn_for_a_critic_that_needs_none(batch):
 def test_weights_scale_the_policys_examples(batch, cloning):
     """An example of weight 0 has no influence on the policy."""
     half = jnp.arange(16) % 2
-    guidance = make_none()._replace(weigh=lambda advantage, hparams: (half.astype(jnp.float32), {}))
+    guidance = GUIDANCE["none"]()._replace(weigh=lambda advantage, hparams: (half.astype(jnp.float32), {}))
     agent = compiled(make_agent(make_policy(), None, guidance, num_steps=2))
     changed = batch._replace(action=jnp.where(half[:, None] == 0, 0.123, batch.action))
     one, other = (run(agent, data, 2, cloning.init)[0] for data in (batch, changed))
@@ -276,8 +358,9 @@ def test_a_seed_depends_on_its_own_hyperparameters_only(agent, batch):
 
 
 def test_what_does_not_fit_together_is_refused():
-    critic = twin_q.make(network=q_network(2, (8,)))
-    with pytest.raises(ValueError, match="guidance that needs.*advantage.*critic = None"):
-        make_agent(make_policy(), None, make_advantage(), num_steps=2)
-    with pytest.raises(ValueError, match="guidance that needs nothing cannot go with critic"):
-        make_agent(make_policy(), critic, make_none(), num_steps=2)
+    critic = twin_q.make(q_network=q_network(2, (8,)))
+    for name in sorted(set(GUIDANCE) - {"none"}):
+        with pytest.raises(ValueError, match="this guidance needs a critic, and there is none"):
+            make_agent(make_policy(), None, GUIDANCE[name](), num_steps=2)
+    with pytest.raises(ValueError, match="this critic would guide nothing"):
+        make_agent(make_policy(), critic, GUIDANCE["none"](), num_steps=2)

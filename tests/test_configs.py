@@ -135,7 +135,7 @@ def test_eta_zero_and_no_guidance_are_the_same_method():
 def test_methods_are_named_by_what_matters_for_their_score():
     settings = load("antmaze", "tiny")
     plain = shrunk(settings, **{"policy.temperature": 1.0, "guidance.eta": 0.3, "policy.num_steps": 2})
-    assert recipes.describe(plain) == "gtp, eta = 0.3, K = 2"
+    assert recipes.describe(plain) == "gtp, twin_q critic, advantage eta = 0.3, K = 2"
     cold = shrunk(settings, **{"policy.temperature": 0.5, "guidance.eta": 0.0, "policy.num_steps": 5})
     assert recipes.describe(cold) == "gtp-bc, K = 5, temperature 0.5"
 

@@ -9,7 +9,7 @@ from scipy import stats
 
 from gtp_jax.agent import make_agent
 from gtp_jax.critics import expectile, twin_q
-from gtp_jax.guidance import make_advantage
+from gtp_jax.guidance import GUIDANCE
 from gtp_jax.networks import q_network, v_network
 from gtp_jax.value_losses import expectile_loss, td_loss
 
@@ -46,7 +46,7 @@ def test_twin_q_evaluates_as_one_would_by_hand(batch):
     """next_value = min_j Qema_j(next_obs, a'), A = min_j Qema_j(obs, a) - mean_i min_j Qema_j(obs, a_i)."""
     network = q_network(2, (8, 8))
     q = jax.jit(network.apply)
-    critic = twin_q.make(network=network, samples=3)
+    critic = twin_q.make(q_network=network, samples=3)
     assert (critic.next_samples, critic.samples) == (1, 3)
     params, target = (jax.jit(critic.init)(jax.random.key(seed), batch) for seed in (0, 1))
     actions = np.random.default_rng(0).normal(size=(4, 16, 2)).astype(np.float32)
@@ -55,6 +55,38 @@ def test_twin_q_evaluates_as_one_would_by_hand(batch):
     baseline = np.mean([q(target, batch.obs, action).min(0) for action in actions[1:]], axis=0)
     expected = q(target, batch.obs, batch.action).min(0) - baseline
     np.testing.assert_allclose(result.advantage, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_the_best_of_several_candidates_is_each_critics_own(batch):
+    """max over the candidates member by member, then min over the ensemble: against one call at a time."""
+    network = q_network(3, (8, 8))
+    q = jax.jit(network.apply)
+    critic = twin_q.make(q_network=network, samples=2, candidates=4)
+    assert (critic.next_samples, critic.samples) == (4, 2)
+    params, target = (jax.jit(critic.init)(jax.random.key(seed), batch) for seed in (0, 1))
+    actions = 3 * np.random.default_rng(0).normal(size=(6, 16, 2)).astype(np.float32)
+    result = jax.jit(critic.evaluate)(params, target, batch, actions[:4], actions[4:])
+    by_hand, other_order = np.empty(16), np.empty(16)
+    for b in range(16):
+        values = np.array([[q(target, batch.next_obs, actions[n])[e, b] for n in range(4)] for e in range(3)])
+        by_hand[b], other_order[b] = values.max(axis=1).min(), values.min(axis=0).max()
+    np.testing.assert_allclose(result.next_value, by_hand, rtol=1e-4, atol=1e-6)
+    assert np.abs(by_hand - other_order).max() > 1e-3  # or the order would not show
+    # The advantage is what it is with one candidate.
+    alone = jax.jit(critic.evaluate)(params, target, batch, actions[:1], actions[4:])
+    np.testing.assert_allclose(result.advantage, alone.advantage, rtol=1e-4, atol=1e-6)
+
+
+def test_without_samples_at_obs_there_is_no_advantage(batch):
+    """A guidance that does not look at it pays for none: the bootstrap stays, the advantage is 0."""
+    network = q_network(2, (8, 8))
+    critic = twin_q.make(q_network=network)
+    target = jax.jit(critic.init)(jax.random.key(1), batch)
+    actions = np.random.default_rng(0).normal(size=(1, 16, 2)).astype(np.float32)
+    result = jax.jit(critic.evaluate)(target, target, batch, actions, actions[:0])
+    expected = jax.jit(network.apply)(target, batch.next_obs, actions[0]).min(0)
+    np.testing.assert_allclose(result.next_value, expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(result.advantage, np.zeros(16))
 
 
 def test_expectile_evaluates_as_one_would_by_hand(batch):
@@ -79,7 +111,7 @@ def test_expectile_evaluates_as_one_would_by_hand(batch):
 def critics():
     q_net = q_network(2, (8,))
     return [
-        twin_q.make(network=q_net),
+        twin_q.make(q_network=q_net),
         expectile.make(q_network=q_net, v_network=v_network((8,)), expectile=0.9),
     ]
 
@@ -112,7 +144,7 @@ def test_termination_stops_the_bootstrap(critic, batch):
 def train(critic, chain, num_updates):
     """Trains a critic alone, through the agent's own update, on all transitions of the chain at once."""
     batch = jax.tree.map(jnp.asarray, chain.batch())
-    agent = make_agent(constant_policy(chain.target_action), critic, make_advantage(), num_steps=1)
+    agent = make_agent(constant_policy(chain.target_action), critic, GUIDANCE["advantage"](), num_steps=1)
     names = ("eta", "policy_lr", "policy_ema", "critic_lr", "critic_ema", "discount")
     hparams = dict(zip(names, jnp.array([1.0, 0.0, 0.1, 5e-3, 0.1, chain.gamma]), strict=True))
 
@@ -130,7 +162,7 @@ def train(critic, chain, num_updates):
 def test_twin_q_learns_a_known_chain():
     """Q of room 1 is a; room 0 pays -a and goes on to 0.9 Q(1, a' = 1) = 0.9."""
     chain = Chain()
-    q, advantage = train(twin_q.make(network=q_network(2, (32, 32))), chain, 800)
+    q, advantage = train(twin_q.make(q_network=q_network(2, (32, 32))), chain, 800)
     np.testing.assert_allclose(q, np.stack([chain.q(1.0)] * 2), atol=0.05)
     # Against the policy's 1: playing it costs 1 in room 0, playing 0 costs 1 in room 1.
     np.testing.assert_allclose(advantage, [1, 0, -1, 0], atol=0.05)
@@ -148,7 +180,9 @@ def test_expectile_learns_a_known_chain(level):
 
 def test_impossible_settings_are_refused():
     with pytest.raises(ValueError, match="critic.samples = 0"):
-        twin_q.make(network=q_network(), samples=0)
+        twin_q.make(q_network=q_network(), samples=0)
+    with pytest.raises(ValueError, match="critic.candidates = 0"):
+        twin_q.make(q_network=q_network(), candidates=0)
     for level in (0.0, 1.0, -0.5):
         with pytest.raises(ValueError, match=f"critic.expectile = {level}"):
             expectile.make(q_network=q_network(), v_network=v_network(), expectile=level)

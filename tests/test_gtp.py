@@ -190,6 +190,10 @@ def test_with_tau_zero_it_is_the_consistency_models_loss(x64):
 LOW, HIGH = jnp.array([-1.0, -0.5]), jnp.array([1.0, 0.25])
 
 
+def hparams(lambda_flow=1.0, lambda_consistency=1.0):
+    return {"lambda_flow": jnp.float32(lambda_flow), "lambda_consistency": jnp.float32(lambda_consistency)}
+
+
 def policy(**settings):
     """A small policy, compiled."""
     made = gtp.make(
@@ -219,13 +223,15 @@ def params(made, batch):
 def test_the_policys_loss_is_eq_19(made, params, batch):
     key = jax.random.key(1)
 
-    def loss(lambda_flow):
-        return made.loss(params, params, key, batch, {"lambda_flow": jnp.float32(lambda_flow)}, jnp.int32(0))
+    def loss(*coefficients):
+        return made.loss(params, params, key, batch, hparams(*coefficients), jnp.int32(0))
 
-    (without, metrics), (with_flow, _) = loss(0.0), loss(2.0)
+    (without, metrics), (with_flow, _), (flow_alone, _) = loss(0.0), loss(2.0), loss(1.0, 0.0)
     assert without.shape == (32,)
     np.testing.assert_allclose(without.mean(), metrics["policy/consistency"], rtol=1e-5)
     np.testing.assert_allclose((with_flow - without).mean() / 2, metrics["policy/flow"], rtol=1e-4)
+    np.testing.assert_allclose(flow_alone.mean(), metrics["policy/flow"], rtol=1e-5)
+    np.testing.assert_allclose(loss(0.0, 3.0)[0], 3 * without, rtol=1e-5)
 
 
 def test_the_target_is_the_one_chosen(made, params, batch):
@@ -233,8 +239,7 @@ def test_the_target_is_the_one_chosen(made, params, batch):
     other = made.init(jax.random.key(5), batch)
 
     def loss(made, target_params):
-        hparams = {"lambda_flow": jnp.float32(1)}
-        return np.asarray(made.loss(params, target_params, jax.random.key(1), batch, hparams, jnp.int32(0))[0])
+        return np.asarray(made.loss(params, target_params, jax.random.key(1), batch, hparams(), jnp.int32(0))[0])
 
     np.testing.assert_array_equal(loss(online, params), loss(online, other))
     np.testing.assert_allclose(loss(online, params), loss(ema, params), rtol=1e-5)
@@ -244,6 +249,11 @@ def test_the_target_is_the_one_chosen(made, params, batch):
 def test_impossible_settings_are_refused():
     with pytest.raises(ValueError, match="policy.target = 'solver'.*online.*ema"):
         policy(target="solver")
+    for name, valid in (("gap", "adjacent, any"), ("tau", "any, zero"), ("teacher", "score, euler, heun")):
+        with pytest.raises(ValueError, match=f"policy.{name} = 'none' is not one of {valid}"):
+            policy(**{name: "none"})
+    with pytest.raises(ValueError, match="policy.flow_times = 'edm' is not one of grid, log-normal"):
+        policy(flow_times="edm")
     with pytest.raises(ValueError, match="sigma_min < sigma_max"):
         policy(schedule=Schedule(sigma_min=100.0))
 
@@ -253,8 +263,7 @@ def test_the_loss_is_finite_on_every_grid(made, params, batch):
 
     @jax.jit
     def gradient(step, key):
-        hparams = {"lambda_flow": jnp.float32(1)}
-        loss = lambda params: made.loss(params, params, key, batch, hparams, step)[0].mean()  # noqa: E731
+        loss = lambda params: made.loss(params, params, key, batch, hparams(), step)[0].mean()  # noqa: E731
         return jax.value_and_grad(loss)(params)
 
     for step in (0, 79, 1000):

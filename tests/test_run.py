@@ -122,7 +122,7 @@ def test_a_run_leaves_what_it_promises(whole):
     for name in ("curves.png", "maze.png"):
         assert (directory / name).read_bytes().startswith(b"\x89PNG")
     for word in (
-        "gtp, eta = 1, K = 2, temperature 0.5",
+        "gtp, twin_q critic, advantage eta = 1, K = 2, temperature 0.5",
         "gtp/antmaze/umaze-600-v0",
         "cpu:0",
         "95 % interval",

@@ -12,7 +12,7 @@ from oracles import assert_trees_equal, random_batch
 
 from gtp_jax.agent import make_agent
 from gtp_jax.critics import twin_q
-from gtp_jax.guidance import make_advantage
+from gtp_jax.guidance import GUIDANCE
 from gtp_jax.networks import flow_network, q_network
 from gtp_jax.policies import gtp
 from gtp_jax.seeds import Seeds, batch_indices, choose_devices, seed_keys
@@ -172,9 +172,18 @@ def learners(seeds, devices=1):
     policy = gtp.make(
         network=flow_network(2, (8,)), action_low=-jnp.ones(2), action_high=jnp.ones(2), curriculum_updates=16
     )
-    agent = make_agent(policy, twin_q.make(network=q_network(2, (8,))), make_advantage(), num_steps=2)
-    names = ("eta", "lambda_flow", "policy_lr", "policy_ema", "critic_lr", "critic_ema", "discount")
-    hparams = dict(zip(names, jnp.array([1.0, 1.0, 1e-3, 0.1, 1e-3, 0.1, 0.99]), strict=True))
+    agent = make_agent(policy, twin_q.make(q_network=q_network(2, (8,))), GUIDANCE["advantage"](), num_steps=2)
+    names = (
+        "eta",
+        "lambda_flow",
+        "lambda_consistency",
+        "policy_lr",
+        "policy_ema",
+        "critic_lr",
+        "critic_ema",
+        "discount",
+    )
+    hparams = dict(zip(names, jnp.array([1.0, 1.0, 1.0, 1e-3, 0.1, 1e-3, 0.1, 0.99]), strict=True))
     example = jax.tree.map(lambda column: column[:1], DATA)
     return Seeds(
         lambda key: agent.init(key, example, hparams),

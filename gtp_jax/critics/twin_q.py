@@ -9,11 +9,11 @@ from gtp_jax.types import Array, Batch, Critic, Evaluation, HParams, Key, Metric
 from gtp_jax.value_losses import td_loss
 
 
-def make(*, network: Network, samples: int = 1, candidates: int = 1) -> Critic:
+def make(*, q_network: Network, samples: int = 1, candidates: int = 1) -> Critic:
     """Builds the critic.
 
     Args:
-      network: apply(params, obs [*B, O], action [*B, A]) -> [E, *B].
+      q_network: apply(params, obs [*B, O], action [*B, A]) -> [E, *B].
       samples: policy samples in the baseline of the advantage.
       candidates: policy samples at next_obs of which each member of the ensemble takes its best, before the smallest
         member counts; 10 in the AntMaze runs of Diffusion-QL ("max Q backup").
@@ -22,7 +22,7 @@ def make(*, network: Network, samples: int = 1, candidates: int = 1) -> Critic:
         raise ValueError(f"critic.samples = {samples} and critic.candidates = {candidates} must be at least 1")
 
     def init(key: Key, batch: Batch) -> Params:
-        return network.init(key, batch.obs, batch.action)
+        return q_network.init(key, batch.obs, batch.action)
 
     def evaluate(
         params: Params, target_params: Params, batch: Batch, next_actions: Array, actions: Array
@@ -35,7 +35,7 @@ def make(*, network: Network, samples: int = 1, candidates: int = 1) -> Critic:
         if m:
             obs.append(jnp.broadcast_to(batch.obs, (m + 1, *batch.obs.shape)))
             action += [batch.action[None], actions]
-        q = network.apply(target_params, jnp.concatenate(obs), jnp.concatenate(action))
+        q = q_network.apply(target_params, jnp.concatenate(obs), jnp.concatenate(action))
         next_value = jnp.min(jnp.max(q[:, :n], axis=1), axis=0)
         if not m:
             return Evaluation(next_value=next_value, advantage=jnp.zeros_like(next_value))
@@ -46,8 +46,8 @@ def make(*, network: Network, samples: int = 1, candidates: int = 1) -> Critic:
         params: Params, target_params: Params, batch: Batch, next_value: Array, hparams: HParams
     ) -> tuple[Array, Metrics]:
         del target_params
-        q = network.apply(params, batch.obs, batch.action)
+        q = q_network.apply(params, batch.obs, batch.action)
         per_example = td_loss(q, batch.reward, hparams["discount"] * batch.discount, next_value)
         return per_example, {"critic/loss": jnp.mean(per_example), "critic/q": jnp.mean(q)}
 
-    return Critic(init=init, evaluate=evaluate, loss=loss, q=network.apply, next_samples=candidates, samples=samples)
+    return Critic(init=init, evaluate=evaluate, loss=loss, q=q_network.apply, next_samples=candidates, samples=samples)

@@ -35,13 +35,16 @@ def consistency_loss(
     return flow_map.squared_norm(arrived - jax.lax.stop_gradient(target), event_ndim) / (t - u)
 
 
-def renoising_sampler(velocity: Velocity, key: Key, x: Array, times: Array) -> Array:
-    """Jumps to 0 and, but for the last time, noises again to the next time (arXiv 2303.01469, algorithm 1)."""
+def renoising_sampler(velocity: Velocity, key: Key, x: Array, times: Array, temperature: float = 1.0) -> Array:
+    """Jumps to 0 and, but for the last time, noises again to the next time (arXiv 2303.01469, algorithm 1).
+
+    `temperature` scales the new noise.
+    """
     batch_shape = x.shape[:-1]
     for t, s, step_key in zip(times[:-1], times[1:], jax.random.split(key, len(times) - 1), strict=True):
         t, s = jnp.broadcast_to(t, batch_shape), jnp.broadcast_to(s, batch_shape)
         x = flow_map.jump(velocity, x, t, jnp.zeros_like(t))
-        x = x + expand(s, x) * jax.random.normal(step_key, x.shape)
+        x = x + temperature * expand(s, x) * jax.random.normal(step_key, x.shape)
     return x
 
 

@@ -21,7 +21,7 @@ def soft_consistency_loss(
     z: Array,
     times: Times,
     *,
-    step: Step = flow_map.heun_step,
+    step: Step = flow_map.euler_step,
     event_ndim: int = 1,
 ) -> Array:
     """|P(Phi(x_t, t, tau)) - sg P(Phi(step(x_t, t, u), u, tau))|^2 / (t - u), P(x) = Phi(x, tau, 0) (eq. 5 and 6).
@@ -61,7 +61,7 @@ def make(
     schedule: Schedule | None = None,
     sigma_data: float = 0.5,
     target: str = "online",
-    solver: str = "heun",
+    solver: str = "euler",
 ) -> Policy:
     """Builds the policy; see `policies.gtp.make` for the arguments.
 

@@ -24,7 +24,7 @@ def make(
     action_high: Array,
     schedule: Schedule | None = None,
     sigma_data: float = 0.5,
-    solver: str = "heun",
+    solver: str = "euler",
     times: str = "grid",
     weighting: str = "none",
 ) -> Policy:

@@ -31,7 +31,7 @@ def trajectory_losses(
     times: Times,
     *,
     teacher: Velocity | None = None,
-    step: Step = flow_map.heun_step,
+    step: Step = flow_map.euler_step,
     event_ndim: int = 1,
 ) -> TrajectoryLosses:
     """Trajectory consistency (eq. 17) and instantaneous flow (eq. 18) with the score approximation (eq. 11).
@@ -113,7 +113,7 @@ def make(
     schedule = flow_map.check_schedule(schedule or Schedule())
 
     def objective(given: flow_policy.Training):
-        key_times, key_noise = jax.random.split(given.key)
+        key_times, key_noise, key_flow = jax.random.split(given.key, 3)
         num_intervals = intervals or flow_map.curriculum(given.step, curriculum_updates)
         shape = given.action.shape[:1]
         times = flow_map.adjacent_times(key_times, shape, schedule, num_intervals, gap=gap, tau=tau)
@@ -122,7 +122,7 @@ def make(
         terms = trajectory_losses(given.velocity, given.followed(target), given.action, z, times, **taught)
         flow = terms.flow
         if flow_times == "log-normal":
-            t = flow_map.log_normal_times(jax.random.fold_in(key_times, 2), shape)
+            t = flow_map.log_normal_times(key_flow, shape)
             flow = t**2 * flow_map.field_loss(given.velocity, VARIANCE_EXPLODING, given.action, z, t)
             flow *= flow_map.edm_weight(t, sigma_data)
         metrics = {"policy/consistency": jnp.mean(terms.consistency), "policy/flow": jnp.mean(flow)}

@@ -1,0 +1,208 @@
+"""Policies, guidance and critics compose; every named method builds; what means nothing to a policy is refused."""
+
+import importlib.util
+import re
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from oracles import quick_jit, random_batch, settings_with
+
+from gtp_jax import critics, methods, policies, recipes
+from gtp_jax.guidance import GUIDANCE
+from gtp_jax.settings import DEFAULTS, check, flatten
+
+ROOT = Path(__file__).parents[1]
+BATCH = jax.tree.map(np.asarray, random_batch(16))
+LOW, HIGH = -np.ones(2, np.float32), np.ones(2, np.float32)
+
+
+def build(**changes):
+    return recipes.make(settings_with(**changes), LOW, HIGH)
+
+
+def train(updates, **changes):
+    """The metrics of every update, the initial and the last state; one compiled program."""
+    agent, hparams = build(**changes)
+
+    @quick_jit
+    def run(key):
+        first = agent.init(key, BATCH, hparams)
+        last, metrics = jax.lax.scan(lambda state, _: agent.update(state, BATCH), first, length=updates)
+        return metrics, first.policy, last
+
+    metrics, first, last = run(jax.random.key(0))
+    return jax.tree.map(np.asarray, metrics), first, last, agent
+
+
+# The choices that some policies have, away from their defaults.
+CHOICES = {
+    "diffusion": {"policy__weighting": "edm", "policy__times": "log-normal", "policy__solver": "heun"},
+    "gtp": {"policy__teacher": "heun", "policy__flow_times": "log-normal", "policy__intervals": 20},
+    "ctm": {"policy__solver": "heun", "policy__target": "ema"},
+    "mean_flow": {"policy__adaptive_power": 0.0},
+}
+
+
+@pytest.mark.parametrize("name", recipes.names(policies))
+def test_every_policy_clones(name):
+    metrics, first, last, _ = train(2, policy__name=name, guidance__name="none", **CHOICES.get(name, {}))
+    assert all(np.isfinite(value).all() for value in metrics.values())
+    assert last.step == 2 and last.critic == ()
+    moved = jax.tree.map(lambda a, b: (np.asarray(a) != np.asarray(b)).any(), first, last.policy)
+    assert all(jax.tree.leaves(moved))
+
+
+# Every guidance with either critic or both; GTP with its own defaults runs in test_configs.py.
+COMBINATIONS = [
+    ("gaussian", "unnormalised", "expectile", {}),
+    ("vp_diffusion", "q", "twin_q", {"critic__candidates": 3}),
+    ("consistency", "advantage", "twin_q", {}),
+    ("flow_matching", "exponential", "expectile", {"policy__solver": "heun"}),
+    ("shortcut", "q", "expectile", {}),
+    ("mean_flow", "filter", "twin_q", {"critic__samples": 2}),
+]
+
+
+def test_the_combinations_cover_the_table():
+    assert {row[1] for row in COMBINATIONS} == set(GUIDANCE) - {"none"}
+    assert {row[2] for row in COMBINATIONS} == set(recipes.names(critics))
+
+
+@pytest.mark.parametrize(("policy", "guidance", "critic", "more"), COMBINATIONS, ids=lambda v: v if v else "")
+def test_combinations_train(policy, guidance, critic, more):
+    metrics, _, last, _ = train(2, policy__name=policy, guidance__name=guidance, critic__name=critic, **more)
+    assert all(np.isfinite(value).all() for value in metrics.values())
+    assert "critic/loss" in metrics and ("guidance/q_loss" in metrics) == (guidance == "q")
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((last.policy, last.critic)))
+
+
+def antmaze(variant):
+    spec = importlib.util.spec_from_file_location("config_antmaze", ROOT / "experiments" / "configs" / "antmaze.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.get_config(variant).to_dict()
+
+
+@pytest.mark.parametrize("method", methods.METHODS)
+def test_every_method_builds_from_the_command_line(method):
+    """Its row is what the configuration then says, types and all; ranges hold; the agent is made."""
+    settings = antmaze(f"tiny,{method}")
+    check(settings)
+    flat = dict(flatten(settings))
+    assert flat.keys() == dict(flatten(DEFAULTS)).keys()
+    for name, value in methods.overrides(method, "umaze").items():
+        assert flat[name] == value and type(flat[name]) is type(dict(flatten(DEFAULTS))[name]), name
+    recipes.check(settings)
+    agent, hparams = recipes.make(settings, LOW, HIGH)
+    state = jax.eval_shape(agent.init, jax.random.key(0), BATCH, hparams)
+    assert (state.critic == ()) == recipes.is_cloning(settings)
+    # What it acts with at evaluation.
+    steps = settings["policy"]["num_steps"]
+    action = jax.eval_shape(lambda params: agent.act(params, jax.random.key(0), BATCH.obs, steps, 1.0), state.policy)
+    assert action.shape == (16, 2)
+
+
+@pytest.mark.parametrize("method", methods.METHODS)
+@pytest.mark.parametrize("task", methods.DIFFUSION_QL)
+def test_every_method_has_settings_for_every_task(method, task):
+    settings = antmaze(f"{task},{method}")
+    check(settings)
+    if settings["policy"]["name"] == "vp_diffusion" and not recipes.is_cloning(settings):
+        assert settings["policy"]["num_steps"] == settings["critic"]["num_steps"]
+
+
+def test_published_rows():
+    """Table 6 of Diffusion-QL, two of its rows, and IQL's exp(10 A) at expectile 0.9."""
+    rows = {"umaze": (3e-4, 0.5, 1, 2.0), "large-diverse": (3e-4, 3.5, 10, 7.0)}
+    names = ("policy.learning_rate", "guidance.eta", "critic.candidates", "max_grad_norm")
+    for task, row in rows.items():
+        flat = dict(flatten(antmaze(f"{task},diffusion-ql")))
+        assert tuple(flat[name] for name in names) == row
+        assert flat["policy.name"] == "vp_diffusion" and flat["guidance.name"] == "q"
+        assert flat["policy.num_steps"] == flat["critic.num_steps"] == 5
+    flat = dict(flatten(antmaze("umaze,iql")))
+    assert (flat["critic.name"], flat["critic.expectile"], flat["guidance.name"], flat["guidance.eta"]) == (
+        *("expectile", 0.9),
+        *("unnormalised", 10.0),
+    )
+
+
+def test_unknown_methods_and_tasks_are_refused():
+    with pytest.raises(ValueError, match="unknown method 'gtpp'; there are gtp, gtp-paper"):
+        methods.overrides("gtpp", "umaze")
+    with pytest.raises(ValueError, match="diffusion-ql has published hyperparameters for umaze, .* none for 'kitchen'"):
+        methods.overrides("diffusion-ql", "kitchen")
+    assert methods.overrides("d-bc", "kitchen")["policy.name"] == "vp_diffusion"
+
+
+def test_methods_are_described_by_what_shapes_them():
+    assert recipes.describe(antmaze("umaze,diffusion-ql")) == "vp_diffusion, twin_q critic, q eta = 0.5, K = 5"
+    assert recipes.describe(antmaze("umaze,d-bc")) == "vp_diffusion-bc, K = 5"
+    assert recipes.describe(antmaze("umaze,iql")) == "gaussian, expectile critic, unnormalised eta = 10, K = 1"
+
+
+@pytest.mark.parametrize(
+    ("policy", "setting", "value"),
+    [
+        ("gaussian", "solver", "heun"),
+        ("gaussian", "sigma_data", 0.4),
+        ("mean_flow", "target", "ema"),
+        ("flow_matching", "weighting", "edm"),
+        ("consistency", "gap", "any"),
+        ("consistency", "intervals", 80),
+        ("gtp", "solver", "heun"),
+        ("gtp", "adaptive_power", 0.5),
+        ("ctm", "teacher", "euler"),
+        ("shortcut", "tau", "zero"),
+        ("diffusion", "flow_times", "log-normal"),
+        ("vp_diffusion", "times", "log-normal"),
+    ],
+)
+def test_a_setting_that_means_nothing_to_a_policy_is_refused_by_name(policy, setting, value):
+    with pytest.raises(ValueError) as error:
+        build(**{"policy__name": policy, f"policy__{setting}": value})
+    assert all(word in str(error.value) for word in (f"policy.{setting}", repr(value), repr(policy)))
+
+
+@pytest.mark.parametrize(
+    ("policy", "setting"),
+    [("diffusion", "times"), ("diffusion", "weighting"), ("diffusion", "solver"), ("ctm", "target"), ("ctm", "solver")],
+)
+def test_a_choice_that_there_is_not_is_refused_by_name(policy, setting):
+    with pytest.raises(ValueError, match=f"policy.{setting} = 'nonsense' is not one of"):
+        build(**{"policy__name": policy, f"policy__{setting}": "nonsense"})
+
+
+def test_eta_zero_trains_a_critic_for_the_filter_only():
+    """Its weights are there without eta; every other guidance is cloning then."""
+    for name in GUIDANCE:
+        settings = settings_with(guidance__name=name, guidance__eta=0.0)
+        assert recipes.is_cloning(settings) == (name != "filter")
+
+
+def test_the_page_on_adding_a_policy_tells_the_truth(tmp_path, monkeypatch):
+    """Its code block, saved as it says, is found by name and trains, with a critic and a guidance."""
+    page = (ROOT / "docs" / "adding-a-policy.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    assert "gtp_jax/policies/one_jump.py" in page
+    (tmp_path / "one_jump.py").write_text(code)
+    monkeypatch.setattr(policies, "__path__", [*policies.__path__, str(tmp_path)])
+    module = "gtp_jax.policies.one_jump"
+    try:
+        assert "one_jump" in recipes.names(policies)
+        faster = {"policy__name": "one_jump", "policy__learning_rate": 1e-2, "policy__decay": False}
+        metrics, _, last, agent = train(100, guidance__name="q", guidance__eta=0.01, critic__name="twin_q", **faster)
+        losses = metrics["policy/one_jump"]
+        assert np.isfinite(losses).all() and losses[-10:].mean() < 0.8 * losses[:10].mean()
+        actions = agent.act(last.policy, jax.random.key(0), BATCH.obs, 1)
+        assert actions.shape == (16, 2) and (np.abs(actions) <= 1).all()
+        assert {"policy/one_jump", "critic/loss", "guidance/q_loss"} <= metrics.keys()
+        assert all(np.isfinite(value).all() for value in metrics.values())
+        with pytest.raises(ValueError, match="policy.sigma_data = 0.4 means nothing to policy.name = 'one_jump'"):
+            build(policy__name="one_jump", policy__sigma_data=0.4)
+    finally:
+        sys.modules.pop(module, None)
+        vars(policies).pop("one_jump", None)
