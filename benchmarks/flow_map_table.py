@@ -2,7 +2,7 @@
 
 python benchmarks/flow_map_table.py [--write]
 
-With --write the tables go into docs/family.md, too.
+With --write the tables go into docs/family.md, and the members' first one into README.md.
 """
 
 import argparse
@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 
 import numpy as np
-from table import insert
+from table import README, insert
 
 RESULTS = Path(__file__).parent / "results" / "flow_map_study"
 DOCS = Path(__file__).parents[1] / "docs"
@@ -37,6 +37,11 @@ def load(results: Path, task: str) -> dict[str, dict]:
     return {row: cells[row] for row in order if row in cells}
 
 
+def members(cells: dict[str, dict]) -> dict[str, dict]:
+    """The cells without ablations."""
+    return {row: cell for row, cell in cells.items() if row in MEMBERS}
+
+
 def table(cells: dict[str, dict]) -> str:
     """Median energy distance over the seeds at each K; below it, at K = 5, the share off every mode."""
     lines = ["| row | " + " | ".join(f"K = {k}" for k in STEPS) + " | off every mode, K = 5 |", "|---" * 7 + "|"]
@@ -60,7 +65,7 @@ def draw(cells: dict[str, dict], task: str, path: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    rows = [row for row in MEMBERS if row in cells]
+    rows = list(members(cells))
     figure = Figure(figsize=(1.75 * len(rows), 3.9), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(2, len(rows), squeeze=False)
@@ -100,6 +105,8 @@ def main() -> None:
             draw(cells, task, DOCS / f"flow_map_{task}.png")
             if arguments.write:
                 page.write_text(insert(page.read_text(), task, text))
+    if arguments.write:
+        README.write_text(insert(README.read_text(), "density", table(members(load(RESULTS, "density")))))
 
 
 if __name__ == "__main__":

@@ -77,7 +77,8 @@ class Seeds:
             raise ValueError(f"{len(self.seeds)} seeds do not divide among {len(self.devices)} devices")
         mesh = Mesh(np.array(self.devices), (_AXIS,))
         self._per_device = NamedSharding(mesh, PartitionSpec(_AXIS))
-        self._init = jax.jit(jax.vmap(init))
+        # One seed after the other, since a vmapped program may round differently at another width.
+        self._init = jax.jit(lambda keys: jax.lax.map(init, keys))
         self._data = jax.device_put(data, NamedSharding(mesh, PartitionSpec()))
         self._data_keys = self.place(seed_keys(self.seeds)[1])
         num_rows = jax.tree.leaves(data)[0].shape[0]
