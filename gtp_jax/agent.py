@@ -43,7 +43,10 @@ def make_agent(
         key_policy, key_critic, key_updates = jax.random.split(key, 3)
         policy_params = policy.init(key_policy, batch)
         critic_params = critic.init(key_critic, batch) if critic else ()
-        copy = lambda tree: jax.tree.map(jnp.copy, tree)  # noqa: E731
+
+        def copy(tree):
+            return jax.tree.map(jnp.copy, tree)
+
         return State(
             policy=policy_params,
             policy_ema=copy(policy_params),

@@ -186,3 +186,16 @@ def random_batch(rows: int, obs_dim: int = 3, action_dim: int = 2, seed: int = 0
 def assert_trees_equal(one, other) -> None:
     """Same structure, dtypes and bits; NaN equals NaN."""
     jax.tree.map(lambda a, b: np.testing.assert_array_equal(a, b, strict=True), one, other)
+
+
+def halving(measure, gaps):
+    """The factors by which a measure falls as the gap is halved: 2^order."""
+    values = np.array([np.abs(measure(gap)).max() for gap in gaps])
+    return values[:-1] / values[1:]
+
+
+def draw(shape=(48, 2)):
+    """Data and noise [*shape] and times [shape[0]] to compare two losses on."""
+    rng = np.random.default_rng(0)
+    x, z = jnp.asarray(0.4 * rng.normal(size=shape)), jnp.asarray(rng.normal(size=shape))
+    return x, z, jnp.asarray(rng.uniform(0.2, 1.0, shape[0]))
