@@ -241,10 +241,12 @@ def test_a_missing_hosted_dataset_is_one_message_within_three_seconds(tmp_path):
         "socket.getaddrinfo = fail\n"
         "d.load(sys.argv[1], root=sys.argv[2])"
     )
-    started = time.monotonic()
     command = [sys.executable, "-c", code, "D4RL/antmaze/umaze-v1", str(tmp_path)]
-    result = subprocess.run(command, capture_output=True, text=True)
-    seconds = time.monotonic() - started
+    seconds = float("inf")
+    for _ in range(3):  # on a busy machine the imports alone may take as long; waiting for a network takes 20 s
+        started = time.monotonic()
+        result = subprocess.run(command, capture_output=True, text=True)
+        seconds = min(seconds, time.monotonic() - started)
     message = result.stderr.strip().splitlines()[-1]
     for part in (
         "DatasetUnavailable: dataset D4RL/antmaze/umaze-v1 is not in",
