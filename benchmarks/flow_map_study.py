@@ -141,7 +141,7 @@ TASKS = {"density": Task(density_data, density_measure), "goals": Task(goals_dat
 
 def cell(task_name: str, row: str, updates: int) -> dict[str, Any]:
     """Trains and measures one cell."""
-    task, started = TASKS[task_name], time.perf_counter()
+    task, started, commit = TASKS[task_name], time.perf_counter(), records.commit()
     settings = copy.deepcopy(DEFAULTS)
     settings |= {"num_updates": updates, "curriculum_updates": updates, "num_seeds": len(SEEDS)}
     settings["policy"] |= {"hidden": (128, 128, 128), "learning_rate": 1e-3} | ROWS[row]
@@ -186,7 +186,7 @@ def cell(task_name: str, row: str, updates: int) -> dict[str, Any]:
         "date": records.now(),
         "device": records.device(),
         "versions": records.versions(),
-        "commit": records.commit(),
+        "commit": commit,
     }
 
 
