@@ -99,18 +99,41 @@ def describe(settings: Mapping[str, Any]) -> str:
     return ", ".join(parts)
 
 
+class _Read(dict):
+    """Hyperparameters that remember which of them were read."""
+
+    def __init__(self, values: Mapping[str, Any]):
+        super().__init__(values)
+        self.names: set[str] = set()
+
+    def __getitem__(self, name: str) -> Any:
+        self.names.add(name)
+        return super().__getitem__(name)
+
+
 def check(settings: Mapping[str, Any]) -> None:
-    """Raises what making, updating and sampling would raise, before any data are touched: traces them, runs nothing."""
+    """Raises what making, updating and sampling would raise, before any data are touched: traces them, runs nothing.
+
+    A term's coefficient that the policy's loss never reads is refused, too, unless it stands at its default.
+    """
     bound = np.ones(1, np.float32)
     agent, hparams = make(settings, -bound, bound)
+    policy, read = make_policy(settings["policy"], -bound, bound, 1), _Read(hparams)
     rows, scalars = (jax.ShapeDtypeStruct(shape, jnp.float32) for shape in ((2, 1), (2,)))
     batch = Batch(rows, rows, scalars, scalars, rows)
 
     def trace(key, batch):
         state, _ = agent.update(agent.init(key, batch, hparams), batch)
+        policy.loss(state.policy, state.policy, key, batch, read, 0)
         return agent.act(state.policy, key, batch.obs, settings["policy"]["num_steps"], 1.0)
 
     jax.eval_shape(trace, jax.random.key(0), batch)
+    for name in ("lambda_flow", "lambda_consistency"):
+        if name not in read.names and settings["policy"][name] != DEFAULTS["policy"][name]:
+            raise ValueError(
+                f"policy.{name} = {settings['policy'][name]!r} means nothing to policy.name = "
+                f"{settings['policy']['name']!r}; leave it out"
+            )
 
 
 def make(

@@ -176,6 +176,25 @@ def test_a_choice_that_there_is_not_is_refused_by_name(policy, setting):
         build(**{"policy__name": policy, f"policy__{setting}": "nonsense"})
 
 
+@pytest.mark.parametrize(
+    ("policy", "term"), [("flow_matching", "lambda_flow"), ("gaussian", "lambda_flow"), ("ctm", "lambda_consistency")]
+)
+def test_the_coefficient_of_a_term_that_a_loss_does_not_have_is_refused(policy, term):
+    recipes.check(settings_with(policy__name=policy, guidance__name="none"))
+    with pytest.raises(ValueError, match=f"policy.{term} = 0.5 means nothing to policy.name = '{policy}'"):
+        recipes.check(settings_with(policy__name=policy, guidance__name="none", **{f"policy__{term}": 0.5}))
+
+
+def test_coefficients_of_terms_that_are_there_are_taken():
+    recipes.check(settings_with(policy__lambda_flow=0.5, policy__lambda_consistency=0.5))
+    recipes.check(settings_with(policy__name="shortcut", guidance__name="none", policy__lambda_flow=0.5))
+
+
+def test_steps_that_a_policy_cannot_take_are_found_before_any_data():
+    with pytest.raises(ValueError, match="built for 5 steps and cannot sample in 2"):
+        recipes.check(settings_with(policy__name="vp_diffusion", policy__num_steps=5, critic__num_steps=2))
+
+
 def test_eta_zero_trains_a_critic_for_the_filter_only():
     """Its weights are there without eta; every other guidance is cloning then."""
     for name in GUIDANCE:
