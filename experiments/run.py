@@ -47,7 +47,7 @@ def default_workdir(argv: list[str]) -> Path:
     """runs/NAME or runs/NAME-VARIANT."""
     value = next(argument for argument in argv if argument.startswith("--config=")).partition("=")[2]
     path, _, variant = value.partition(":")
-    return Path("runs") / "-".join([Path(path).stem, *filter(None, [variant.replace("/", "-")])])
+    return Path("runs") / "-".join([Path(path).stem, *filter(None, [variant.replace("/", "-").replace(",", "-")])])
 
 
 def start_jax(settings: dict) -> None:

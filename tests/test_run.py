@@ -282,6 +282,7 @@ def test_names_of_configs_are_resolved(script, tmp_path, monkeypatch):
 def test_default_directories(script):
     assert script.default_workdir(["--config=/x/antmaze.py"]) == Path("runs/antmaze")
     assert script.default_workdir(["--config=/x/antmaze.py:a/b-v1", "--config.seed=1"]) == Path("runs/antmaze-a-b-v1")
+    assert script.default_workdir(["--config=antmaze.py:umaze,gtp-bc"]) == Path("runs/antmaze-umaze-gtp-bc")
 
 
 def test_the_share_of_gpu_memory_is_set_before_jax_starts(script, monkeypatch):
