@@ -14,7 +14,7 @@ HIDDEN = (256, 256, 256)
 def mish(x: Array) -> Array:
     """x tanh(softplus(x)) (arXiv 1908.08681) with one exponential: tanh(log(1 + e)) = n/(n + 2), n = e (e + 2).
 
-    A third faster update on CPU than the usual two transcendental calls. Above 20 the factor is 1 in float32.
+    One transcendental call instead of three. Above 20 the factor is 1 in float32.
     """
     e = jnp.exp(jnp.minimum(x, 20.0))
     n = e * (e + 2.0)

@@ -154,7 +154,7 @@ def test_initial_averages_are_copies_and_the_step_counts(agent, batch):
 
 def test_the_update_is_pure(agent, batch):
     state, _ = run(agent, batch, 1)
-    plain = lambda out: (out[0]._replace(key=jax.random.key_data(out[0].key)), out[1])  # noqa: E731
+    plain = lambda out: (out[0]._replace(key=jax.random.key_data(out[0].key)), out[1])
     assert_trees_equal(plain(agent.update(state, batch)), plain(agent.update(state, batch)))
 
 

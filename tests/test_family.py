@@ -143,7 +143,7 @@ def test_the_bias_of_the_consistency_loss_is_of_first_order_in_the_gap(t, x64):
     def gradient(gap, theta):
         times = jnp.full(len(x), t), jnp.full(len(x), t) - gap
         truth = truth_on(VARIANCE_EXPLODING)
-        loss = lambda theta: weight @ consistency_loss(perturbed(VARIANCE_EXPLODING, theta), truth, x, z, *times)  # noqa: E731
+        loss = lambda theta: weight @ consistency_loss(perturbed(VARIANCE_EXPLODING, theta), truth, x, z, *times)
         return jax.grad(loss)(theta)[:4]
 
     factors = halving(lambda gap: gradient(gap, jnp.zeros(5)), 0.05 * t * 0.5 ** np.arange(6))

@@ -28,7 +28,7 @@ MEAN, STD = 0.3, 0.5
 
 def model(theta):
     """A velocity on the variance-exploding path that solves nothing: smooth, nonlinear, with two parameters."""
-    network = lambda x, t, s: jnp.sin(theta[0] * x) + theta[1] * jnp.cos(x + jnp.log1p(t + 2 * s)[:, None])  # noqa: E731
+    network = lambda x, t, s: jnp.sin(theta[0] * x) + theta[1] * jnp.cos(x + jnp.log1p(t + 2 * s)[:, None])
     return edm_velocity(network, 0.5)
 
 
@@ -78,7 +78,7 @@ def test_mean_flow_at_s_equal_to_t_is_flow_matching(x64):
 def test_shortcut_without_a_step_is_flow_matching_towards_its_target(x64):
     """At d = 0 both half jumps are the target's field; with the conditional field in its place it is flow matching."""
     x, z, t = draw()
-    straight = lambda *_: z - x  # noqa: E731
+    straight = lambda *_: z - x
     assert_same_loss(
         lambda theta: self_consistency_loss(plain(theta), straight, x, z, t, jnp.zeros_like(t)),
         lambda theta: field_loss(plain(theta), LINEAR, x, z, t),
@@ -95,7 +95,7 @@ def test_gtps_and_ctms_consistency_become_their_instantaneous_losses(x64):
     loss over t^2; CTM's to |u(x_t, t, t) - f|^2, f its teacher's field, through a P that stays put.
     """
     x, z, t = draw()
-    still = lambda x, t, s: jnp.zeros_like(x)  # noqa: E731
+    still = lambda x, t, s: jnp.zeros_like(x)
     teacher = gaussian_velocity(MEAN, STD)
 
     def of_gtp(gap):
@@ -146,7 +146,7 @@ def test_mean_flow_on_this_path_has_its_minimum_at_the_truth_too(x64):
     t = jnp.ones(len(x))
 
     def loss(constant):
-        velocity = lambda x, t, s: gaussian_velocity(MEAN, STD)(x, t, s) + constant  # noqa: E731
+        velocity = lambda x, t, s: gaussian_velocity(MEAN, STD)(x, t, s) + constant
         return ve_mean_flow_loss(velocity, x, z, t, 0.3 * t)
 
     gradient = weight * quick_jit(jax.jacobian(loss))(0.0).reshape(weight.shape)

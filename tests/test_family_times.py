@@ -74,7 +74,7 @@ def test_many_steps_of_heun_are_the_flow_map(x64):
 def test_solvers_look_at_the_instantaneous_field_only(x64):
     """u(x, t, s) away from s = t plays no part."""
     velocity = gaussian_velocity(MEAN, STD)
-    spoilt = lambda x, t, s: velocity(x, t, s) + (t - s)[:, None]  # noqa: E731
+    spoilt = lambda x, t, s: velocity(x, t, s) + (t - s)[:, None]
     x, _, t = draw()
     for step in flow_map.SOLVERS.values():
         np.testing.assert_array_equal(step(velocity, x, t, 0.5 * t), step(spoilt, x, t, 0.5 * t))
@@ -185,7 +185,7 @@ def test_other_choices_of_times_keep_their_order(gap, tau):
     t, u, last = (np.asarray(v) for v in draw_times(jax.random.key(0)))
     assert (t > u).all() and (u >= last).all() and (last >= 0).all()
     points = np.append(np.asarray(flow_map.Schedule().at(jnp.arange(10) / 10)), 0)
-    place = lambda v: np.argmin(np.abs(v[:, None] - points[None]), axis=1)  # noqa: E731
+    place = lambda v: np.argmin(np.abs(v[:, None] - points[None]), axis=1)
     for v in (t, u, last):
         np.testing.assert_allclose(v, points[place(v)], rtol=1e-4)
     distance = set((place(u) - place(t)).tolist())

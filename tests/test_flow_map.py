@@ -107,7 +107,7 @@ def test_mixture_field_leads_to_the_gaussian_map_and_to_its_modes(x64):
 def test_edm_velocity_is_the_preconditioned_denoiser(x64):
     """u = (x - phi)/t with phi = c_skip x + c_out F(c_in x), the coefficients as EDM's table 1 has them."""
     sd = 0.5
-    network = lambda x, t, s: jnp.sin(3 * x) + t[:, None] - s[:, None]  # noqa: E731
+    network = lambda x, t, s: jnp.sin(3 * x) + t[:, None] - s[:, None]
     x = jnp.asarray(np.random.default_rng(0).normal(size=(6, 2)))
     t, s = jnp.geomspace(1e-4, 80, 6), jnp.geomspace(1e-5, 30, 6)
     variance = (t**2 + sd**2)[:, None]
@@ -119,7 +119,7 @@ def test_edm_velocity_is_the_preconditioned_denoiser(x64):
 
 def test_edm_velocity_keeps_its_digits_at_small_times():
     """In float32 the quotient (x - phi)/t has lost all of them at t = 1e-6; the simplified form loses none."""
-    sd, network = 0.5, lambda x, t, s: jnp.sin(3 * x)  # noqa: E731
+    sd, network = 0.5, lambda x, t, s: jnp.sin(3 * x)
     x, t = np.linspace(-1, 1, 64)[:, None], np.full(64, 1e-6)
     with jax.enable_x64(True):
         exact = np.asarray(edm_velocity(network, sd)(jnp.asarray(x), jnp.asarray(t), jnp.asarray(t)))

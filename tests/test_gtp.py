@@ -263,7 +263,7 @@ def test_the_loss_is_finite_on_every_grid(made, params, batch):
 
     @jax.jit
     def gradient(step, key):
-        loss = lambda params: made.loss(params, params, key, batch, hparams(), step)[0].mean()  # noqa: E731
+        loss = lambda params: made.loss(params, params, key, batch, hparams(), step)[0].mean()
         return jax.value_and_grad(loss)(params)
 
     for step in (0, 79, 1000):

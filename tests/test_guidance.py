@@ -54,7 +54,7 @@ def test_weights_are_clipped():
 
 def test_no_gradient_flows_through_a_weight():
     for weights in (advantage_weights, exponential_weights, unnormalised_weights, filter_weights):
-        total = lambda advantage, eta, weights=weights: jnp.sum(weights(advantage, eta))  # noqa: E731
+        total = lambda advantage, eta, weights=weights: jnp.sum(weights(advantage, eta))
         by_advantage, by_eta = jax.grad(total, argnums=(0, 1))(ADVANTAGE, 1.0)
         assert (by_advantage == 0).all() and by_eta == 0
 

@@ -51,7 +51,7 @@ def test_batch_indices_are_pinned():
 
 def test_batch_indices_cover_the_data_and_change_with_step_and_seed():
     learner, data = seed_keys([0, 1])
-    draw = lambda key, step: np.asarray(batch_indices(key, step, 400, 10))  # noqa: E731
+    draw = lambda key, step: np.asarray(batch_indices(key, step, 400, 10))
     assert set(draw(data[0], 0)) == set(range(10))
     assert (draw(data[0], 0) != draw(data[0], 1)).any()
     assert (draw(data[0], 0) != draw(data[1], 0)).any()
@@ -141,7 +141,7 @@ def test_chunks_of_one_length_are_traced_once():
         step: jax.Array
 
     update = chex.assert_max_traces(lambda state, batch: (Learner(state.step + 1), {}), n=1)
-    init = lambda key: Learner(jnp.zeros((), jnp.int32))  # noqa: E731
+    init = lambda key: Learner(jnp.zeros((), jnp.int32))
     engine = Seeds(init, update, np.arange(8), seeds=(0, 1), batch_size=4, devices=jax.devices())
     state = engine.init()
     for _ in range(4):

@@ -50,7 +50,7 @@ def test_candidates_are_different_samples_and_best_of_one_is_plain_acting():
     policy = recipes.make_policy(settings["policy"], -np.ones(2, np.float32), np.ones(2, np.float32), 16)
     batch = random_batch(1, OBS, ACTIONS)
     params = quick_jit(jax.vmap(lambda key: policy.init(key, batch)))(jax.random.split(jax.random.key(0), 2))
-    value = lambda params, obs, action: jnp.sum(action, axis=-1)[None]  # noqa: E731
+    value = lambda params, obs, action: jnp.sum(action, axis=-1)[None]
     given = {"num_steps": 1, "temperature": 1.0, "noise_seed": 0}
     obs = np.random.default_rng(1).normal(size=(2, 50, OBS)).astype(np.float32)
     plain = np.asarray(acting(policy.sample, params, SEEDS, **given)(3, obs))
@@ -67,7 +67,7 @@ def test_candidates_are_different_samples_and_best_of_one_is_plain_acting():
 
 
 def test_a_seeds_noise_does_not_depend_on_its_neighbours():
-    sample = lambda params, key, obs, num_steps, temperature: jax.random.normal(key, obs.shape) + params  # noqa: E731
+    sample = lambda params, key, obs, num_steps, temperature: jax.random.normal(key, obs.shape) + params
     obs = np.zeros((2, ENVS, OBS), np.float32)
     given = {"num_steps": 1, "temperature": 1.0, "noise_seed": 0}
     both = np.asarray(acting(sample, jnp.zeros(2), SEEDS, **given)(3, obs))

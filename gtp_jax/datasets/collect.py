@@ -28,7 +28,7 @@ from gtp_jax.datasets.rollouts import Episode, Simulator
 
 Progress = Callable[[int, int], None]  # (transitions done, of how many)
 
-# Small products are three times slower when BLAS splits them over threads, and the split may change their last bits.
+# Threads do not pay for small products, and how BLAS splits them may change their last bits.
 _ONE_THREAD = {name: "1" for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")}
 
 CARD = """\

@@ -43,8 +43,7 @@ def trajectory_losses(
 
     Args:
       velocity: the average velocity that is trained. It is called once, under `jax.vmap` over a leading axis of 2.
-      target_velocity: the one that is followed; no gradient flows through it. Passing `velocity` again trains about
-        ten times faster than passing a slow average of it.
+      target_velocity: the one that is followed; no gradient flows through it. It may be `velocity` itself.
       x: [*B, *event] data.
       z: [*B, *event] standard normal noise.
       times: t > u >= tau, each [*B].
@@ -84,7 +83,7 @@ def make(
     teacher: str = "score",
     flow_times: str = "grid",
 ) -> Policy:
-    """Builds the policy. Every argument from `target` on has the default that measured best (benchmarks/).
+    """Builds the policy. The arguments from `target` on are there to be compared (docs/family.md).
 
     Args:
       network: apply(params, obs [*B, O], x [*B, A], t [*B], s [*B]) -> [*B, A].
