@@ -52,6 +52,9 @@ ROWS: dict[str, dict[str, Any]] = {
     "gtp-edm-flow": {"flow_times": "log-normal"},
     "gtp-small-t": {"sigma_max": 5.0},
     "diffusion-edm": {"name": "diffusion", "times": "log-normal", "weighting": "edm"},
+    "diffusion-edm-times": {"name": "diffusion", "times": "log-normal"},
+    "diffusion-edm-weights": {"name": "diffusion", "weighting": "edm"},
+    "diffusion-edm-small-t": {"name": "diffusion", "times": "log-normal", "weighting": "edm", "sigma_max": 3.0},
     "diffusion-heun": {"name": "diffusion", "solver": "heun"},
     "flow_matching-heun": {"name": "flow_matching", "solver": "heun"},
 }

@@ -1,13 +1,14 @@
 """Evaluates a trained policy at other numbers of steps and temperatures.
 
     python experiments/evaluate.py --workdir=DIR [--num_steps=1,2,5] [--temperature=1,0.5] [--candidates=1,8]
-        [--episodes=100]
+        [--softmax=BETA] [--episodes=100]
 
 Writes DIR/evaluations.json, one object per combination, and prints them as a table. The last checkpoint is evaluated.
 """
 
 import argparse
 import itertools
+import math
 import sys
 import time
 from pathlib import Path
@@ -27,6 +28,9 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--num_steps", default="1,2,5", help="sampling steps K, separated by commas")
     parser.add_argument("--temperature", default="1", help="scales of the first draw, separated by commas")
     parser.add_argument("--candidates", default="1", help="best of N by the critic, N separated by commas")
+    parser.add_argument(
+        "--softmax", type=float, metavar="BETA", help="draw among the candidates by softmax(BETA Q) instead"
+    )
     parser.add_argument("--episodes", type=int, default=100, help="episodes of each seed and combination")
     parser.add_argument("--num_envs", type=int, default=25, help="environments of each seed")
     parser.add_argument("--seed", type=int, default=0, help="of the policies' noise")
@@ -58,10 +62,15 @@ def main(argv: list[str] | None = None) -> None:
         [int(n) for n in text.split(",")] for text in (arguments.num_steps, arguments.candidates)
     )
     temperatures = [float(t) for t in arguments.temperature.split(",")]
+    selection = "best" if arguments.softmax is None else f"softmax, {arguments.softmax:g} Q"
     combinations = itertools.product(num_steps_asked, temperatures, candidates_asked)
     for num_steps, temperature, candidates in combinations:
         act = policy.acting(
-            num_steps=num_steps, temperature=temperature, noise_seed=arguments.seed, candidates=candidates
+            num_steps=num_steps,
+            temperature=temperature,
+            noise_seed=arguments.seed,
+            candidates=candidates,
+            inverse_temperature=math.inf if arguments.softmax is None else arguments.softmax,
         )
         episodes = evaluator(act, arguments.episodes)
         score = scores.of_episodes(dataset.id, episodes.returns, episodes.success)
@@ -75,6 +84,7 @@ def main(argv: list[str] | None = None) -> None:
                 "num_steps": num_steps,
                 "temperature": temperature,
                 "candidates": candidates,
+                "selection": None if candidates == 1 else selection,
                 "episodes": arguments.episodes,
                 "score": summary,
                 "milliseconds_per_sample": milliseconds_per_sample(policy, obs, num_steps),
@@ -88,7 +98,7 @@ def main(argv: list[str] | None = None) -> None:
         shown = " ".join(f"{value:.0f}" for value in summary["per_seed"])
         low, high = summary["ci95"]
         terminal.say(
-            f"K = {num_steps}, temperature {temperature:g}, best of {candidates}: "
+            f"K = {num_steps}, temperature {temperature:g}, {selection} of {candidates}: "
             f"{summary['mean']:5.1f} [{low:.1f}, {high:.1f}]  (seeds: {shown})"
         )
         records.write_json(arguments.workdir / "evaluations.json", results)

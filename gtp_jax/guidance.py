@@ -69,8 +69,26 @@ def normalised_q_loss(key: Key, q: Array) -> Array:
 
 def best_of(actions: Array, q: Array) -> Array:
     """The candidate that the ensemble's smallest member values most: actions [N, *B, A], q [E, N, *B] -> [*B, A]."""
-    best = jnp.argmax(jnp.min(q, axis=0), axis=0)
-    return jnp.squeeze(jnp.take_along_axis(actions, best[None, ..., None], axis=0), axis=0)
+    return _take(actions, jnp.argmax(jnp.min(q, axis=0), axis=0))
+
+
+def softmax_of(key: Key, actions: Array, q: Array, inverse_temperature: Array = 1.0) -> Array:
+    """A candidate drawn with probability ~ exp(beta min_j Q_j), as the code of arXiv 2208.06193 draws one of 50.
+
+    Args:
+      key: of the draw.
+      actions: [N, *B, A] candidates.
+      q: [E, N, *B] values, in the critic's own units.
+      inverse_temperature: beta; 0 draws evenly, infinity is `best_of`.
+
+    Returns:
+      [*B, A].
+    """
+    return _take(actions, jax.random.categorical(key, inverse_temperature * jnp.min(q, axis=0), axis=0))
+
+
+def _take(actions: Array, index: Array) -> Array:
+    return jnp.squeeze(jnp.take_along_axis(actions, index[None, ..., None], axis=0), axis=0)
 
 
 def _cloning() -> Guidance:

@@ -1,5 +1,6 @@
 """Trained policies, loaded from a run's directory to act."""
 
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,16 +12,17 @@ import numpy as np
 from gtp_jax import recipes
 from gtp_jax.checkpoint import Checkpoints, Saved
 from gtp_jax.datasets import Observer
-from gtp_jax.guidance import best_of
+from gtp_jax.guidance import best_of, softmax_of
 from gtp_jax.types import Array, Batch, Key
 
 
 class BestOf(NamedTuple):
-    """Best-of-N: of `candidates` sampled actions, the one that the critic values most acts."""
+    """Best-of-N: of `candidates` sampled actions, the one that the critic values most acts, or one by its softmax."""
 
     candidates: int
     q: Callable[..., Array]  # of a critic
     params: Any  # the critic's, pytree of [S, ...]
+    inverse_temperature: float = math.inf  # of the softmax over the candidates' values; infinite is the best one
 
 
 def acting(
@@ -52,8 +54,12 @@ def acting(
         if best is None:
             return sample(params, key, obs, num_steps, temperature)
         many = jnp.broadcast_to(obs, (best.candidates, *obs.shape))
-        actions = sample(params, key, many, num_steps, temperature)
-        return best_of(actions, best.q(critic_params, many, actions))
+        if math.isinf(best.inverse_temperature):
+            actions = sample(params, key, many, num_steps, temperature)
+            return best_of(actions, best.q(critic_params, many, actions))
+        key_actions, key_choice = jax.random.split(key)
+        actions = sample(params, key_actions, many, num_steps, temperature)
+        return softmax_of(key_choice, actions, best.q(critic_params, many, actions), best.inverse_temperature)
 
     act_all = jax.jit(jax.vmap(act, in_axes=(0, 0, 0, None, 0)))
     params, critic_params = jax.device_put((params, best.params if best else ()))
@@ -124,7 +130,13 @@ class LoadedPolicy:
         )
 
     def acting(
-        self, *, num_steps: int, temperature: float, noise_seed: int, candidates: int = 1
+        self,
+        *,
+        num_steps: int,
+        temperature: float,
+        noise_seed: int,
+        candidates: int = 1,
+        inverse_temperature: float = math.inf,
     ) -> Callable[[int, np.ndarray], Array]:
         """All seeds' policies as the one function that an evaluation calls; see `acting`.
 
@@ -140,7 +152,9 @@ class LoadedPolicy:
             num_steps=num_steps,
             temperature=temperature,
             noise_seed=noise_seed,
-            best=BestOf(candidates, self._critic.q, self._critic_params) if candidates > 1 else None,
+            best=BestOf(candidates, self._critic.q, self._critic_params, inverse_temperature)
+            if candidates > 1
+            else None,
         )
 
 

@@ -13,6 +13,7 @@ from gtp_jax.guidance import (
     exponential_weights,
     filter_weights,
     normalised_q_loss,
+    softmax_of,
     unnormalised_weights,
 )
 
@@ -154,6 +155,25 @@ def test_best_of_takes_the_candidate_whose_worst_critic_is_best():
     for i in np.ndindex(3, 4):
         worst = [min(q[(e, n, *i)] for e in range(2)) for n in range(5)]
         np.testing.assert_array_equal(best[i], actions[(int(np.argmax(worst)), *i)].astype(np.float32))
+
+
+def test_softmax_draws_in_proportion_to_the_exponential_of_the_worst_critic():
+    """Frequencies over 40,000 keys against the closed form, within five standard errors."""
+    q = jnp.array([[0.0, 1.0, 0.5], [0.3, 0.2, 9.0]])  # worst: 0, 0.2, 0.5
+    actions, beta, n = jnp.arange(3.0)[:, None], 2.0, 40_000
+    drawn = jax.vmap(lambda key: softmax_of(key, actions, q, beta))(jax.random.split(jax.random.key(0), n))
+    assert drawn.shape == (n, 1)
+    frequency = np.bincount(np.asarray(drawn[:, 0], int), minlength=3) / n
+    weight = np.exp(beta * np.array([0.0, 0.2, 0.5]))
+    np.testing.assert_allclose(frequency, weight / weight.sum(), atol=5 * 0.5 / np.sqrt(n))
+    even = jax.vmap(lambda key: softmax_of(key, actions, q, 0.0))(jax.random.split(jax.random.key(1), n))
+    np.testing.assert_allclose(np.bincount(np.asarray(even[:, 0], int)) / n, 1 / 3, atol=5 * 0.5 / np.sqrt(n))
+
+
+def test_a_cold_softmax_is_the_best():
+    rng = np.random.default_rng(0)
+    actions, q = jnp.asarray(rng.normal(size=(5, 3, 4, 2))), jnp.asarray(rng.normal(size=(2, 5, 3, 4)))
+    np.testing.assert_array_equal(softmax_of(jax.random.key(0), actions, q, 1e6), best_of(actions, q))
 
 
 def test_best_of_one_is_that_one():

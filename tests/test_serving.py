@@ -43,6 +43,28 @@ def test_best_of_n_is_a_naive_argmax():
             np.testing.assert_array_equal(got[s, e], TABLE[s, chosen[-1], e])
     assert len(set(chosen)) > 2  # or always taking the same one would pass
 
+    cold = acting(
+        table_sample,
+        TABLE,
+        SEEDS,
+        num_steps=2,
+        temperature=0.5,
+        noise_seed=0,
+        best=best._replace(inverse_temperature=1e9),
+    )
+    np.testing.assert_array_equal(cold(0, TABLE_OBS), got)
+    even = acting(
+        table_sample,
+        TABLE,
+        SEEDS,
+        num_steps=2,
+        temperature=0.5,
+        noise_seed=0,
+        best=best._replace(inverse_temperature=0.0),
+    )
+    draws = np.stack([even(step, TABLE_OBS) for step in range(40)])
+    assert (draws == got).all(-1).mean() < 0.6 and (draws.std(0) > 0).all()
+
 
 def test_candidates_are_different_samples_and_best_of_one_is_plain_acting():
     """Through a real policy: with more candidates the critic's value of what acts does not fall, and rises for most."""
