@@ -71,6 +71,14 @@ def test_the_combinations_cover_the_table():
     assert {row[2] for row in COMBINATIONS} == set(recipes.names(critics))
 
 
+@pytest.mark.parametrize("policy", recipes.names(policies))
+def test_every_policy_composes_with_every_guidance_and_critic(policy):
+    """Making, updating and sampling are traced; benchmarks/matrix.py trains all of them from the command line."""
+    for guidance in GUIDANCE:
+        for critic in recipes.names(critics):
+            recipes.check(settings_with(policy__name=policy, guidance__name=guidance, critic__name=critic))
+
+
 @pytest.mark.parametrize(("policy", "guidance", "critic", "more"), COMBINATIONS, ids=lambda v: v if v else "")
 def test_combinations_train(policy, guidance, critic, more):
     metrics, _, last, _ = train(2, policy__name=policy, guidance__name=guidance, critic__name=critic, **more)

@@ -1,0 +1,95 @@
+"""Prints the table of the U-Maze study, in Markdown, and draws return against milliseconds per action.
+
+python benchmarks/umaze_study_table.py [--write]
+
+With --write the table goes into docs/family.md and the picture beside it.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+from flow_map_table import DOCS, MEMBERS, STEPS
+from table import insert
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def load(results: Path) -> dict[str, dict]:
+    """The finished cells by row, members first."""
+    cells = {path.stem: json.loads(path.read_text()) for path in (results / "umaze_study").glob("*.json")}
+    order = [*MEMBERS, *sorted(set(cells) - set(MEMBERS))]
+    return {row: cells[row] for row in order if row in cells}
+
+
+def scores(cell: dict) -> dict[int, float]:
+    """The mean score over seeds and episodes by K."""
+    return {e["num_steps"]: e["score"]["mean"] for e in cell["evaluations"]}
+
+
+def table(cells: dict[str, dict]) -> str:
+    """Mean score at each K, the half-width of its widest interval last."""
+    lines = ["| row | " + " | ".join(f"K = {k}" for k in STEPS) + " | 95 % interval, up to |", "|---" * 7 + "|"]
+    for row, cell in cells.items():
+        by_steps = scores(cell)
+        values = [f"{by_steps[int(k)]:.0f}" if int(k) in by_steps else "" for k in STEPS]
+        widest = max(np.ptp(e["score"]["ci95"]) / 2 for e in cell["evaluations"])
+        lines.append(f"| {row} | " + " | ".join(values) + f" | ± {widest:.0f} |")
+    summary, evaluation = next((c["summary"], c["evaluations"][0]) for c in cells.values())
+    lines += [
+        "",
+        f"{summary['dataset']}; {summary['num_updates']:,} updates, {len(summary['seeds'])} seeds x "
+        f"{evaluation['episodes']} episodes, temperature {evaluation['temperature']:g}, one sample per action, last "
+        f"checkpoint; {summary['device']['platform']}, jax {summary['versions']['jax']}, mujoco "
+        f"{summary['versions']['mujoco']}, {evaluation['date'][:10]}, commit {str(summary['commit'])[:10]}.",
+    ]
+    return "\n".join(lines)
+
+
+def draw(cells: dict[str, dict], latency: dict, path: Path) -> None:
+    """Score against milliseconds per action, one line for each member, one point for each K."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    milliseconds = {(cell["row"], cell["num_steps"]): cell["milliseconds"] for cell in latency["cells"]}
+    figure = Figure(figsize=(7.2, 4.4), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    colours = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#222222", "#999999", "#B8A100")
+    for row, colour in zip(MEMBERS, colours, strict=True):
+        if row not in cells:
+            continue
+        points = [(milliseconds[row, k], score, k) for k, score in scores(cells[row]).items()]
+        x, y, steps = zip(*points, strict=True)
+        axes.plot(x, y, color=colour, marker="o", ms=4, lw=1.3, label=row.replace("_", " "))
+        for point in points if len(points) == 1 or row == "gtp" else ():
+            axes.annotate(f"K = {point[2]}", point[:2], xytext=(4, -10), textcoords="offset points", fontsize=7)
+    axes.set(xlabel="milliseconds per action", ylabel="score, %", ylim=(-3, 103))
+    axes.grid(color="#E6E6E6", lw=0.6)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(fontsize=8, frameon=False, ncols=2)
+    device = latency["device"]
+    axes.set_title(
+        f"cloning U-Maze, temperature 1; K = 1, 2, 3, 5, 10; {device['platform']}, {device['host_cores']} cores",
+        fontsize=10,
+    )
+    figure.savefig(path, dpi=140)
+
+
+def main() -> None:
+    """Prints and draws what is there."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--write", action="store_true", help="into docs/family.md")
+    arguments = parser.parse_args()
+    cells = load(RESULTS)
+    text = table(cells)
+    print(text)
+    draw(cells, json.loads((RESULTS / "latency-cpu.json").read_text()), DOCS / "umaze_study.png")
+    if arguments.write:
+        page = DOCS / "family.md"
+        page.write_text(insert(page.read_text(), "umaze", text))
+
+
+if __name__ == "__main__":
+    main()
