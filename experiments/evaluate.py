@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from absl import logging
 
-from gtp_jax import datasets, load_policy, records, scores
+from gtp_jax import datasets, lanes, load_policy, records, scores
 from gtp_jax.evaluation import Evaluator
 from gtp_jax.terminal import Terminal
 
@@ -63,8 +63,7 @@ def main(argv: list[str] | None = None) -> None:
     )
     temperatures = [float(t) for t in arguments.temperature.split(",")]
     selection = "best" if arguments.softmax is None else f"softmax, {arguments.softmax:g} Q"
-    combinations = itertools.product(num_steps_asked, temperatures, candidates_asked)
-    for num_steps, temperature, candidates in combinations:
+    for num_steps, temperature, candidates in itertools.product(num_steps_asked, temperatures, candidates_asked):
         act = policy.acting(
             num_steps=num_steps,
             temperature=temperature,
@@ -74,8 +73,8 @@ def main(argv: list[str] | None = None) -> None:
         )
         episodes = evaluator(act, arguments.episodes)
         score = scores.of_episodes(dataset.id, episodes.returns, episodes.success)
-        outcomes = {"successes": episodes.success} if dataset.maze else {"episodes": score}
-        summary = scores.summarise(score.mean(axis=1), **outcomes)
+        combinations = lanes.combinations(policy.lanes)
+        found = scores.table(combinations, score, episodes.success if dataset.maze else None)
         results.append(
             {
                 "dataset": dataset.id,
@@ -86,7 +85,7 @@ def main(argv: list[str] | None = None) -> None:
                 "candidates": candidates,
                 "selection": None if candidates == 1 else selection,
                 "episodes": arguments.episodes,
-                "score": summary,
+                **found,
                 "milliseconds_per_sample": milliseconds_per_sample(policy, obs, num_steps),
                 "command": " ".join(["python", *sys.argv]),
                 "date": records.now(),
@@ -95,12 +94,13 @@ def main(argv: list[str] | None = None) -> None:
                 "commit": records.commit(),
             }
         )
-        shown = " ".join(f"{value:.0f}" for value in summary["per_seed"])
-        low, high = summary["ci95"]
-        terminal.say(
-            f"K = {num_steps}, temperature {temperature:g}, {selection} of {candidates}: "
-            f"{summary['mean']:5.1f} [{low:.1f}, {high:.1f}]  (seeds: {shown})"
-        )
+        for values, row in zip(combinations, found.get("sweep", [found]), strict=True):
+            score = row["score"]
+            shown = " ".join(f"{value:.0f}" for value in score["per_seed"])
+            low, high = score["ci95"]
+            how = [lanes.describe(values[0])] if values[0] else []
+            how += [f"K = {num_steps}", f"temperature {temperature:g}", f"{selection} of {candidates}"]
+            terminal.say(f"{', '.join(how)}: {score['mean']:5.1f} [{low:.1f}, {high:.1f}]  (seeds: {shown})")
         records.write_json(arguments.workdir / "evaluations.json", results)
     evaluator.close()
 

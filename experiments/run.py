@@ -13,6 +13,7 @@ from pathlib import Path
 
 from absl import app, flags, logging
 from ml_collections import config_flags
+from rich.console import Console
 
 CONFIGS = Path(__file__).resolve().parent / "configs"
 
@@ -55,12 +56,22 @@ def start_jax(settings: dict) -> None:
     os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", str(settings["gpu_memory_fraction"]))
     import jax
 
+    from gtp_jax import lanes
+
     count = settings["cpu_devices"]
     if not count and "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
-        cores, seeds = os.cpu_count() or 1, settings["num_seeds"]
-        count = max(n for n in range(1, cores + 1) if seeds % n == 0)
+        cores, num_lanes = os.cpu_count() or 1, len(lanes.lanes(settings))
+        count = max(n for n in range(1, cores + 1) if num_lanes % n == 0)
     if count:
         jax.config.update("jax_num_cpu_devices", count)
+    jax.config.update("jax_default_matmul_precision", settings["matmul_precision"])
+    if not jax.config.jax_compilation_cache_dir:
+        jax.config.update("jax_compilation_cache_dir", str(compilation_cache()))
+
+
+def compilation_cache() -> Path:
+    """Where compiled programs are kept between runs; JAX_COMPILATION_CACHE_DIR names another place."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gtp_jax" / "compiled"
 
 
 def load_dataset(settings: dict, terminal):
@@ -82,23 +93,36 @@ def load_dataset(settings: dict, terminal):
 
 def report(terminal, summary: dict, workdir: Path) -> None:
     """Prints the scores and where everything lies."""
-    score = summary["score"]
-    rows = [[f"seed {seed}", f"{value:.1f}"] for seed, value in zip(summary["seeds"], score["per_seed"], strict=True)]
-    low, high = score["ci95"]
-    rows += [["mean", f"{score['mean']:.1f}"], ["95 % interval", f"{low:.1f} to {high:.1f}"]]
+    from gtp_jax.lanes import describe
+
+    def interval(score):
+        return "{:.1f} to {:.1f}".format(*score["ci95"])
+
+    if "sweep" in summary:
+        header = ["", "mean", "95 % interval", *(f"seed {seed}" for seed in summary["seeds"])]
+        rows = []
+        for row in summary["sweep"]:
+            score, swept = row["score"], {name: value for name, value in row.items() if name != "score"}
+            seeds = [f"{value:.1f}" for value in score["per_seed"]]
+            rows.append([describe(swept), f"{score['mean']:.1f}", interval(score), *seeds])
+    else:
+        header, score = ["", "score"], summary["score"]
+        rows = [[f"seed {s}", f"{value:.1f}"] for s, value in zip(summary["seeds"], score["per_seed"], strict=True)]
+        rows += [["mean", f"{score['mean']:.1f}"], ["95 % interval", interval(score)]]
     if summary["behaviour"]["behaviour_success"] is not None:
         rows.append(["behaviour policy in the data", f"{100 * summary['behaviour']['behaviour_success']:.1f}"])
+    rows = [row + [""] * (len(header) - len(row)) for row in rows]
     terminal.table(
         f"{summary['dataset']}: {summary['algorithm']}, {summary['eval_episodes']} episodes a seed, last checkpoint",
-        ["", "score"],
+        header,
         rows,
     )
-    for name in ("summary.json", "metrics.jsonl", "curves.png", "maze.png", "checkpoints"):
+    for name in ("summary.json", "episodes.json", "metrics.jsonl", "curves.png", "maze.png", "checkpoints"):
         if (workdir / name).exists():
             terminal.say(f"  {workdir / name}")
 
 
-def main(config, workdir: Path) -> int:
+def main(config, workdir: Path, distributed: str | None = None) -> int:
     """Runs one configuration in one directory; returns the exit code."""
     from gtp_jax import workdir as directory
     from gtp_jax.settings import check
@@ -109,21 +133,31 @@ def main(config, workdir: Path) -> int:
     terminal = Terminal()
     settings = config.to_dict()
     check(settings)
-    with directory.claim(workdir):
+    first = True
+    if distributed:
+        from gtp_jax import hosts
+
+        start_jax(settings)
+        hosts.start(distributed)
+        first = hosts.first()
+        terminal = terminal if first else Terminal(Console(quiet=True))
+    with directory.claim(workdir) if first else contextlib.nullcontext():
         settings = directory.settle(workdir, settings)
         summary = directory.finished(workdir, settings)
         if summary:
             terminal.say(f"{workdir} holds the finished run:")
             report(terminal, summary, workdir)
             return 0
-        start_jax(settings)
+        if not distributed:
+            start_jax(settings)
         from gtp_jax import recipes, records
         from gtp_jax.checkpoint import Checkpoints
         from gtp_jax.training import Training
 
         recipes.check(settings)
         training = Training(settings, workdir, load_dataset(settings, terminal), terminal)
-        records.write_json(workdir / "config.json", settings)
+        if first:
+            records.write_json(workdir / "config.json", settings)
         terminal.facts("gtp_jax", training.facts())
         checkpoints = Checkpoints(workdir / "checkpoints")
         try:
@@ -156,12 +190,15 @@ if __name__ == "__main__":
         sys.exit(2)
     CONFIG = config_flags.DEFINE_config_file("config", None, "NAME.py[:VARIANT]", sys_argv=ARGUMENTS)
     WORKDIR = flags.DEFINE_string("workdir", None, "Directory of the run; runs/NAME-VARIANT by default.")
+    DISTRIBUTED = flags.DEFINE_string(
+        "distributed", None, "One run over several processes: auto (SLURM, Kubernetes, TPU) or HOST:PORT,COUNT,INDEX."
+    )
     flags.mark_flag_as_required("config")
 
     def start(_) -> None:
         """Runs; what the user can mend is one line and exit code 2, the rest a traceback."""
         try:
-            sys.exit(main(CONFIG.value, Path(WORKDIR.value or default_workdir(ARGUMENTS))))
+            sys.exit(main(CONFIG.value, Path(WORKDIR.value or default_workdir(ARGUMENTS)), DISTRIBUTED.value))
         except (ValueError, FileNotFoundError) as error:
             print(f"error: {error}", file=sys.stderr)
             sys.exit(2)

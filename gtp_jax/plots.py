@@ -20,9 +20,10 @@ def curves(
     *,
     score: str = "score",
     losses: Sequence[str] | None = None,
+    groups: Mapping[str, Sequence[int]] | None = None,
     title: str = "",
 ) -> None:
-    """Draws the score and the losses over updates: the mean over seeds, their range shaded.
+    """Draws the score and the losses over updates: the mean over seeds, their range shaded, for each group of seeds.
 
     A loss is on a logarithmic axis where it is positive throughout and spans more than a decade.
 
@@ -31,10 +32,12 @@ def curves(
       path: the PNG file to write.
       score: the name of the score; without one, the panel stays empty and says so.
       losses: the names to draw beside it; default: every name that ends with "loss".
+      groups: the columns of each group by its name; all of them in one by default.
       title: stands above all.
     """
     if losses is None:
         losses = sorted(name for name in metrics if name.endswith("loss"))
+    groups = groups or {"": slice(None)}
     num_rows = 2 if len(losses) > 2 else 1
     num_columns = math.ceil(len(losses) / num_rows)
     figure = _figure(5.2 + 3.1 * num_columns, 3.9 if num_rows == 1 else 5.2)
@@ -43,8 +46,11 @@ def curves(
     axes = _axes(figure, grid[:, 0], score)
     if score in metrics and np.isfinite(metrics[score][1]).any():
         steps, values = metrics[score]
-        _band(axes, steps, values, _SUCCESS, marker="o")
-        seeds = values.shape[1]
+        for (name, places), colour in zip(groups.items(), _colours(len(groups), _SUCCESS), strict=True):
+            _band(axes, steps, values[:, places], colour, marker="o", label=name)
+        if len(groups) > 1:
+            axes.legend(fontsize=7, frameon=False)
+        seeds = values[:, next(iter(groups.values()))].shape[1]
         axes.set_title(score + (f": mean and range of {seeds} seeds" if seeds > 1 else ""), **_TITLE)
         if np.nanmin(values) >= 0 and np.nanmax(values) <= 100:
             axes.set_ylim(-3, 103)
@@ -56,7 +62,8 @@ def curves(
         finite = values[np.isfinite(values)]
         if finite.size and finite.min() > 0 and finite.max() > 10 * finite.min():
             axes.set_yscale("log")
-        _band(axes, steps, values, _INK)
+        for places, colour in zip(groups.values(), _colours(len(groups), _INK), strict=True):
+            _band(axes, steps, values[:, places], colour)
     figure.suptitle(title, fontsize=12, color=_INK)
     _save(figure, path)
 
@@ -194,13 +201,22 @@ def _axes(figure, cell, title: str):
     return axes
 
 
-def _band(axes, steps: np.ndarray, values: np.ndarray, colour: str, marker: str = "") -> None:
+def _colours(count: int, only: str) -> list:
+    """A colour for each of several lines; `only` where there is one."""
+    from matplotlib import colormaps
+
+    return [only] if count == 1 else list(colormaps["viridis"](np.linspace(0, 0.9, count)))
+
+
+def _band(axes, steps: np.ndarray, values: np.ndarray, colour, marker: str = "", label: str = "") -> None:
     """Mean and range over the columns of `values` [N, S]; steps without any finite value are left out."""
     some = np.isfinite(values).any(axis=1)
     steps, values = steps[some], values[some]
     if len(steps):
         axes.fill_between(steps, np.nanmin(values, axis=1), np.nanmax(values, axis=1), color=colour, alpha=0.18, lw=0)
-        axes.plot(steps, np.nanmean(values, axis=1), color=colour, linewidth=1.6, marker=marker, markersize=4)
+        axes.plot(
+            steps, np.nanmean(values, axis=1), color=colour, linewidth=1.6, marker=marker, markersize=4, label=label
+        )
         axes.set_xlim(left=0)
 
 

@@ -14,7 +14,7 @@ from gtp_jax import critics, networks, policies
 from gtp_jax.agent import make_agent
 from gtp_jax.flow_map import Schedule
 from gtp_jax.guidance import GUIDANCE
-from gtp_jax.settings import DEFAULTS
+from gtp_jax.settings import DEFAULTS, HPARAMS, flatten
 from gtp_jax.types import Agent, Array, Batch, Critic, Policy
 
 
@@ -77,9 +77,9 @@ def make_critic(settings: Mapping[str, Any]) -> Critic:
 
 
 def is_cloning(settings: Mapping[str, Any]) -> bool:
-    """Whether value shapes nothing, so that no critic is trained: guidance "none", or eta = 0."""
+    """Whether value shapes nothing, so that no critic is trained: guidance "none", or eta = 0 wherever it is swept."""
     name, eta = settings["guidance"]["name"], settings["guidance"]["eta"]
-    return name == "none" or (eta == 0 and name != "filter")
+    return name == "none" or (not any(settings["sweep"]["eta"] or (eta,)) and name != "filter")
 
 
 def describe(settings: Mapping[str, Any]) -> str:
@@ -91,7 +91,7 @@ def describe(settings: Mapping[str, Any]) -> str:
         parts = [
             policy["name"],
             f"{settings['critic']['name']} critic",
-            f"{guidance['name']} eta = {guidance['eta']:g}",
+            guidance["name"] + ("" if settings["sweep"]["eta"] else f" eta = {guidance['eta']:g}"),
         ]
     parts.append(f"K = {policy['num_steps']}")
     if policy["temperature"] != 1:
@@ -114,17 +114,17 @@ class _Read(dict):
 def check(settings: Mapping[str, Any]) -> None:
     """Raises what making, updating and sampling would raise, before any data are touched: traces them, runs nothing.
 
-    A term's coefficient that the policy's loss never reads is refused, too, unless it stands at its default.
+    A term's coefficient that the policy's loss never reads is refused, too, unless it stands at its default, and so is
+    the sweep of a hyperparameter that no update reads.
     """
     bound = np.ones(1, np.float32)
     agent, hparams = make(settings, -bound, bound)
-    policy, read = make_policy(settings["policy"], -bound, bound, 1), _Read(hparams)
+    read = _Read(hparams)
     rows, scalars = (jax.ShapeDtypeStruct(shape, jnp.float32) for shape in ((2, 1), (2,)))
     batch = Batch(rows, rows, scalars, scalars, rows)
 
     def trace(key, batch):
-        state, _ = agent.update(agent.init(key, batch, hparams), batch)
-        policy.loss(state.policy, state.policy, key, batch, read, 0)
+        state, _ = agent.update(agent.init(key, batch, hparams)._replace(hparams=read), batch)
         return agent.act(state.policy, key, batch.obs, settings["policy"]["num_steps"], 1.0)
 
     jax.eval_shape(trace, jax.random.key(0), batch)
@@ -134,6 +134,9 @@ def check(settings: Mapping[str, Any]) -> None:
                 f"policy.{name} = {settings['policy'][name]!r} means nothing to policy.name = "
                 f"{settings['policy']['name']!r}; leave it out"
             )
+    for name, values in settings["sweep"].items():
+        if values and name not in read.names:
+            raise ValueError(f"sweep.{name} = {values!r} means nothing to {describe(settings)}; leave it out")
 
 
 def make(
@@ -165,14 +168,5 @@ def make(
         max_grad_norm=settings["max_grad_norm"],
         decay_updates=settings["num_updates"] if policy_settings["decay"] else 0,
     )
-    hparams = {
-        "eta": guidance_settings["eta"],
-        "lambda_flow": policy_settings["lambda_flow"],
-        "lambda_consistency": policy_settings["lambda_consistency"],
-        "policy_lr": policy_settings["learning_rate"],
-        "policy_ema": policy_settings["ema"],
-        "critic_lr": critic_settings["learning_rate"],
-        "critic_ema": critic_settings["ema"],
-        "discount": critic_settings["discount"],
-    }
-    return agent, {name: jnp.float32(value) for name, value in hparams.items()}
+    flat = dict(flatten(settings))
+    return agent, {name: jnp.float32(flat[key]) for name, key in HPARAMS.items()}

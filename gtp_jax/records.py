@@ -1,6 +1,7 @@
 """What a run leaves behind for people and programs: metrics.jsonl, JSON files, and where the numbers came from.
 
-metrics.jsonl holds one JSON object per line, one line per step and seed: {"step": 1000, "seed": 0, "score": 61.0}.
+metrics.jsonl holds one JSON object per line, one line per step and training, which its seed and, in a sweep, its swept
+hyperparameters name: {"step": 1000, "seed": 0, "eta": 0.3, "score": 61.0}.
 Rows hold no times, so that a resumed run and an uninterrupted one write the same file.
 """
 
@@ -53,15 +54,15 @@ def write_json(path: str | Path, value) -> None:
     _write_atomically(Path(path), text + "\n")
 
 
-def rows(step: int, seeds: Sequence[int], metrics: Mapping[str, np.ndarray]) -> list[dict]:
-    """The rows of one step: `metrics` holds for each name one number per seed, [S]."""
+def rows(step: int, labels: Sequence[Mapping], metrics: Mapping[str, np.ndarray]) -> list[dict]:
+    """The rows of one step: `labels` name the trainings, `metrics` hold for each name one number for each, [S]."""
     values = {name: np.asarray(value) for name, value in metrics.items()}
     for name, value in values.items():
-        if value.shape != (len(seeds),):
-            raise ValueError(f"metric {name!r} must be one number for each of {len(seeds)} seeds, got {value.shape}")
+        if value.shape != (len(labels),):
+            raise ValueError(f"metric {name!r} must be one number for each of {len(labels)} seeds, got {value.shape}")
     return [
-        plain({"step": int(step), "seed": int(seed), **{name: value[i] for name, value in values.items()}})
-        for i, seed in enumerate(seeds)
+        plain({"step": int(step), **label, **{name: value[i] for name, value in values.items()}})
+        for i, label in enumerate(labels)
     ]
 
 
@@ -101,20 +102,22 @@ def truncate_after(path: str | Path, step: int) -> None:
         _write_atomically(path, "".join(json.dumps(row, allow_nan=False) + "\n" for row in kept))
 
 
-def columns(rows: Iterable[Mapping]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+def columns(rows: Iterable[Mapping], labels: Sequence[Mapping]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Each metric as arrays: the steps at which it was written, int [N], and its values, float64 [N, S].
 
-    Seeds are sorted, and are the same for every metric. A value that a seed lacks, or that was not finite, is NaN.
+    The S columns are the trainings that `labels` name, for every metric. A value that one lacks, or that was not
+    finite, is NaN.
     """
-    rows = list(rows)
-    seeds = {seed: i for i, seed in enumerate(sorted({row["seed"] for row in rows}))}
+    rows, names = list(rows), tuple(labels[0])
+    places = {tuple(label.values()): i for i, label in enumerate(labels)}
     found = {}
-    for name in dict.fromkeys(name for row in rows for name in row if name not in ("step", "seed")):
+    for name in dict.fromkeys(name for row in rows for name in row if name not in ("step", *names)):
         having = [row for row in rows if name in row]
         steps = {step: i for i, step in enumerate(sorted({row["step"] for row in having}))}
-        values = np.full((len(steps), len(seeds)), np.nan)
+        values = np.full((len(steps), len(places)), np.nan)
         for row in having:
-            values[steps[row["step"]], seeds[row["seed"]]] = np.nan if row[name] is None else row[name]
+            place = places[tuple(row[key] for key in names)]
+            values[steps[row["step"]], place] = np.nan if row[name] is None else row[name]
         found[name] = (np.array(list(steps)), values)
     return found
 

@@ -123,6 +123,26 @@ def summarise(per_seed: Sequence[float], *, successes=None, episodes=None) -> di
     }
 
 
+def table(combinations, score: np.ndarray, success: np.ndarray | None) -> dict:
+    """The scores of trainings that ran together: {"score": ...}, of a sweep {"sweep": [{"eta": 0.3, "score": ...}]}.
+
+    Args:
+      combinations: of swept values, each with the places of its seeds: `lanes.combinations`.
+      score: each episode's score, [L, E].
+      success: where scores are successes, whether each episode was one, bool [L, E].
+    """
+    rows = [
+        {
+            **values,
+            "score": summarise(score[places].mean(axis=1), episodes=score[places])
+            if success is None
+            else summarise(score[places].mean(axis=1), successes=success[places]),
+        }
+        for values, places in combinations
+    ]
+    return {"score": rows[0]["score"]} if len(rows) == 1 else {"sweep": rows}
+
+
 def _checked(per_seed: np.ndarray, episodes: np.ndarray) -> np.ndarray:
     """`episodes` [S, E] if their means are `per_seed`."""
     if episodes.ndim != 2 or len(episodes) != len(per_seed) or not episodes.size:

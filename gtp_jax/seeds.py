@@ -52,22 +52,26 @@ class Seeds:
 
     def __init__(
         self,
-        init: Callable[[Key], Any],
+        init: Callable[..., Any],
         update: Callable[[Any, Any], tuple[Any, Metrics]],
         data: Any,
         *,
         seeds: Sequence[int],
         batch_size: int,
+        own: Sequence[Any] = (),
+        at_once: int = 0,
         devices: Sequence[jax.Device] | None = None,
     ):
         """Places the data, once on every device.
 
         Args:
-          init: key -> state of one seed.
+          init: (key, *own) -> state of one seed.
           update: (state, batch) -> (state, metrics) for one seed; the state has a field `step`.
           data: pytree of arrays [N, ...].
           seeds: the seeds' numbers, S of them.
           batch_size: rows in a minibatch.
+          own: further arguments of `init`, pytrees of [S, ...], such as hyperparameters that differ between the seeds.
+          at_once: how many seeds a device updates side by side, the others after them; 0 for all of them.
           devices: where to run; S must be a multiple of their number. The first one by default.
         """
         self.seeds = tuple(seeds)
@@ -78,7 +82,8 @@ class Seeds:
         mesh = Mesh(np.array(self.devices), (_AXIS,))
         self._per_device = NamedSharding(mesh, PartitionSpec(_AXIS))
         # One seed after the other, since a vmapped program may round differently at another width.
-        self._init = jax.jit(lambda keys: jax.lax.map(init, keys))
+        self._init = jax.jit(lambda *arguments: jax.lax.map(lambda one: init(*one), arguments))
+        self._own = tuple(own)
         self._data = jax.device_put(data, NamedSharding(mesh, PartitionSpec()))
         self._data_keys = self.place(seed_keys(self.seeds)[1])
         num_rows = jax.tree.leaves(data)[0].shape[0]
@@ -91,8 +96,16 @@ class Seeds:
             state, metrics = jax.lax.scan(body, state, length=length)
             return state, jax.tree.map(lambda value: jnp.mean(value, axis=0), metrics)
 
+        def advance_all(states, data_keys, data, length):
+            def one(pair):
+                return advance(*pair, data, length)
+
+            if 0 < at_once < self._shape[1]:
+                return jax.lax.map(one, (states, data_keys), batch_size=at_once)
+            return jax.vmap(one)((states, data_keys))
+
         self._advance = jax.pmap(
-            lambda state, keys, data, length: jax.vmap(lambda s, k: advance(s, k, data, length))(state, keys),
+            advance_all,
             axis_name=_AXIS,
             in_axes=(0, 0, None),
             static_broadcasted_argnums=3,
@@ -104,7 +117,7 @@ class Seeds:
 
     def init(self) -> Any:
         """The first state of every seed, placed on the devices."""
-        return self.place(self._init(seed_keys(self.seeds)[0]))
+        return self.place(self._init(seed_keys(self.seeds)[0], *self._own))
 
     def advance(self, state: Any, num_updates: int) -> tuple[Any, Metrics]:
         """Runs `num_updates` updates of every seed in one dispatch; the given state is consumed.

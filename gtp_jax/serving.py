@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gtp_jax import recipes
+from gtp_jax import lanes, recipes
 from gtp_jax.checkpoint import Checkpoints, Saved
 from gtp_jax.datasets import Observer
 from gtp_jax.guidance import best_of, softmax_of
@@ -73,7 +73,8 @@ class LoadedPolicy:
     def __init__(self, about: dict[str, Any], checkpoints: Checkpoints, step: int):
         """Reads the averaged parameters, and nothing else, from a checkpoint; see `load_policy`."""
         self.settings, self.step = about["settings"], step
-        self.seeds: tuple[int, ...] = tuple(about["seeds"])
+        self.lanes = lanes.from_labels(about["lanes"])
+        self.seeds: tuple[int, ...] = tuple(lane.seed for lane in self.lanes)
         self.observe = Observer.from_spec(about["observer"])
         low, high = (np.asarray(about[name], np.float32) for name in ("action_low", "action_high"))
         self._policy = recipes.make_policy(self.settings["policy"], low, high, self.settings["curriculum_updates"])
@@ -110,7 +111,7 @@ class LoadedPolicy:
           key: of the action's noise; by default always the same one, so that equal observations get equal actions.
           num_steps: K; the run's own by default.
           temperature: scale of the first draw; the run's own by default. 0 is deterministic.
-          seed_index: which of the run's `seeds` acts.
+          seed_index: which of the run's `lanes` acts; without a sweep these are its seeds.
 
         Returns:
           [*B, A] inside the action's bounds.

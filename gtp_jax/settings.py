@@ -4,9 +4,23 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
+# The numbers of an update that live in its state, so that they may differ between the trainings of one program.
+HPARAMS = {
+    "eta": "guidance.eta",
+    "lambda_flow": "policy.lambda_flow",
+    "lambda_consistency": "policy.lambda_consistency",
+    "policy_lr": "policy.learning_rate",
+    "policy_ema": "policy.ema",
+    "critic_lr": "critic.learning_rate",
+    "critic_ema": "critic.ema",
+    "discount": "critic.discount",
+}
+
 DEFAULTS: dict[str, Any] = {
-    "seed": 0,  # of the first seed; the others follow
+    "seed_offset": 0,  # the first seed's number; the others follow
     "num_seeds": 4,
+    "seeds_at_once": 0,  # how many a device updates side by side, the others after them, for less memory; 0: all
+    "sweep": dict.fromkeys(HPARAMS, ()),  # values to train with in place of the one setting, all combinations
     "num_updates": 40_000,
     "curriculum_updates": 0,  # over which the time grid grows; 0: num_updates of the run's first start
     "batch_size": 256,
@@ -15,6 +29,7 @@ DEFAULTS: dict[str, Any] = {
     "checkpoint_every": 2_500,
     "devices": 0,  # 0: as many as divide the seeds
     "cpu_devices": 0,  # into how many the processor is split; 0: as XLA_FLAGS say, or as many cores as divide the seeds
+    "matmul_precision": "float32",  # of matrix products: "float32", "tensorfloat32" or "bfloat16"; a CPU has the first
     "gpu_memory_fraction": 0.75,  # of a GPU's memory that JAX takes when it starts
     "dataset": "gtp/antmaze/umaze-v0",
     "data": {"reward": "none", "observation": "goal-scales", "standardise": True},
@@ -63,6 +78,9 @@ DEFAULTS: dict[str, Any] = {
 }
 
 
+PRECISIONS = ("float32", "tensorfloat32", "bfloat16")
+
+
 class Range(NamedTuple):
     """The numbers from `low` to `high`, without those in `excluded`."""
 
@@ -82,8 +100,9 @@ class Range(NamedTuple):
 _COUNT, _NOT_NEGATIVE, _POSITIVE, _RATE = Range(1), Range(0), Range(0, excluded=(0,)), Range(0, 1, excluded=(0,))
 
 RANGES: dict[str, Range] = {
-    "seed": Range(0, 2**31 - 1),
+    "seed_offset": Range(0, 2**31 - 1),
     "num_seeds": _COUNT,
+    "seeds_at_once": _NOT_NEGATIVE,
     "num_updates": Range(1, 2**31 - 1),
     "curriculum_updates": Range(0, 2**31 - 1),
     "batch_size": _COUNT,
@@ -140,6 +159,15 @@ def check(settings: Mapping[str, Any]) -> None:
     for name, allowed in RANGES.items():
         if flat[name] not in allowed:
             raise ValueError(f"{name} = {flat[name]!r} must be {allowed}")
+    for name, key in HPARAMS.items():
+        values = flat[f"sweep.{name}"]
+        wrong = [value for value in values if isinstance(value, bool | str) or value not in RANGES[key]]
+        if wrong:
+            raise ValueError(f"sweep.{name} = {values!r}: {wrong[0]!r} must be a number {RANGES[key]}, as {key} must")
+        if len(set(values)) < len(values):
+            raise ValueError(f"sweep.{name} = {values!r} names a value twice")
+    if flat["matmul_precision"] not in PRECISIONS:
+        raise ValueError(f"matmul_precision = {flat['matmul_precision']!r} is not one of {', '.join(PRECISIONS)}")
     for name in ("policy.hidden", "critic.hidden"):
         if not flat[name] or any(not isinstance(width, int) or width < 1 for width in flat[name]):
             raise ValueError(f"{name} = {flat[name]!r} must be widths of layers, each a whole number from 1")

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from gtp_jax import plots, recipes, records, scores
+from gtp_jax import hosts, lanes, plots, recipes, records, scores
 from gtp_jax.checkpoint import Checkpoints, DamagedCheckpoint, Saved
 from gtp_jax.datasets import Dataset
 from gtp_jax.evaluation import Episodes, Evaluator
@@ -50,33 +51,42 @@ class Training:
 
     def __init__(self, settings: Mapping[str, Any], workdir: Path, dataset: Dataset, terminal: Terminal):
         self.settings, self.workdir, self.dataset, self.terminal = settings, workdir, dataset, terminal
-        self.seeds = tuple(range(settings["seed"], settings["seed"] + settings["num_seeds"]))
-        self.agent, hparams = recipes.make(settings, dataset.action_low, dataset.action_high)
+        self.lanes = lanes.lanes(settings)
+        self.labels = [lane.label() for lane in self.lanes]
+        self.share = hosts.share(self.lanes)  # of the lanes, that of this process
+        own = self.lanes[self.share]
+        self.seeds = tuple(lane.seed for lane in own)
+        self.agent, _ = recipes.make(settings, dataset.action_low, dataset.action_high)
         example = jax.tree.map(lambda column: column[:1], dataset.batch)
         self.engine = Seeds(
-            lambda key: self.agent.init(key, example, hparams),
+            lambda key, hparams: self.agent.init(key, example, hparams),
             self.agent.update,
             dataset.batch,
             seeds=self.seeds,
             batch_size=settings["batch_size"],
-            devices=choose_devices(len(self.seeds), settings["devices"]),
+            own=[{name: jnp.float32(each) for name, each in lanes.hyperparameters(settings, own).items()}],
+            at_once=settings["seeds_at_once"],
+            devices=choose_devices(len(own), settings["devices"]),
         )
         self.evaluator = Evaluator(dataset.make_env, dataset.observe, self.seeds, num_envs=settings["eval"]["num_envs"])
         self.metrics_path = workdir / "metrics.jsonl"
 
     def facts(self) -> dict[str, str]:
         """What is run, on what, for a person to read before it starts."""
-        settings, dataset = self.settings, self.dataset
+        settings, dataset, combinations = self.settings, self.dataset, lanes.combinations(self.lanes)
         behaviour = dataset.summary["behaviour_success"]
         reached = "" if behaviour is None else f", reaching the goal in {100 * behaviour:.1f} % of its episodes"
         return {
             "method": recipes.describe(settings) + (" (no critic)" if recipes.is_cloning(settings) else ""),
             "data": f"{dataset.id}: {dataset.summary['transitions']:,} transitions{reached}",
-            "seeds": ", ".join(map(str, self.seeds)),
+            "seeds": ", ".join(map(str, dict.fromkeys(lane.seed for lane in self.lanes))),
             "updates": f"{settings['num_updates']:,} of batch {settings['batch_size']}",
-            "devices": f"{', '.join(map(str, self.engine.devices))} ({self.engine.devices[0].device_kind})",
+            "devices": f"{', '.join(map(str, self.engine.devices))} ({self.engine.devices[0].device_kind}), "
+            f"matrix products in {settings['matmul_precision']}",
             "directory": str(self.workdir),
-        }
+        } | (
+            {"sweep": "; ".join(lanes.describe(values) for values, _ in combinations)} if len(combinations) > 1 else {}
+        )
 
     def about(self) -> dict[str, Any]:
         """What a checkpoint says of itself: all that loading the policy needs besides the arrays."""
@@ -84,7 +94,7 @@ class Training:
             {
                 "schema": SCHEMA,
                 "settings": self.settings,
-                "seeds": self.seeds,
+                "lanes": self.labels,
                 "observer": self.dataset.observe.spec(),
                 "action_low": self.dataset.action_low,
                 "action_high": self.dataset.action_high,
@@ -95,13 +105,14 @@ class Training:
 
     def split(self, state: State) -> Saved:
         """The state as the items of a checkpoint, host arrays [S, ...]."""
-        host = self.engine.gather(state)
+        host = hosts.gather(self.engine.gather(state))
         rest = host._replace(policy_ema=None, critic_ema=None)._asdict()
         return Saved(policy=host.policy_ema, critic=host.critic_ema, training=rest)
 
     def join(self, saved: Saved) -> State:
         """The inverse of `split`, on the devices."""
         state = State(**saved.training)._replace(policy_ema=saved.policy, critic_ema=saved.critic)
+        state = jax.tree.map(lambda leaf: leaf[self.share], state)
         return self.engine.place(state._replace(key=jax.random.wrap_key_data(state.key, impl="threefry2x32")))
 
     def restore(self, checkpoints: Checkpoints) -> tuple[int, State]:
@@ -125,7 +136,9 @@ class Training:
             temperature=policy["temperature"],
             noise_seed=self.settings["eval"]["seed"],
         )
-        return self.evaluator(act, num_episodes)
+        episodes = self.evaluator(act, num_episodes)
+        positions = episodes.positions  # of this process's lanes: they are drawn, not counted
+        return hosts.gather(episodes._replace(positions=None))._replace(positions=positions)
 
     def score(self, episodes: Episodes) -> np.ndarray:
         """Each episode's score [S, E]."""
@@ -142,14 +155,15 @@ class Training:
         step, state = self.restore(checkpoints)
         if step:
             self.terminal.say(f"resuming after {step:,} of {total:,} updates")
-        records.truncate_after(self.metrics_path, step)
-        first_step, training_seconds, episodes, latest = step, 0.0, None, ""
+        if hosts.first():
+            records.truncate_after(self.metrics_path, step)
+        first_step, training_seconds, episodes, latest, interrupted = step, 0.0, None, "", 0
         with Interruption() as stop, self.terminal.progress("training", total, "updates", step) as bar:
-            while step < total and not stop.signal:
+            while step < total and not interrupted:
                 length = min(settings["log_every"], total - step)
                 compiled_before, chunk_started = self.engine.compile_seconds, time.perf_counter()
                 state, metrics = self.engine.advance(state, length)
-                metrics = self.engine.gather(metrics)
+                metrics = hosts.gather(self.engine.gather(metrics))
                 compiled = self.engine.compile_seconds - compiled_before
                 training_seconds += time.perf_counter() - chunk_started - compiled
                 step += length
@@ -159,25 +173,29 @@ class Training:
                     score = self.score(episodes).mean(axis=1)
                     metrics |= {"score": score, "length": episodes.length.mean(axis=1)}
                     latest = f"score {score.mean():.1f}"
-                    shown = " ".join(f"{value:.0f}" for value in score)
-                    bar.milestone(f"  {step:>9,} updates  score {score.mean():5.1f}  (seeds: {shown})")
-                records.append(self.metrics_path, records.rows(step, self.seeds, metrics))
+                    for values, places in lanes.combinations(self.lanes):
+                        shown = " ".join(f"{value:.0f}" for value in score[places])
+                        name = lanes.describe(values) + "  " if values else ""
+                        bar.milestone(
+                            f"  {step:>9,} updates  {name}score {score[places].mean():5.1f}  (seeds: {shown})"
+                        )
+                if hosts.first():
+                    records.append(self.metrics_path, records.rows(step, self.labels, metrics))
                 losses = f"policy {metrics['policy/loss'].mean():.3g}"
                 if "critic/loss" in metrics:
                     losses += f"  critic {metrics['critic/loss'].mean():.3g}"
                 bar.update(step, (step - first_step) / training_seconds, f"{losses}  {latest}")
-                if step == total or step % settings["checkpoint_every"] == 0:
+                interrupted = hosts.agree(stop.signal)
+                if step == total or step % settings["checkpoint_every"] == 0 or interrupted:
                     checkpoints.save(step, self.split(state), self.about())
-            if stop.signal and step not in checkpoints.steps():
-                checkpoints.save(step, self.split(state), self.about())
         if step < total:
-            return None, stop.signal
+            return None, interrupted
         if episodes is None:
             episodes = self.evaluate(state, settings["eval"]["num_episodes"])
         rate = (step - first_step) / training_seconds if training_seconds else None
         timing = {
             "updates_per_second": rate,
-            "seed_updates_per_second": rate and rate * len(self.seeds),
+            "seed_updates_per_second": rate and rate * len(self.lanes),
             "compile_seconds": self.engine.compile_seconds,
             "wall_seconds": time.perf_counter() - started,
             "finished": records.now(),
@@ -187,7 +205,7 @@ class Training:
     def finish(self, episodes: Episodes, timing: dict[str, Any]) -> dict[str, Any]:
         """Draws the pictures and writes summary.json, last, so that its presence means that the run is finished."""
         score, settings = self.score(episodes), self.settings
-        outcomes = {"successes": episodes.success} if self.dataset.maze else {"episodes": score}
+        success = episodes.success if self.dataset.maze else None
         summary = {
             "schema": SCHEMA,
             "dataset": self.dataset.id,
@@ -195,29 +213,37 @@ class Training:
             "behaviour": self.dataset.summary,
             "env": self.dataset.summary["environment"],
             "algorithm": recipes.describe(settings),
-            "seeds": self.seeds,
+            "seeds": [lane.seed for lane in self.lanes[: settings["num_seeds"]]],
             "num_updates": settings["num_updates"],
             "eval_episodes": settings["eval"]["num_episodes"],
             "num_steps": settings["policy"]["num_steps"],
             "temperature": settings["policy"]["temperature"],
-            "score": scores.summarise(score.mean(axis=1), **outcomes),
+            "matmul_precision": settings["matmul_precision"],
+            **scores.table(lanes.combinations(self.lanes), score, success),
             "device": records.device() | {"used": [str(device) for device in self.engine.devices]},
             "versions": records.versions(),
             "commit": records.commit(),
             "timing": timing,
         }
-        self.draw(episodes)
-        records.write_json(self.workdir / "summary.json", summary)
+        if hosts.first():
+            self.draw(episodes)
+            records.write_json(
+                self.workdir / "episodes.json", {"lanes": self.labels, "score": score, "success": success}
+            )
+            records.write_json(self.workdir / "summary.json", summary)
         return records.plain(summary)
 
     def draw(self, episodes: Episodes) -> None:
         """Writes curves.png and, for a maze, maze.png."""
         title = f"{self.dataset.id}, {recipes.describe(self.settings)}"
-        plots.curves(records.columns(records.read(self.metrics_path)), self.workdir / "curves.png", title=title)
+        groups = {lanes.describe(values): places for values, places in lanes.combinations(self.lanes)}
+        metrics = records.columns(records.read(self.metrics_path), self.labels)
+        plots.curves(metrics, self.workdir / "curves.png", groups=groups, title=title)
         if self.dataset.maze:
+            success = episodes.success[self.share]
             plots.maze(
                 self.dataset.maze.maze_map,
-                [list(zip(*pair, strict=True)) for pair in zip(episodes.positions, episodes.success, strict=True)],
+                [list(zip(*pair, strict=True)) for pair in zip(episodes.positions, success, strict=True)],
                 self.workdir / "maze.png",
                 cell_size=self.dataset.maze.cell_size,
                 start=self.dataset.maze.start_xy,
@@ -225,7 +251,8 @@ class Training:
                 success_radius=self.dataset.maze.success_radius,
                 goal_noise=self.dataset.maze.position_noise,
                 titles=[
-                    f"seed {s}: {100 * np.mean(ok):.0f} %" for s, ok in zip(self.seeds, episodes.success, strict=True)
+                    f"{', '.join(f'{k} {v:g}' for k, v in label.items())}: {100 * np.mean(ok):.0f} %"
+                    for label, ok in zip(self.labels[self.share], success, strict=True)
                 ],
                 title=title,
             )

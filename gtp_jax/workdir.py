@@ -12,7 +12,7 @@ from gtp_jax import records
 from gtp_jax.settings import flatten
 
 # What may change when a run is started again: a longer run continues the shorter one, the rest is about the machine.
-_FREE = {"num_updates", "devices", "cpu_devices", "gpu_memory_fraction"}
+FREE = {"num_updates", "devices", "cpu_devices", "gpu_memory_fraction", "seeds_at_once"}
 
 
 @contextmanager
@@ -61,7 +61,7 @@ def settle(workdir: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
         differences = [
             f"{name}: {before.get(name)!r} there, {now.get(name)!r} now"
             for name in sorted(before.keys() | now.keys())
-            if name not in _FREE and before.get(name) != now.get(name)
+            if name not in FREE and before.get(name) != now.get(name)
         ]
         if differences:
             raise ValueError(f"{workdir} holds another run; choose another --workdir. " + "; ".join(differences))

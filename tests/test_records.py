@@ -12,12 +12,14 @@ import pytest
 
 from gtp_jax import records
 
+FOUR_AND_FIVE = [{"seed": 4}, {"seed": 5}]
+
 
 @pytest.fixture
 def metrics(tmp_path):
     path = tmp_path / "metrics.jsonl"
     for step in (10, 20, 30):
-        records.append(path, records.rows(step, [4, 5], {"loss": np.array([step, step + 0.5])}))
+        records.append(path, records.rows(step, FOUR_AND_FIVE, {"loss": np.array([step, step + 0.5])}))
     return path
 
 
@@ -30,7 +32,7 @@ def test_one_object_per_step_and_seed(metrics):
 
 def test_rows_refuse_a_metric_without_a_seed_axis():
     with pytest.raises(ValueError, match=r"'loss'.*each of 2 seeds, got \(\)"):
-        records.rows(0, [0, 1], {"loss": np.float32(1)})
+        records.rows(0, FOUR_AND_FIVE, {"loss": np.float32(1)})
 
 
 def test_read_without_a_file(tmp_path):
@@ -56,7 +58,7 @@ def test_truncate_then_append_equals_an_uninterrupted_file(metrics):
         file.write(b'{"step": 40, "se')
     records.truncate_after(metrics, 20)
     assert [row["step"] for row in records.read(metrics)] == [10, 10, 20, 20]
-    records.append(metrics, records.rows(30, [4, 5], {"loss": np.array([30, 30.5])}))
+    records.append(metrics, records.rows(30, FOUR_AND_FIVE, {"loss": np.array([30, 30.5])}))
     assert metrics.read_bytes() == whole
 
 
@@ -70,9 +72,10 @@ def test_a_broken_line_in_the_middle_is_an_error_with_its_number(metrics):
 
 def test_nan_becomes_null_and_comes_back_as_nan(tmp_path):
     path = tmp_path / "metrics.jsonl"
-    records.append(path, records.rows(1, [0, 1], {"loss": jnp.array([jnp.nan, 2.0]), "score": np.array([np.inf, 1])}))
+    labels = [{"seed": 0}, {"seed": 1}]
+    records.append(path, records.rows(1, labels, {"loss": jnp.array([jnp.nan, 2.0]), "score": np.array([np.inf, 1])}))
     assert records.read(path)[0] == {"step": 1, "seed": 0, "loss": None, "score": None}
-    steps, values = records.columns(records.read(path))["loss"]
+    steps, values = records.columns(records.read(path), labels)["loss"]
     np.testing.assert_array_equal(steps, [1])
     np.testing.assert_array_equal(values, [[np.nan, 2.0]])
 
@@ -83,12 +86,21 @@ def test_columns_are_by_step_and_seed_whatever_the_order():
         {"step": 1, "seed": 7, "loss": 3.0, "score": 9.0},
         {"step": 1, "seed": 0, "loss": 1.0},
     ]
-    found = records.columns(rows)
+    found = records.columns(rows, [{"seed": 0}, {"seed": 7}])
     assert list(found) == ["loss", "score"]
     np.testing.assert_array_equal(found["loss"][0], [1, 2])
     np.testing.assert_array_equal(found["loss"][1], [[1.0, 3.0], [np.nan, 4.0]])
     np.testing.assert_array_equal(found["score"][1], [[np.nan, 9.0]])
-    assert records.columns([]) == {}
+    assert records.columns([], [{"seed": 0}]) == {}
+
+
+def test_columns_of_a_sweep_are_told_apart_by_all_of_their_label():
+    labels = [{"seed": 0, "eta": 0.1}, {"seed": 0, "eta": 1.0}]
+    rows = records.rows(5, labels, {"loss": np.array([1.0, 2.0])})
+    assert rows[1] == {"step": 5, "seed": 0, "eta": 1.0, "loss": 2.0}
+    found = records.columns(rows[::-1], labels)
+    assert list(found) == ["loss"]
+    np.testing.assert_array_equal(found["loss"][1], [[1.0, 2.0]])
 
 
 def test_write_json_is_whole_or_nothing(tmp_path):

@@ -105,7 +105,7 @@ def loaded(directory, settings):
     batch, keys = random_batch(1, OBS, ACTIONS), jax.random.split(jax.random.key(0), len(SEEDS))
     state = quick_jit(jax.vmap(lambda key: agent.init(key, batch, hparams)))(keys)
     observer = Observer("identity", np.zeros(OBS, np.float32), np.ones(OBS, np.float32))
-    about = {"settings": settings, "seeds": list(SEEDS), "observer": observer.spec()}
+    about = {"settings": settings, "lanes": [{"seed": seed} for seed in SEEDS], "observer": observer.spec()}
     about |= {"action_low": ACTIONS * [-1.0], "action_high": ACTIONS * [1.0]}
     checkpoints = Checkpoints(directory)
     checkpoints.save(

@@ -15,8 +15,8 @@ def settle(directory, **changes):
 def test_a_directory_belongs_to_one_run(tmp_path):
     settle(tmp_path, num_updates=100)
     assert settle(tmp_path, num_updates=100)["curriculum_updates"] == 100
-    with pytest.raises(ValueError, match="seed: 0 there, 5 now"):
-        workdir.settle(tmp_path, DEFAULTS | {"num_updates": 100, "seed": 5})
+    with pytest.raises(ValueError, match="seed_offset: 0 there, 5 now"):
+        workdir.settle(tmp_path, DEFAULTS | {"num_updates": 100, "seed_offset": 5})
     with pytest.raises(ValueError, match="guidance.eta: 1.0 there, 0.5 now"):
         workdir.settle(tmp_path, DEFAULTS | {"num_updates": 100, "guidance": {"name": "advantage", "eta": 0.5}})
     with pytest.raises(ValueError, match="100 updates; num_updates = 50 would shorten it"):
