@@ -133,13 +133,13 @@ def main(config, workdir: Path, distributed: str | None = None) -> int:
     terminal = Terminal()
     settings = config.to_dict()
     check(settings)
-    first = True
+    first, lost = True, contextlib.nullcontext()
     if distributed:
+        start_jax(settings)
         from gtp_jax import hosts
 
-        start_jax(settings)
         hosts.start(distributed)
-        first = hosts.first()
+        first, lost = hosts.first(), hosts.lost(workdir)
         terminal = terminal if first else Terminal(Console(quiet=True))
     with directory.claim(workdir) if first else contextlib.nullcontext():
         settings = directory.settle(workdir, settings)
@@ -161,7 +161,8 @@ def main(config, workdir: Path, distributed: str | None = None) -> int:
         terminal.facts("gtp_jax", training.facts())
         checkpoints = Checkpoints(workdir / "checkpoints")
         try:
-            summary, signal_number = training.run(checkpoints)
+            with lost:
+                summary, signal_number = training.run(checkpoints)
         finally:
             checkpoints.close()
             training.close()

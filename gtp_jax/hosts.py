@@ -4,11 +4,21 @@ Seeds share nothing, so each process trains its block of the lanes on its own de
 is gathered on every process, and the first one writes it.
 """
 
-from collections.abc import Sequence
+import contextlib
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
+
+LOST = 75  # the exit code of a process that lost another: "temporary failure, try again" of sysexits.h
+
+
+class LostProcess(RuntimeError):
+    """Another process of the run does not answer any more."""
 
 
 def start(spec: str) -> None:
@@ -54,18 +64,49 @@ def share(items: Sequence[Any]) -> slice:
 
 
 def gather(tree: Any) -> Any:
-    """Joins the processes' host arrays [L/P, ...] to [L, ...], on every process."""
+    """Joins the processes' host arrays [L/P, ...] to [L, ...], on every process.
+
+    Raises:
+      LostProcess: where another process does not answer.
+    """
     if jax.process_count() == 1:
         return tree
     from jax.experimental import multihost_utils
 
-    def join(leaf):
-        leaf = np.ascontiguousarray(leaf)
-        raw = np.frombuffer(leaf.tobytes(), np.uint8)  # as bytes, since JAX would round 64-bit numbers
-        every = np.asarray(multihost_utils.process_allgather(raw, tiled=True))
-        return np.frombuffer(every.tobytes(), leaf.dtype).reshape(-1, *leaf.shape[1:])
+    leaves, structure = jax.tree.flatten(tree)
+    leaves = [np.ascontiguousarray(leaf) for leaf in leaves]
+    # All in one message, and as bytes, since JAX would round 64-bit numbers.
+    message = np.concatenate([leaf.reshape(-1).view(np.uint8) for leaf in leaves])
+    try:
+        every = np.asarray(multihost_utils.process_allgather(message))
+    except Exception as error:  # of several types, according to what noticed it first
+        raise LostProcess(str(error).splitlines()[0]) from error
+    parts = np.split(every, np.cumsum([leaf.nbytes for leaf in leaves])[:-1], axis=1)
+    joined = [
+        np.frombuffer(part.tobytes(), leaf.dtype).reshape(-1, *leaf.shape[1:])
+        for part, leaf in zip(parts, leaves, strict=True)
+    ]
+    return jax.tree.unflatten(structure, joined)
 
-    return jax.tree.map(join, tree)
+
+@contextlib.contextmanager
+def lost(workdir: Path) -> Iterator[None]:
+    """Ends this process with LOST and one line where a block fails, as it does once another process of the run is gone.
+
+    JAX offers no way to go on without it, and leaving in the ordinary way would wait a minute for it.
+    """
+    try:
+        yield
+    except (LostProcess, jax.errors.JaxRuntimeError) as error:  # the latter from Orbax, which waits for all, too
+        reason = str(error).splitlines()[0]
+        print(
+            f"error: a process of this run failed or was lost ({reason}). Start the same command again, on as many "
+            f"processes or on fewer: it goes on from the last checkpoint in {workdir}",
+            file=sys.stderr,
+            flush=True,
+        )
+        sys.stdout.flush()
+        os._exit(LOST)
 
 
 def agree(number: int) -> int:

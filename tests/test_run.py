@@ -6,101 +6,15 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
-import jax
 import numpy as np
 import pytest
-from oracles import assert_trees_equal, random_batch
+from oracles import assert_trees_equal
+from runs import RUN, SHRUNK, UPDATES, Runner, final_arrays, steps_in, summary_of, wait_until_step
 
-from gtp_jax import recipes, records
-from gtp_jax.checkpoint import Checkpoints, Saved
-
-ROOT = Path(__file__).parents[1]
-RUN = ROOT / "experiments" / "run.py"
-UPDATES = 60
-# Evaluations take most of the time, and are where a signal meets the run; checkpoints are due at other steps.
-SHRUNK = {
-    "dataset": "gtp/antmaze/umaze-600-v0",
-    "num_updates": UPDATES,
-    "cpu_devices": 1,
-    "log_every": 5,
-    "checkpoint_every": 25,
-    "batch_size": 16,
-    "guidance.eta": 1.0,
-    "policy.num_steps": 2,
-    "policy.temperature": 0.5,
-    "policy.hidden": "(8,)",
-    "critic.hidden": "(8,)",
-    "eval.every": 20,
-    "eval.num_episodes": 2,
-    "eval.progress_episodes": 1,
-    "eval.num_envs": 2,
-}
-
-
-class Runner:
-    """Starts runs that share the collected data and, since they compile the same programs, the compiled ones."""
-
-    def __init__(self, folder):
-        self.folder = folder
-        self.env = {
-            **os.environ,
-            "MINARI_DATASETS_PATH": str(folder / "minari"),
-            "JAX_COMPILATION_CACHE_DIR": str(folder / "compiled"),
-            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-            "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
-        }
-
-    def start(self, *words, config="antmaze.py:tiny", cwd=ROOT, **changes):
-        settings = [f"--config.{name}={value}" for name, value in (SHRUNK | changes).items()]
-        command = [sys.executable, str(RUN), f"--config={config}", *settings, *words]
-        return subprocess.Popen(
-            command, cwd=cwd, env=self.env, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-        )
-
-    def __call__(self, *words, expect=0, **settings):
-        """Runs to the end and returns the output."""
-        child = self.start(*words, **settings)
-        output = child.communicate(timeout=300)[0]
-        assert child.returncode == expect, output
-        return output
-
-
-def steps_in(directory):
-    path = directory / "metrics.jsonl"
-    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
-    return [json.loads(line)["step"] for line in lines if line.endswith("\n")]
-
-
-def wait_until_step(child, directory, step, checkpoint=None):
-    """Waits for a step in metrics.jsonl and, if given, for a finished checkpoint."""
-    deadline = time.monotonic() + 200
-    while max(steps_in(directory), default=0) < step or not (
-        checkpoint is None or (directory / "checkpoints" / str(checkpoint)).is_dir()
-    ):
-        assert child.poll() is None and time.monotonic() < deadline, child.communicate()[0]
-        time.sleep(0.01)
-
-
-def final_arrays(directory):
-    """All arrays of the last checkpoint, as what a state of these settings must look like."""
-    settings = json.loads((directory / "config.json").read_text())
-    agent, hparams = recipes.make(settings, -np.ones(8, np.float32), np.ones(8, np.float32))
-    example = random_batch(1, obs_dim=36, action_dim=8)
-    keys = jax.random.split(jax.random.key(0), settings["num_seeds"])
-    state = jax.eval_shape(jax.vmap(lambda key: agent.init(key, example, hparams)), keys)
-    rest = state._replace(policy_ema=None, critic_ema=None, key=jax.eval_shape(jax.random.key_data, state.key))
-    checkpoints = Checkpoints(directory / "checkpoints")
-    assert checkpoints.steps()[-1] == settings["num_updates"]
-    saved = checkpoints.restore(checkpoints.steps()[-1], Saved(state.policy_ema, state.critic_ema, rest._asdict()))
-    checkpoints.close()
-    return jax.tree.map(np.asarray, saved)
-
-
-def summary_of(directory):
-    return json.loads((directory / "summary.json").read_text())
+from gtp_jax import records
+from gtp_jax.checkpoint import Checkpoints
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +32,9 @@ def whole(runner):
 def test_a_run_leaves_what_it_promises(whole):
     directory, output = whole
     names = {path.name for path in directory.iterdir() if not path.name.startswith(".")}
-    assert names == {"config.json", "metrics.jsonl", "checkpoints", "summary.json", "curves.png", "maze.png"}
+    assert names == {
+        *("config.json", "metrics.jsonl", "checkpoints", "summary.json", "episodes.json", "curves.png", "maze.png")
+    }
     for name in ("curves.png", "maze.png"):
         assert (directory / name).read_bytes().startswith(b"\x89PNG")
     for word in (
@@ -142,7 +58,7 @@ def test_the_summary_says_what_a_reader_must_know(whole):
     summary = summary_of(whole[0])
     assert summary.keys() == {
         *("schema", "dataset", "fingerprint", "behaviour", "env", "algorithm", "seeds", "num_updates", "eval_episodes"),
-        *("num_steps", "temperature", "score", "device", "versions", "commit", "timing"),
+        *("num_steps", "temperature", "matmul_precision", "score", "device", "versions", "commit", "timing"),
     }
     assert summary["dataset"] == "gtp/antmaze/umaze-600-v0" and len(summary["fingerprint"]) == 64
     assert (summary["seeds"], summary["num_updates"], summary["eval_episodes"]) == ([0, 1], UPDATES, 2)
@@ -159,6 +75,9 @@ def test_the_summary_says_what_a_reader_must_know(whole):
     assert timing["seed_updates_per_second"] == pytest.approx(2 * timing["updates_per_second"])
     last = [row["score"] for row in records.read(whole[0] / "metrics.jsonl") if row["step"] == UPDATES]
     assert last == score["per_seed"]
+    episodes = json.loads((whole[0] / "episodes.json").read_text())
+    assert episodes["lanes"] == [{"seed": 0}, {"seed": 1}]
+    assert [np.mean(each) for each in episodes["score"]] == score["per_seed"]
 
 
 def test_a_finished_run_says_so(whole, runner):
@@ -267,7 +186,7 @@ def script():
 def test_names_of_configs_are_resolved(script, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     shipped = str(RUN.parent / "configs" / "antmaze.py")
-    rest = ["--config.seed=3", "--workdir=x"]
+    rest = ["--config.seed_offset=3", "--workdir=x"]
     for words in (["--config=antmaze.py"], ["--config=antmaze"], ["--config", "antmaze.py"]):
         assert script.resolve_config(["run.py", *words, *rest]) == ["run.py", f"--config={shipped}", *rest]
     assert script.resolve_config(["--config=antmaze:D4RL/antmaze/umaze-v1"]) == [
@@ -281,14 +200,34 @@ def test_names_of_configs_are_resolved(script, tmp_path, monkeypatch):
 
 def test_default_directories(script):
     assert script.default_workdir(["--config=/x/antmaze.py"]) == Path("runs/antmaze")
-    assert script.default_workdir(["--config=/x/antmaze.py:a/b-v1", "--config.seed=1"]) == Path("runs/antmaze-a-b-v1")
+    assert script.default_workdir(["--config=/x/antmaze.py:a/b-v1", "--config.seed_offset=1"]) == Path(
+        "runs/antmaze-a-b-v1"
+    )
     assert script.default_workdir(["--config=antmaze.py:umaze,gtp-bc"]) == Path("runs/antmaze-umaze-gtp-bc")
 
 
-def test_the_share_of_gpu_memory_is_set_before_jax_starts(script, monkeypatch):
-    monkeypatch.delenv("XLA_PYTHON_CLIENT_MEM_FRACTION", raising=False)
-    script.start_jax({"gpu_memory_fraction": 0.25, "cpu_devices": 2})
-    assert os.environ["XLA_PYTHON_CLIENT_MEM_FRACTION"] == "0.25"
-    monkeypatch.setenv("XLA_PYTHON_CLIENT_MEM_FRACTION", "0.5")
-    script.start_jax({"gpu_memory_fraction": 0.25, "cpu_devices": 2})
-    assert os.environ["XLA_PYTHON_CLIENT_MEM_FRACTION"] == "0.5"  # what the user set himself
+def started(env, **settings):
+    """What start_jax leaves, in a process of its own, since JAX reads it only once."""
+    program = f"""
+import importlib.util, os
+spec = importlib.util.spec_from_file_location("experiments_run", {str(RUN)!r})
+module = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(module)
+from gtp_jax.settings import DEFAULTS
+module.start_jax(DEFAULTS | {settings!r})
+import jax
+print(os.environ["XLA_PYTHON_CLIENT_MEM_FRACTION"], jax.config.jax_default_matmul_precision)
+print(len(jax.devices()), jax.config.jax_compilation_cache_dir)
+"""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("XLA", "JAX", "XDG"))}
+    done = subprocess.run([sys.executable, "-c", program], env=kept | env, text=True, capture_output=True, check=True)
+    return done.stdout.split()
+
+
+def test_what_jax_reads_only_once_is_set_before_it_starts(tmp_path):
+    """Memory, precision, devices and the cache of compiled programs; what the user set in the environment stays."""
+    cache = {"XDG_CACHE_HOME": str(tmp_path)}
+    given = {"gpu_memory_fraction": 0.25, "cpu_devices": 3, "matmul_precision": "tensorfloat32"}
+    assert started(cache, **given) == ["0.25", "tensorfloat32", "3", str(tmp_path / "gtp_jax" / "compiled")]
+    own = {"XLA_PYTHON_CLIENT_MEM_FRACTION": "0.5", "JAX_COMPILATION_CACHE_DIR": str(tmp_path / "mine")}
+    assert started(cache | own, num_seeds=1) == ["0.5", "float32", "1", str(tmp_path / "mine")]

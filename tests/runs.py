@@ -1,0 +1,100 @@
+"""Starting experiments/run.py as a user does, shrunk, and reading what it leaves."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+from oracles import random_batch
+
+from gtp_jax import lanes, recipes
+from gtp_jax.checkpoint import Checkpoints, Saved
+
+ROOT = Path(__file__).parents[1]
+RUN = ROOT / "experiments" / "run.py"
+UPDATES = 60
+# Evaluations take most of the time, and are where a signal meets the run; checkpoints are due at other steps.
+SHRUNK = {
+    "dataset": "gtp/antmaze/umaze-600-v0",
+    "num_updates": UPDATES,
+    "cpu_devices": 1,
+    "log_every": 5,
+    "checkpoint_every": 25,
+    "batch_size": 16,
+    "guidance.eta": 1.0,
+    "policy.num_steps": 2,
+    "policy.temperature": 0.5,
+    "policy.hidden": "(8,)",
+    "critic.hidden": "(8,)",
+    "eval.every": 20,
+    "eval.num_episodes": 2,
+    "eval.progress_episodes": 1,
+    "eval.num_envs": 2,
+}
+
+
+class Runner:
+    """Starts runs that share the collected data and, since they compile the same programs, the compiled ones."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.env = {
+            **os.environ,
+            "MINARI_DATASETS_PATH": str(folder / "minari"),
+            "JAX_COMPILATION_CACHE_DIR": str(folder / "compiled"),
+            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+            "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+        }
+
+    def start(self, *words, config="antmaze.py:tiny", cwd=ROOT, **changes):
+        settings = [f"--config.{name}={value}" for name, value in (SHRUNK | changes).items()]
+        command = [sys.executable, str(RUN), f"--config={config}", *settings, *words]
+        return subprocess.Popen(
+            command, cwd=cwd, env=self.env, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+
+    def __call__(self, *words, expect=0, **settings):
+        """Runs to the end and returns the output."""
+        child = self.start(*words, **settings)
+        output = child.communicate(timeout=300)[0]
+        assert child.returncode == expect, output
+        return output
+
+
+def steps_in(directory):
+    path = directory / "metrics.jsonl"
+    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+    return [json.loads(line)["step"] for line in lines if line.endswith("\n")]
+
+
+def wait_until_step(child, directory, step, checkpoint=None):
+    """Waits for a step in metrics.jsonl and, if given, for a finished checkpoint."""
+    deadline = time.monotonic() + 200
+    while max(steps_in(directory), default=0) < step or not (
+        checkpoint is None or (directory / "checkpoints" / str(checkpoint)).is_dir()
+    ):
+        assert child.poll() is None and time.monotonic() < deadline, child.communicate()[0]
+        time.sleep(0.01)
+
+
+def final_arrays(directory):
+    """All arrays of the last checkpoint, as what a state of these settings must look like."""
+    settings = json.loads((directory / "config.json").read_text())
+    agent, hparams = recipes.make(settings, -np.ones(8, np.float32), np.ones(8, np.float32))
+    example = random_batch(1, obs_dim=36, action_dim=8)
+    keys = jax.random.split(jax.random.key(0), len(lanes.lanes(settings)))
+    state = jax.eval_shape(jax.vmap(lambda key: agent.init(key, example, hparams)), keys)
+    rest = state._replace(policy_ema=None, critic_ema=None, key=jax.eval_shape(jax.random.key_data, state.key))
+    checkpoints = Checkpoints(directory / "checkpoints")
+    assert checkpoints.steps()[-1] == settings["num_updates"]
+    saved = checkpoints.restore(checkpoints.steps()[-1], Saved(state.policy_ema, state.critic_ema, rest._asdict()))
+    checkpoints.close()
+    return jax.tree.map(np.asarray, saved)
+
+
+def summary_of(directory):
+    return json.loads((directory / "summary.json").read_text())
