@@ -4,6 +4,10 @@ import importlib.util
 import sys
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
+import pytest
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -40,3 +44,25 @@ def test_the_theorem_page_has_the_measured_orders():
     for series in result["over_solver_steps"].values():
         for errors in series.values():
             assert abs(errors[-1] / errors[-2] - 1) < 0.01 and errors[-1] > 1e-5
+
+
+def test_peers_are_compared_within_each_round():
+    """A round in which the whole machine was three times slower moves no ratio."""
+    rounds = {"gtp": [10.0, 30.0, 10.0], "gtp-relu": [8.0, 24.0, 8.0], "flowrl": [20.0, 60.0, 20.0]}
+    compared = benchmark("peers").compare([{"program": name, "rounds": times} for name, times in rounds.items()])
+    assert compared["times_the_rate_of"]["flowrl"] == {"median": 2.0, "quartiles": [2.0, 2.0], "required": 2.0}
+    assert compared["share_of_relu_rate"]["median"] == pytest.approx(0.8)
+
+
+def test_matmuls_are_counted_as_often_as_they_run():
+    """Each takes 2 * 4^3 operations: three in the scan, one or three in the branches; nothing needs the last."""
+    child, x = benchmark("peers/child"), jnp.ones((4, 4))
+
+    @jax.jit
+    def update(x):
+        y, _ = jax.lax.scan(lambda y, _: (y @ x, None), x, length=3)
+        y = jax.lax.cond(y[0, 0] > 0, lambda y: y @ x, lambda y: y @ x @ x @ x, y)
+        x @ y
+        return y
+
+    assert child.matmul_mflop(None, lambda: update(x)) * 1e6 == (3 + 2) * 128

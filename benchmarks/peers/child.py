@@ -1,0 +1,116 @@
+"""One program of benchmarks/peers.py: trains for as many updates as each line of its standard input says.
+
+    python benchmarks/peers/child.py ADAPTER CHECKOUT OPTIONS
+
+The first line builds it, too, and everything is compiled then. An adapter is a file beside this one with
+
+    make(data, batch_size, **options) -> (run, one)
+
+run(num_updates) trains, waits until it has, and returns the last loss; one() is a single update that JAX can trace, so
+that its matmuls may be counted, or None with PyTorch, which counts while it runs. `data` are NumPy arrays [N, ...],
+named as D4RL names them.
+"""
+
+import importlib.util
+import json
+import math
+import os
+import platform
+import sys
+import time
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+
+OBS, ACTIONS, BATCH, ROWS = 29, 8, 256, 100_000
+PACKAGES = ("torch", "jax", "jaxlib", "flax", "optax", "numpy")
+
+
+def draw_data() -> dict[str, np.ndarray]:
+    """Transitions of noise: the time does not depend on them."""
+    rng = np.random.default_rng(0)
+    terminals = (rng.random(ROWS) < 0.01).astype(np.float32)
+    return {
+        "observations": rng.standard_normal((ROWS, OBS), np.float32),
+        "actions": rng.uniform(-0.99, 0.99, (ROWS, ACTIONS)).astype(np.float32),
+        "rewards": terminals,
+        "terminals": terminals.copy(),
+        "next_observations": rng.standard_normal((ROWS, OBS), np.float32),
+    }
+
+
+def jaxpr_flop(jaxpr) -> float:
+    """Floating-point operations of a jaxpr's matmuls; of branches, one of which is taken at random, their mean."""
+    total = 0.0
+    for equation in jaxpr.eqns:
+        if equation.primitive.name == "dot_general":
+            contracted = equation.params["dimension_numbers"][0][0]
+            shape = equation.invars[0].aval.shape
+            total += 2 * math.prod(equation.outvars[0].aval.shape) * math.prod(shape[axis] for axis in contracted)
+        elif equation.primitive.name == "cond":
+            branches = equation.params["branches"]
+            total += sum(jaxpr_flop(branch.jaxpr) for branch in branches) / len(branches)
+        else:
+            parts = [getattr(value, "jaxpr", value) for value in equation.params.values()]
+            inner = sum(jaxpr_flop(part) for part in parts if hasattr(part, "eqns"))
+            total += inner * (equation.params["length"] if equation.primitive.name == "scan" else 1)
+    return total
+
+
+def matmul_mflop(run, one) -> float:
+    """Of one update, what no output depends on left out."""
+    if one is None:
+        from torch.utils.flop_counter import FlopCounterMode
+
+        with FlopCounterMode(display=False) as counter:
+            run(1)
+        return counter.get_total_flops() / 1e6
+    import jax
+    from jax.interpreters.partial_eval import dce_jaxpr
+
+    jaxpr = jax.make_jaxpr(one)().jaxpr
+    return jaxpr_flop(dce_jaxpr(jaxpr, [True] * len(jaxpr.outvars))[0]) / 1e6
+
+
+def versions() -> dict[str, str]:
+    """Of this interpreter and of the packages that it has loaded."""
+    found = {"python": platform.python_version()}
+    return found | {name: metadata.version(name) for name in PACKAGES if name in sys.modules}
+
+
+def build(adapter: str, checkout: str, options: dict):
+    """What the adapter makes, its imports resolved in the checkout before anywhere else."""
+    sys.path[0:1] = [checkout] if checkout else []  # in place of this folder, whose files' names are the peers'
+    spec = importlib.util.spec_from_file_location("adapter", Path(__file__).with_name(f"{adapter}.py"))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    if torch := sys.modules.get("torch"):
+        torch.set_num_threads(1)
+        torch.set_num_interop_threads(1)
+    return module.make(draw_data(), BATCH, **options)
+
+
+def main() -> None:
+    """Answers every line with one."""
+    adapter, checkout, options = sys.argv[1:]
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what a peer prints is no answer
+    run = None
+    for line in sys.stdin:
+        num_updates, about = int(line), {}
+        wall, cpu = time.perf_counter(), time.process_time()
+        if run is None:
+            run, one = build(adapter, checkout, json.loads(options))
+            loss = run(num_updates)
+            about["seconds"] = time.perf_counter() - wall
+            about |= {"matmul_mflop": matmul_mflop(run, one), "versions": versions()}
+        else:
+            loss = run(num_updates)
+        answer = {"cpu": time.process_time() - cpu, "wall": time.perf_counter() - wall, "loss": loss, **about}
+        answers.write(json.dumps(answer) + "\n")
+        answers.flush()
+
+
+if __name__ == "__main__":
+    main()
