@@ -13,7 +13,6 @@ named as D4RL names them.
 
 import importlib.util
 import json
-import math
 import os
 import platform
 import sys
@@ -40,24 +39,6 @@ def draw_data() -> dict[str, np.ndarray]:
     }
 
 
-def jaxpr_flop(jaxpr) -> float:
-    """Floating-point operations of a jaxpr's matmuls; of branches, one of which is taken at random, their mean."""
-    total = 0.0
-    for equation in jaxpr.eqns:
-        if equation.primitive.name == "dot_general":
-            contracted = equation.params["dimension_numbers"][0][0]
-            shape = equation.invars[0].aval.shape
-            total += 2 * math.prod(equation.outvars[0].aval.shape) * math.prod(shape[axis] for axis in contracted)
-        elif equation.primitive.name == "cond":
-            branches = equation.params["branches"]
-            total += sum(jaxpr_flop(branch.jaxpr) for branch in branches) / len(branches)
-        else:
-            parts = [getattr(value, "jaxpr", value) for value in equation.params.values()]
-            inner = sum(jaxpr_flop(part) for part in parts if hasattr(part, "eqns"))
-            total += inner * (equation.params["length"] if equation.primitive.name == "scan" else 1)
-    return total
-
-
 def matmul_mflop(run, one) -> float:
     """Of one update, what no output depends on left out."""
     if one is None:
@@ -66,11 +47,7 @@ def matmul_mflop(run, one) -> float:
         with FlopCounterMode(display=False) as counter:
             run(1)
         return counter.get_total_flops() / 1e6
-    import jax
-    from jax.interpreters.partial_eval import dce_jaxpr
-
-    jaxpr = jax.make_jaxpr(one)().jaxpr
-    return jaxpr_flop(dce_jaxpr(jaxpr, [True] * len(jaxpr.outvars))[0]) / 1e6
+    return load(Path(__file__).parents[1] / "flops.py").of_matmuls(one) / 1e6
 
 
 def versions() -> dict[str, str]:
@@ -79,12 +56,18 @@ def versions() -> dict[str, str]:
     return found | {name: metadata.version(name) for name in PACKAGES if name in sys.modules}
 
 
+def load(path: Path):
+    """The module in a file, whatever the search path is."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 def build(adapter: str, checkout: str, options: dict):
     """What the adapter makes, its imports resolved in the checkout before anywhere else."""
     sys.path[0:1] = [checkout] if checkout else []  # in place of this folder, whose files' names are the peers'
-    spec = importlib.util.spec_from_file_location("adapter", Path(__file__).with_name(f"{adapter}.py"))
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = load(Path(__file__).with_name(f"{adapter}.py"))
     if torch := sys.modules.get("torch"):
         torch.set_num_threads(1)
         torch.set_num_interop_threads(1)
