@@ -32,11 +32,19 @@ from gtp_jax.settings import DEFAULTS, PRECISIONS, check
 from gtp_jax.types import Batch
 
 OBS, ACTIONS = 36, 8
-ON_GPU = jax.default_backend() != "cpu"
-if not ON_GPU and hasattr(os, "sched_setaffinity"):
-    for thread in os.listdir("/proc/self/task"):  # JAX has its threads by now
-        os.sched_setaffinity(int(thread), {max(os.sched_getaffinity(0))})
 RESULTS = Path(__file__).parent / "results"
+
+
+def on_gpu() -> bool:
+    """Whether the updates run elsewhere than on the processor."""
+    return jax.default_backend() != "cpu"
+
+
+def pin() -> None:
+    """Binds the process and JAX's threads to one core, where the updates run on the processor."""
+    if not on_gpu() and hasattr(os, "sched_setaffinity"):
+        for thread in os.listdir("/proc/self/task"):
+            os.sched_setaffinity(int(thread), {max(os.sched_getaffinity(0))})
 
 
 def settings_with(**changes) -> dict:
@@ -61,11 +69,15 @@ def make_data(num_rows: int) -> Batch:
     return Batch(normal(num_rows, OBS), action, normal(num_rows), ones, normal(num_rows, OBS))
 
 
+def make_agent(settings: dict):
+    """The agent and the hyperparameters of its state."""
+    bound = np.ones(ACTIONS, np.float32)
+    return recipes.make(settings, -bound, bound)
+
+
 def make_engine(settings: dict, data: Batch, devices=None) -> Seeds:
     """The compiled program of a run with these settings."""
-    every = lanes.lanes(settings)
-    bound = np.ones(ACTIONS, np.float32)
-    agent, _ = recipes.make(settings, -bound, bound)
+    every, (agent, _) = lanes.lanes(settings), make_agent(settings)
     example = jax.tree.map(lambda column: column[:1], data)
     own = {name: jnp.float32(each) for name, each in lanes.hyperparameters(settings, every).items()}
     return Seeds(
@@ -119,7 +131,7 @@ def in_turns(programs: dict[str, Program], rounds: int) -> dict[str, dict]:
 def matmul_peak(rounds: int) -> float:
     """FLOP/s of the best of some matrix products in float32, the yardstick of the same run."""
     best = 0.0
-    for rows, inner in ((512, 256), (2048, 256), (2048, 2048), *(((8192, 8192),) if ON_GPU else ())):
+    for rows, inner in ((512, 256), (2048, 256), (2048, 2048), *(((8192, 8192),) if on_gpu() else ())):
         a, b = jnp.ones((rows, inner)), jnp.ones((inner, inner))
         multiply, count = jax.jit(jnp.matmul), max(1, int(2e9 / (2 * rows * inner**2)))
         multiply(a, b).block_until_ready()
@@ -134,16 +146,15 @@ def matmul_peak(rounds: int) -> float:
 
 def update_flops(settings: dict, data: Batch) -> float:
     """FLOPs of the matrix products of one update of one seed."""
-    bound, rows = np.ones(ACTIONS, np.float32), settings["batch_size"]
-    agent, hparams = recipes.make(settings, -bound, bound)
-    batch = jax.tree.map(lambda column: column[:rows], data)
+    agent, hparams = make_agent(settings)
+    batch = jax.tree.map(lambda column: column[: settings["batch_size"]], data)
     return flops.of_matmuls(lambda: agent.update(agent.init(jax.random.key(0), batch, hparams), batch))
 
 
 def seeds(rounds: int) -> dict:
     """By the number of seeds on one device, side by side (`vmap`) and, at 8, one after the other (`lax.map`)."""
-    counts, data = (1, 2, 4, 8, 16, 64, 256, 1024) if ON_GPU else (1, 2, 4, 8, 16), make_data(100_000)
-    updates = 500 if ON_GPU else 24
+    counts, data = (1, 2, 4, 8, 16, 64, 256, 1024) if on_gpu() else (1, 2, 4, 8, 16), make_data(100_000)
+    updates = 500 if on_gpu() else 24
     programs = {f"{n} seeds": Program(settings_with(num_seeds=n), data, updates) for n in counts}
     one_by_one = settings_with(num_seeds=8, seeds_at_once=1)
     programs["8 seeds, one after the other"] = Program(one_by_one, data, updates)
@@ -163,7 +174,7 @@ def seeds(rounds: int) -> dict:
 
 def sweep(rounds: int) -> dict:
     """Four values of eta with four seeds beside 16 seeds of one value."""
-    data, updates = make_data(100_000), 100 if ON_GPU else 12
+    data, updates = make_data(100_000), 100 if on_gpu() else 12
     swept = settings_with(num_seeds=4, sweep=DEFAULTS["sweep"] | {"eta": (0.1, 0.3, 1.0, 3.0)})
     found = in_turns(
         {
@@ -178,7 +189,7 @@ def sweep(rounds: int) -> dict:
 
 def growth(rounds: int) -> dict:
     """By batch size, by width, and by rows of data with the memory they take."""
-    data, updates = make_data(100_000), 200 if ON_GPU else 4
+    data, updates = make_data(100_000), 200 if on_gpu() else 4
     programs = {f"batch {n}": Program(settings_with(num_seeds=1, batch_size=n), data, updates) for n in (64, 256, 1024)}
     for width in (128, 256, 512):
         hidden = {"policy__hidden": (width,) * 3, "critic__hidden": (width,) * 3}
@@ -197,7 +208,7 @@ def growth(rounds: int) -> dict:
 
 def precision(rounds: int) -> dict:
     """By matmul precision: the time, and how far the losses of the first updates are from those in float32."""
-    data, updates, found, losses = make_data(100_000), 200 if ON_GPU else 4, {}, {}
+    data, updates, found, losses = make_data(100_000), 200 if on_gpu() else 4, {}, {}
     for name in PRECISIONS:
         jax.config.update("jax_default_matmul_precision", name)
         program = Program(settings_with(num_seeds=1), data, updates)
@@ -242,6 +253,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--results", type=Path, default=RESULTS)
     arguments = parser.parse_args()
+    pin()
     commit, device = records.commit(), records.device()
     path = arguments.results / f"speed-{device['platform']}.json"
     result = json.loads(path.read_text()) if path.exists() else {}

@@ -150,6 +150,37 @@ def test_chunks_of_one_length_are_traced_once():
     assert engine.compile_seconds > 0
 
 
+@pytest.mark.parametrize("devices", [1, 2])
+def test_nothing_moves_between_host_and_devices_while_updates_run(devices):
+    """After the first chunk, neither the data, nor the state, nor a constant: a transfer would raise."""
+    engine = counter(seeds=(0, 1), devices=jax.devices()[:devices])
+    state, _ = engine.advance(engine.init(), 3)
+    with jax.transfer_guard("disallow"):
+        for _ in range(3):
+            state, metrics = engine.advance(state, 3)
+        jax.block_until_ready(metrics)
+    np.testing.assert_array_equal(engine.gather(state).step, [12, 12])
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 3])
+def test_groups_of_seeds_are_all_of_them(at_once):
+    """Five seeds in groups, the last one smaller: keys, rows and order as side by side."""
+    whole = counter(seeds=(7, 1, 2, 4, 3))
+    parts = counter(seeds=(7, 1, 2, 4, 3), at_once=at_once)
+    (expected, metrics), (got, values) = (engine.advance(engine.init(), 5) for engine in (whole, parts))
+    expected, got = whole.gather(expected), parts.gather(got)
+    np.testing.assert_allclose(got.value, expected.value, rtol=1e-5)
+    assert_trees_equal(got._replace(value=None), expected._replace(value=None))
+    np.testing.assert_allclose(parts.gather(values)["row"], whole.gather(metrics)["row"], rtol=1e-6)
+
+
+def test_what_a_seed_has_of_its_own_reaches_its_first_state():
+    init = lambda key, one, two: one + two["x"]
+    own = [jnp.arange(4.0), {"x": jnp.arange(4.0) * 10}]
+    engine = Seeds(init, lambda s, b: (s, {}), np.arange(8), seeds=range(4), batch_size=2, own=own)
+    np.testing.assert_array_equal(engine.gather(engine.init()), [0, 11, 22, 33])
+
+
 def test_seeds_must_divide_among_the_devices():
     with pytest.raises(ValueError, match="3 seeds do not divide among 2 devices"):
         counter(seeds=(0, 1, 2), devices=jax.devices())

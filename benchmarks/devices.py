@@ -1,0 +1,120 @@
+"""Seeds over devices and processes: `pmap` beside `jit` with a NamedSharding, 1, 2 and 4 mocked devices, two processes.
+
+    python benchmarks/devices.py [--rounds=7] [--updates=20]
+
+The AntMaze-sized update of benchmarks/speed.py, one seed a device but for the second case. Mocked devices share the
+machine's cores, so what can be gained ends at their number. Each case is a process of its own, since JAX counts its
+devices once. Prints one JSON line for each case and writes results/devices.json. The machine must be idle.
+"""
+
+import argparse
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+# (name, devices of a process, seeds of a process, processes)
+CASES = (
+    ("1 seed on 1 device", 1, 1, 1),
+    ("2 seeds on 1 device", 1, 2, 1),
+    ("2 seeds on 2 devices", 2, 2, 1),
+    ("4 seeds on 4 devices", 4, 4, 1),
+    ("2 seeds on 2 processes of 1 device", 1, 1, 2),
+)
+
+
+def child(devices: int, num_seeds: int, rounds: int, updates: int, spec: str) -> None:
+    """Prints this process's seed-updates per second, by pmap and by jit over a mesh of its devices."""
+    os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={devices}"
+    import jax
+
+    from gtp_jax import hosts
+
+    if spec:
+        hosts.start(spec)
+    import numpy as np
+    import speed
+    from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+    from gtp_jax.seeds import batch_indices, seed_keys
+
+    settings, data = speed.settings_with(num_seeds=num_seeds), speed.make_data(100_000)
+    engine = speed.make_engine(settings, data, devices=jax.local_devices())
+    agent, hparams = speed.make_agent(settings)
+    mesh = Mesh(np.array(jax.local_devices()), ("seed",))
+    split, whole = NamedSharding(mesh, PartitionSpec("seed")), NamedSharding(mesh, PartitionSpec())
+    example = jax.tree.map(lambda column: column[:1], data)
+    learner, data_keys = seed_keys(range(num_seeds))
+
+    def one(state, data_key, data):
+        def body(state, _):
+            rows = batch_indices(data_key, state.step, settings["batch_size"], len(data.reward))
+            return agent.update(state, jax.tree.map(lambda column: column[rows], data))[0], None
+
+        return jax.lax.scan(body, state, length=updates)[0]
+
+    over_mesh = jax.jit(jax.vmap(one, in_axes=(0, 0, None)), donate_argnums=0, out_shardings=split)
+    flat = jax.device_put(jax.jit(jax.vmap(lambda key: agent.init(key, example, hparams)))(learner), split)
+    keys, placed, state = jax.device_put(data_keys, split), jax.device_put(data, whole), engine.init()
+    times = {"pmap": [], "jit over a mesh": []}
+    for _ in range(rounds + 1):
+        started = time.perf_counter()
+        state, _ = engine.advance(state, updates)
+        jax.block_until_ready(state)
+        middle = time.perf_counter()
+        flat = jax.block_until_ready(over_mesh(flat, keys, placed))
+        times["pmap"].append(middle - started)
+        times["jit over a mesh"].append(time.perf_counter() - middle)
+    if spec:
+        hosts.agree(0)  # none leaves while another measures
+    print(json.dumps({name: num_seeds * updates / float(np.median(each[1:])) for name, each in times.items()}))
+
+
+def case(devices: int, num_seeds: int, processes: int, rounds: int, updates: int) -> dict[str, float]:
+    """Seed-updates per second of all processes of a case together."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+    words = [str(n) for n in (devices, num_seeds, rounds, updates)]
+    specs = [f"127.0.0.1:{port},{processes},{i}" if processes > 1 else "" for i in range(processes)]
+    children = [
+        subprocess.Popen([sys.executable, __file__, "--child", *words, spec], stdout=subprocess.PIPE, text=True)
+        for spec in specs
+    ]
+    found = [json.loads(each.communicate()[0].splitlines()[-1]) for each in children]
+    return {name: sum(rates[name] for rates in found) for name in found[0]}
+
+
+def main() -> None:
+    """Runs the cases one after another."""
+    if "--child" in sys.argv:
+        return child(*(int(word) for word in sys.argv[2:6]), sys.argv[6])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--updates", type=int, default=20)
+    parser.add_argument("--results", type=Path, default=Path(__file__).parent / "results")
+    arguments = parser.parse_args()
+    from gtp_jax import records
+
+    commit, cases = records.commit(), {}
+    for name, *how in CASES:
+        cases[name] = case(*how, arguments.rounds, arguments.updates)
+        print(json.dumps({name: cases[name]}), flush=True)
+    first = cases[CASES[0][0]]["pmap"]
+    result = {
+        "command": f"python benchmarks/devices.py --rounds={arguments.rounds} --updates={arguments.updates}",
+        "seed_updates_per_second": cases,
+        "pmap_relative_to_1_seed_on_1_device": {name: rates["pmap"] / first for name, rates in cases.items()},
+        "date": records.now(),
+        "device": records.device(),
+        "versions": records.versions(),
+        "commit": commit,
+    }
+    records.write_json(arguments.results / "devices.json", result)
+
+
+if __name__ == "__main__":
+    main()
