@@ -1,8 +1,8 @@
-"""Prints the table of the U-Maze study, in Markdown, and draws return against milliseconds per action.
+"""Prints the tables of the U-Maze study and of benchmarks/denoising.py, in Markdown, and draws return against latency.
 
 python benchmarks/umaze_study_table.py [--write]
 
-With --write the table goes into docs/family.md and the picture beside it.
+With --write the tables go into docs/family.md and the picture beside it.
 """
 
 import argparse
@@ -47,6 +47,25 @@ def table(cells: dict[str, dict]) -> str:
     return "\n".join(lines)
 
 
+def denoising_table(result: dict, cells: dict[str, dict]) -> str:
+    """1000 x the denoiser's error at some noise levels, the score at K = 5 beside it."""
+    levels = result["noise_levels"]
+    shown = [i for i, level in enumerate(levels) if level > 0.05][::2]
+    header = " | ".join(f"t = {levels[i]:.2g}" for i in shown)
+    lines = [f"| row | {header} | score, K = 1 | K = 5 |", "|---" * (len(shown) + 3) + "|"]
+    for row, errors in result["rows"].items():
+        values = " | ".join(f"{1000 * np.mean(errors[i]):.1f}" for i in shown)
+        by_steps = scores(cells[row])
+        lines.append(f"| {row} | {values} | {by_steps[1]:.0f} | {by_steps[5]:.0f} |")
+    lines += [
+        "",
+        f"1000 x mean squared error per number of the action, {result['dataset']}, mean of 2 seeds; "
+        f"{result['device']['platform']}, jax {result['versions']['jax']}, {result['date'][:10]}, commit "
+        f"{str(result['commit'])[:10]}.",
+    ]
+    return "\n".join(lines)
+
+
 def draw(cells: dict[str, dict], latency: dict, path: Path) -> None:
     """Score against milliseconds per action, one line for each member, one point for each K."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -83,12 +102,14 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="into docs/family.md")
     arguments = parser.parse_args()
     cells = load(RESULTS)
-    text = table(cells)
-    print(text)
+    texts = {"umaze": table(cells)}
+    texts["denoising"] = denoising_table(json.loads((RESULTS / "denoising.json").read_text()), cells)
+    print("\n\n".join(texts.values()))
     draw(cells, json.loads((RESULTS / "latency-cpu.json").read_text()), DOCS / "umaze_study.png")
     if arguments.write:
         page = DOCS / "family.md"
-        page.write_text(insert(page.read_text(), "umaze", text))
+        for name, text in texts.items():
+            page.write_text(insert(page.read_text(), name, text))
 
 
 if __name__ == "__main__":
