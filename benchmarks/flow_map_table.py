@@ -50,12 +50,12 @@ def table(cells: dict[str, dict]) -> str:
         values = [f"{np.median(by_steps[k]['energy_distance']):.4f}" if k in by_steps else "" for k in STEPS]
         last = by_steps.get("5") or by_steps[max(by_steps, key=int)]
         lines.append(f"| {row} | " + " | ".join(values) + f" | {100 * np.median(last['off_every_mode']):.1f} % |")
-    first = next(iter(cells.values()))
+    first, commits = next(iter(cells.values())), {str(cell["commit"])[:10]: None for cell in cells.values()}
     lines += [
         "",
         f"Median of {len(first['seeds'])} seeds; {first['settings']['num_updates']:,} updates of batch "
         f"{first['settings']['batch_size']}; {first['device']['platform']}, jax {first['versions']['jax']}, "
-        f"{first['date'][:10]}, commit {str(first['commit'])[:10]}. Two independent data sets are about 0.0003 apart.",
+        f"{first['date'][:10]}, commits {', '.join(commits)}. Two independent data sets are about 0.0003 apart.",
     ]
     return "\n".join(lines)
 

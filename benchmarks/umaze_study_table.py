@@ -37,12 +37,13 @@ def table(cells: dict[str, dict]) -> str:
         widest = max(np.ptp(e["score"]["ci95"]) / 2 for e in cell["evaluations"])
         lines.append(f"| {row} | " + " | ".join(values) + f" | ± {widest:.0f} |")
     summary, evaluation = next((c["summary"], c["evaluations"][0]) for c in cells.values())
+    commits = {str(cell["summary"]["commit"])[:10]: None for cell in cells.values()}
     lines += [
         "",
         f"{summary['dataset']}; {summary['num_updates']:,} updates, {len(summary['seeds'])} seeds x "
         f"{evaluation['episodes']} episodes, temperature {evaluation['temperature']:g}, one sample per action, last "
         f"checkpoint; {summary['device']['platform']}, jax {summary['versions']['jax']}, mujoco "
-        f"{summary['versions']['mujoco']}, {evaluation['date'][:10]}, commit {str(summary['commit'])[:10]}.",
+        f"{summary['versions']['mujoco']}, {evaluation['date'][:10]}, commits {', '.join(commits)}.",
     ]
     return "\n".join(lines)
 

@@ -1,5 +1,6 @@
 """Trained policies, loaded from a run's directory to act."""
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -94,6 +95,9 @@ class LoadedPolicy:
         saved = checkpoints.restore(step, Saved(*jax.eval_shape(jax.vmap(init), keys), None))
         self.params, self._critic_params = jax.device_put((saved.policy, saved.critic))
         self._sample = jax.jit(self._policy.sample, static_argnums=3)
+        self._key = jax.random.key(0)
+        # Taking a lane's parameters out of all costs more than a sample: done once for each that acts.
+        self._params_of = functools.cache(lambda index: jax.tree.map(lambda leaf: leaf[index], self.params))
 
     def __call__(
         self,
@@ -122,8 +126,8 @@ class LoadedPolicy:
         own = self.settings["policy"]
         return np.asarray(
             self._sample(
-                jax.tree.map(lambda leaf: leaf[seed_index], self.params),
-                jax.random.key(0) if key is None else key,
+                self._params_of(seed_index),
+                self._key if key is None else key,
                 self.observe(obs),
                 own["num_steps"] if num_steps is None else num_steps,
                 own["temperature"] if temperature is None else temperature,
