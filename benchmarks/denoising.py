@@ -1,5 +1,6 @@
 """Where along the noise a denoiser of actions is good: held-out error by noise level, for the rows of the U-Maze study
-that differ in the times and weights of their instantaneous loss.
+that differ in the times and weights of their instantaneous loss; and for all rows, how far the sample from no noise at
+all (temperature 0) is from the action of the data.
 
     python benchmarks/denoising.py [--runs=runs/umaze_study]
 
@@ -14,8 +15,9 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flow_map_study import FIXED_STEPS, ROWS, STEPS
 
-from gtp_jax import datasets, flow_map, load_policy, networks, records
+from gtp_jax import datasets, flow_map, load_policy, networks, recipes, records
 from gtp_jax.paths import VARIANCE_EXPLODING, interpolate
 from gtp_jax.settings import DEFAULTS
 
@@ -56,15 +58,29 @@ def errors(policy, obs: np.ndarray, action: np.ndarray) -> list[list[float]]:
     return [[mean(level, seed) for seed in range(len(policy.seeds))] for level in NOISE_LEVELS]
 
 
+def deterministic_errors(policy, obs: np.ndarray, action: np.ndarray, num_steps: int) -> list[float]:
+    """Mean squared error per number of the action of samples at temperature 0, [seed]."""
+    bound = np.ones(action.shape[1], np.float32)
+    made = recipes.make_policy(policy.settings["policy"], -bound, bound, policy.settings["curriculum_updates"])
+    sample = jax.jit(jax.vmap(lambda params: made.sample(params, jax.random.key(0), obs, num_steps, 0.0)))
+    return jnp.mean((sample(policy.params) - action) ** 2, axis=(1, 2)).tolist()
+
+
 def measure(runs: Path) -> dict:
     """The errors of every row that has been run."""
-    rows, dataset = {}, None
-    for row in COMPARED:
+    rows, deterministic, dataset = {}, {}, None
+    for row in (row for row in ROWS if (runs / row).exists()):
         policy = load_policy(runs / row)
         dataset = dataset or datasets.load(policy.settings["dataset"], seed=1, transitions=20_000)
-        rows[row] = errors(policy, *held_out(policy, dataset))
-        print(json.dumps({row: [round(float(np.mean(e)), 4) for e in rows[row]]}), flush=True)
-    return {"dataset": dataset.id, "noise_levels": NOISE_LEVELS.tolist(), "rows": rows}
+        obs, action = held_out(policy, dataset)
+        deterministic[row] = {
+            k: deterministic_errors(policy, obs, action, k) for k in FIXED_STEPS.get(row, STEPS) if k in (1, 5)
+        }
+        if row in COMPARED:
+            rows[row] = errors(policy, obs, action)
+        print(json.dumps({row: {k: round(float(np.mean(e)), 4) for k, e in deterministic[row].items()}}), flush=True)
+    levels = NOISE_LEVELS.tolist()
+    return {"dataset": dataset.id, "noise_levels": levels, "rows": rows, "deterministic": deterministic}
 
 
 def main() -> None:
