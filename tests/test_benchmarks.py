@@ -1,6 +1,7 @@
 """What the documents print is what the committed results say."""
 
 import importlib.util
+import json
 import sys
 from pathlib import Path
 
@@ -28,11 +29,26 @@ def test_the_readme_shows_the_committed_results():
 
 def test_the_study_is_shown_as_it_was_measured():
     study = benchmark("flow_map_table")
-    cells = study.load(study.RESULTS, "density")
-    for path, shown in ((study.README, study.members(cells)), (study.DOCS / "family.md", cells)):
+    page = study.DOCS / "family.md"
+    cells = {task: study.load(study.RESULTS, task) for task in ("density", "goals")}
+    members = study.members(cells["density"])
+    for path, task, shown in ((study.README, "density", members), *((page, task, cells[task]) for task in cells)):
         text = path.read_text()
-        assert "| gtp |" in text
-        assert study.insert(text, "density", study.table(shown)) == text
+        assert "| gtp |" in text and set(shown) >= set(study.MEMBERS)
+        assert study.insert(text, task, study.table(shown)) == text
+
+
+def test_the_u_maze_study_is_shown_as_it_was_measured():
+    study = benchmark("umaze_study_table")
+    cells = study.load(study.RESULTS)
+    denoising = json.loads((study.RESULTS / "denoising.json").read_text())
+    assert set(cells) >= set(study.MEMBERS)
+    text = (study.DOCS / "family.md").read_text()
+    for name, table in (
+        ("umaze", study.table(cells, denoising["deterministic"])),
+        ("denoising", study.denoising_table(denoising, cells)),
+    ):
+        assert study.insert(text, name, table) == text
 
 
 def test_the_theorem_page_has_the_measured_orders():
