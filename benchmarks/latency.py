@@ -1,4 +1,5 @@
-"""Milliseconds per action of every member of the family, at several K: one observation in, one action out, warm.
+"""Milliseconds per action of every member of the family, at several K: one observation in, one action out, warm; and of
+GTP, batches of 1,000.
 
     python benchmarks/latency.py [--rounds=40] [--calls=25]
 
@@ -40,7 +41,7 @@ OBS, ACTIONS = 36, 8
 
 
 def sampler(row: str, num_steps: int):
-    """A function obs [1, O] NumPy -> action [1, A] NumPy of a row, compiled."""
+    """A function obs [B, O] NumPy -> action [B, A] NumPy of a row, compiled."""
     settings = copy.deepcopy(DEFAULTS)
     settings["policy"] |= ROWS[row] | {"num_steps": num_steps}
     settings["guidance"]["name"] = "none"
@@ -56,22 +57,23 @@ def sampler(row: str, num_steps: int):
 
 def measure(rounds: int, calls: int) -> list[dict]:
     """One object for each row and K."""
-    cells = [(row, k) for row in ROWS_TIMED for k in FIXED_STEPS.get(row, STEPS)]
-    samplers = [sampler(*cell) for cell in cells]
-    obs = np.random.default_rng(0).standard_normal((1, OBS)).astype(np.float32)
-    for act in samplers:
-        act(obs)
+    cells = [(row, k, 1) for row in ROWS_TIMED for k in FIXED_STEPS.get(row, STEPS)]
+    cells += [("gtp", k, 1000) for k in STEPS]
+    samplers = [sampler(row, k) for row, k, _ in cells]
+    obs = [np.random.default_rng(0).standard_normal((batch, OBS)).astype(np.float32) for _, _, batch in cells]
+    for act, given in zip(samplers, obs, strict=True):
+        act(given)
     times = np.zeros((rounds, len(cells)))
     for i in range(rounds):
-        for j, act in enumerate(samplers):
+        for j, (act, given) in enumerate(zip(samplers, obs, strict=True)):
             started = time.perf_counter()
             for _ in range(calls):
-                act(obs)
+                act(given)
             times[i, j] = (time.perf_counter() - started) / calls
     low, medians, high = 1000 * np.quantile(times, (0.25, 0.5, 0.75), axis=0)
     return [
-        {"row": row, "num_steps": k, "milliseconds": m, "quartiles": [a, b]}
-        for (row, k), a, m, b in zip(cells, low.tolist(), medians.tolist(), high.tolist(), strict=True)
+        {"row": row, "num_steps": k, "batch": batch, "milliseconds": m, "quartiles": [a, b]}
+        for (row, k, batch), a, m, b in zip(cells, low.tolist(), medians.tolist(), high.tolist(), strict=True)
     ]
 
 

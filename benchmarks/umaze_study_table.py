@@ -80,7 +80,8 @@ def draw(cells: dict[str, dict], latency: dict, path: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    milliseconds = {(cell["row"], cell["num_steps"]): cell["milliseconds"] for cell in latency["cells"]}
+    timed = [cell for cell in latency["cells"] if cell["batch"] == 1]
+    milliseconds = {(cell["row"], cell["num_steps"]): cell["milliseconds"] for cell in timed}
     figure = Figure(figsize=(7.2, 4.4), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()

@@ -199,3 +199,8 @@ def draw(shape=(48, 2)):
     rng = np.random.default_rng(0)
     x, z = jnp.asarray(0.4 * rng.normal(size=shape)), jnp.asarray(rng.normal(size=shape))
     return x, z, jnp.asarray(rng.uniform(0.2, 1.0, shape[0]))
+
+
+def seed_of(tree, place: int):
+    """One seed's part of a tree of [S, ...]."""
+    return jax.tree.map(lambda leaf: leaf[place], tree)
