@@ -2,9 +2,10 @@
 
     python benchmarks/devices.py [--rounds=7] [--updates=20]
 
-The AntMaze-sized update of benchmarks/speed.py, one seed a device but for the second case. Mocked devices share the
-machine's cores, so what can be gained ends at their number. Each case is a process of its own, since JAX counts its
-devices once. Prints one JSON line for each case and writes results/devices.json. The machine must be idle.
+The AntMaze-sized update of benchmarks/speed.py, one seed a device but for one case. Mocked devices share the machine's
+cores, so what can be gained ends at their number; and one device alone uses more than one core where operations do not
+depend on each other, hence the first case, of a process pinned to one. Each case is a process of its own, since JAX
+counts its devices once. Prints one JSON line for each case and writes results/devices.json. The machine must be idle.
 """
 
 import argparse
@@ -16,18 +17,21 @@ import sys
 import time
 from pathlib import Path
 
-# (name, devices of a process, seeds of a process, processes)
+# (name, devices of a process, seeds of a process, processes, cores or 0 for all)
 CASES = (
-    ("1 seed on 1 device", 1, 1, 1),
-    ("2 seeds on 1 device", 1, 2, 1),
-    ("2 seeds on 2 devices", 2, 2, 1),
-    ("4 seeds on 4 devices", 4, 4, 1),
-    ("2 seeds on 2 processes of 1 device", 1, 1, 2),
+    ("1 seed on 1 device, one core", 1, 1, 1, 1),
+    ("1 seed on 1 device", 1, 1, 1, 0),
+    ("2 seeds on 1 device", 1, 2, 1, 0),
+    ("2 seeds on 2 devices", 2, 2, 1, 0),
+    ("4 seeds on 4 devices", 4, 4, 1, 0),
+    ("2 seeds on 2 processes of 1 device", 1, 1, 2, 0),
 )
 
 
-def child(devices: int, num_seeds: int, rounds: int, updates: int, spec: str) -> None:
+def child(devices: int, num_seeds: int, cores: int, rounds: int, updates: int, spec: str) -> None:
     """Prints this process's seed-updates per second, by pmap and by jit over a mesh of its devices."""
+    if cores and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])
     os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={devices}"
     import jax
 
@@ -73,12 +77,12 @@ def child(devices: int, num_seeds: int, rounds: int, updates: int, spec: str) ->
     print(json.dumps({name: num_seeds * updates / float(np.median(each[1:])) for name, each in times.items()}))
 
 
-def case(devices: int, num_seeds: int, processes: int, rounds: int, updates: int) -> dict[str, float]:
+def case(devices: int, num_seeds: int, processes: int, cores: int, rounds: int, updates: int) -> dict[str, float]:
     """Seed-updates per second of all processes of a case together."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]
-    words = [str(n) for n in (devices, num_seeds, rounds, updates)]
+    words = [str(n) for n in (devices, num_seeds, cores, rounds, updates)]
     specs = [f"127.0.0.1:{port},{processes},{i}" if processes > 1 else "" for i in range(processes)]
     children = [
         subprocess.Popen([sys.executable, __file__, "--child", *words, spec], stdout=subprocess.PIPE, text=True)
@@ -91,7 +95,7 @@ def case(devices: int, num_seeds: int, processes: int, rounds: int, updates: int
 def main() -> None:
     """Runs the cases one after another."""
     if "--child" in sys.argv:
-        return child(*(int(word) for word in sys.argv[2:6]), sys.argv[6])
+        return child(*(int(word) for word in sys.argv[2:7]), sys.argv[7])
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--updates", type=int, default=20)
@@ -103,11 +107,12 @@ def main() -> None:
     for name, *how in CASES:
         cases[name] = case(*how, arguments.rounds, arguments.updates)
         print(json.dumps({name: cases[name]}), flush=True)
-    first = cases[CASES[0][0]]["pmap"]
+    pinned, whole = (cases[name]["pmap"] for name in ("1 seed on 1 device, one core", "1 seed on 1 device"))
     result = {
         "command": f"python benchmarks/devices.py --rounds={arguments.rounds} --updates={arguments.updates}",
         "seed_updates_per_second": cases,
-        "pmap_relative_to_1_seed_on_1_device": {name: rates["pmap"] / first for name, rates in cases.items()},
+        "pmap_relative_to_1_seed_on_one_core": {name: rates["pmap"] / pinned for name, rates in cases.items()},
+        "pmap_relative_to_1_seed_on_1_device": {name: rates["pmap"] / whole for name, rates in cases.items()},
         "date": records.now(),
         "device": records.device(),
         "versions": records.versions(),

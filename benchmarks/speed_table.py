@@ -74,6 +74,24 @@ def seeds() -> str:
     return "\n".join([*rows(header, body), "", f"{peak} One core; float32. {source(result)}"])
 
 
+def pieces() -> str:
+    """Where the time of an update goes."""
+    result = load("pieces")
+    peak = result["matmul_peak_gflops"]
+    body = [
+        [
+            name,
+            f"{piece['milliseconds']:.2f}",
+            f"{result['relu'][name]['milliseconds']:.2f}",
+            f"{piece['matmul_mflop']:.0f}",
+            f"{piece['matmul_mflop'] / peak:.2f}",
+        ]
+        for name, piece in result["mish"].items()
+    ]
+    header = ["", "ms", "ms with ReLU", "MFLOP of matmuls", "ms at the matmul peak"]
+    return "\n".join([*rows(header, body), "", f"Peak: {peak:.0f} GFLOP/s. One core. {source(result)}"])
+
+
 def growth() -> str:
     """By batch, width and rows of data."""
     result = load("speed-cpu")["growth"]
@@ -89,14 +107,15 @@ def devices() -> str:
     """Over devices and processes."""
     result = load("devices")
     body = [
-        [name, *(f"{rate:.1f}" for rate in rates.values()), f"{relative:.2f}"]
-        for (name, rates), relative in zip(
+        [name, *(f"{rate:.1f}" for rate in rates.values()), f"{by_core:.2f}", f"{by_device:.2f}"]
+        for (name, rates), by_core, by_device in zip(
             result["seed_updates_per_second"].items(),
+            result["pmap_relative_to_1_seed_on_one_core"].values(),
             result["pmap_relative_to_1_seed_on_1_device"].values(),
             strict=True,
         )
     ]
-    header = ["", "pmap, seed-updates/s", "jit over a mesh", "pmap, one seed on one device = 1"]
+    header = ["", "pmap, seed-updates/s", "jit over a mesh", "pmap, one core = 1", "pmap, one device = 1"]
     return "\n".join([*rows(header, body), "", source(result)])
 
 
@@ -131,7 +150,7 @@ def others() -> str:
     return "\n".join(lines)
 
 
-SECTIONS = {part.__name__: part for part in (peers, seeds, growth, devices, latency, others)}
+SECTIONS = {part.__name__: part for part in (peers, pieces, seeds, growth, devices, latency, others)}
 
 
 def main() -> None:
