@@ -51,6 +51,21 @@ def test_the_u_maze_study_is_shown_as_it_was_measured():
         assert study.insert(text, name, table) == text
 
 
+def test_the_speed_page_is_what_was_measured():
+    speed = benchmark("speed_table")
+    text = speed.PAGE.read_text()
+    for name, section in speed.SECTIONS.items():
+        assert speed.insert(text, name, section()) == text, name
+
+
+def test_every_policy_and_guidance_was_trained_from_the_command_line():
+    matrix = benchmark("matrix")
+    result = json.loads((matrix.ROOT / "benchmarks/results/matrix.json").read_text())
+    trained = {(row["policy"], row["guidance"]) for row in result["rows"] if matrix.sound(row)}
+    assert trained == {(policy, guidance) for policy, guidance, _ in matrix.rows()}
+    assert len(trained) == len(matrix.recipes.names(matrix.policies)) * len(matrix.GUIDANCE)
+
+
 def test_the_theorem_page_has_the_measured_orders():
     """Order 2 in the gap, 1 for the trained map, and no decrease with the solver's step."""
     theorem = benchmark("theorem")
