@@ -4,7 +4,9 @@
 
 PATH is a checkout of the peer's repository (README.md of this folder says which); no peer's code is here, only an
 adapter, peers/NAME.py. Ours is one seed with K = 5 in the actions of the critic's target and of a sampled baseline,
-once with mish and once with ReLU. All have 29 numbers observed, 8 acted, batches of 256, three layers of 256.
+once with mish and once with ReLU. All have 29 numbers observed, 8 acted, batches of 256, three layers of 256. Acting is
+one sample for one observation, and for 1,000, by each program's own sampler without its choice among candidates: ours
+and the diffusions' in 5 steps, Consistency-AC's in 2, FQL's in 1, SORL's in 8.
 
 Every program is a process of its own, single-threaded, pinned to the same core; it compiles and warms up, then trains
 for so many updates each time its turn comes, while the others wait. A number is the median over rounds; a ratio is
@@ -110,6 +112,7 @@ def summarise(name: str, started: dict, turns: list[dict], updates: int) -> dict
     cpu, wall = ([1000 * turn[clock] / updates for turn in turns] for clock in ("cpu", "wall"))
     line = {"program": name, "cpu_milliseconds": middle(cpu), "wall_milliseconds": middle(wall)}
     line |= {"matmul_mflop": started["matmul_mflop"], "start_seconds": started["seconds"]}
+    line["acting_milliseconds"] = {n: middle([turn["acting"][n] for turn in turns]) for n in turns[0]["acting"]}
     return line | {"rounds": cpu, "versions": started["versions"]}
 
 

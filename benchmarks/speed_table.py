@@ -47,10 +47,13 @@ def peers() -> str:
                 f"{program['matmul_mflop']:.0f}",
                 f"{ratio['median']:.2f}" if ratio else "",
                 ratio["required"] or "" if ratio else "",
+                f"{program['acting_milliseconds']['1']['median']:.3f}",
+                f"{program['acting_milliseconds']['1000']['median']:.1f}",
             ]
         )
     share = result["share_of_relu_rate"]["median"]
     header = ["program", "CPU ms per update", "MFLOP of matmuls", "GTP is so many times as fast", "wanted"]
+    header += ["ms to act on 1", "on 1,000"]
     text = f"GTP runs at {100 * share:.0f} % of its own rate with ReLU. `python benchmarks/peers.py`; one core; "
     text += f"{result['date'][:10]}; commit {str(result['commit'])[:10]}."
     return "\n".join([*rows(header, body), "", text])

@@ -4,11 +4,11 @@
 
 The first line builds it, too, and everything is compiled then. An adapter is a file beside this one with
 
-    make(data, batch_size, **options) -> (run, one)
+    make(data, batch_size, **options) -> (run, one, act)
 
 run(num_updates) trains, waits until it has, and returns the last loss; one() is a single update that JAX can trace, so
-that its matmuls may be counted, or None with PyTorch, which counts while it runs. `data` are NumPy arrays [N, ...],
-named as D4RL names them.
+that its matmuls may be counted, or None with PyTorch, which counts while it runs; act(obs [n, 29]) is one sampled
+action for each, NumPy in and out. `data` are NumPy arrays [N, ...], named as D4RL names them.
 """
 
 import importlib.util
@@ -74,6 +74,19 @@ def build(adapter: str, checkout: str, options: dict):
     return module.make(draw_data(), BATCH, **options)
 
 
+def acting(act, calls: int = 20) -> dict[str, float]:
+    """Milliseconds of a call for one observation and for 1,000."""
+    found = {}
+    for batch in (1, 1000):
+        obs = np.zeros((batch, OBS), np.float32)
+        act(obs)
+        started = time.perf_counter()
+        for _ in range(calls):
+            act(obs)
+        found[str(batch)] = 1000 * (time.perf_counter() - started) / calls
+    return found
+
+
 def main() -> None:
     """Answers every line with one."""
     adapter, checkout, options = sys.argv[1:]
@@ -84,13 +97,14 @@ def main() -> None:
         num_updates, about = int(line), {}
         wall, cpu = time.perf_counter(), time.process_time()
         if run is None:
-            run, one = build(adapter, checkout, json.loads(options))
+            run, one, act = build(adapter, checkout, json.loads(options))
             loss = run(num_updates)
             about["seconds"] = time.perf_counter() - wall
             about |= {"matmul_mflop": matmul_mflop(run, one), "versions": versions()}
         else:
             loss = run(num_updates)
         answer = {"cpu": time.process_time() - cpu, "wall": time.perf_counter() - wall, "loss": loss, **about}
+        answer["acting"] = acting(act)
         answers.write(json.dumps(answer) + "\n")
         answers.flush()
 

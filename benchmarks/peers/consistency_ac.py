@@ -1,5 +1,6 @@
 """quantumiracle/Consistency_Model_For_Reinforcement_Learning (PyTorch): as its offline.py runs antmaze-umaze, T = 2."""
 
+import torch
 from agents.ql_consistency import Consistency_QL
 from utils.data_sampler import Data_Sampler
 
@@ -29,4 +30,8 @@ def make(data, batch_size):
     def run(num_updates):
         return agent.train(sampler, iterations=num_updates, batch_size=batch_size)["critic_loss"][-1]
 
-    return run, None
+    def act(obs):
+        with torch.no_grad():
+            return agent.actor.sample(torch.as_tensor(obs)).numpy()
+
+    return run, None, act

@@ -1,5 +1,6 @@
 """Zhendong-Wang/Diffusion-Policies-for-Offline-RL (PyTorch): Diffusion-QL as its main.py runs antmaze-umaze, T = 5."""
 
+import torch
 from agents.ql_diffusion import Diffusion_QL
 from utils.data_sampler import Data_Sampler
 
@@ -26,4 +27,8 @@ def make(data, batch_size):
     def run(num_updates):
         return agent.train(sampler, iterations=num_updates, batch_size=batch_size)["critic_loss"][-1]
 
-    return run, None
+    def act(obs):
+        with torch.no_grad():
+            return agent.actor.sample(torch.as_tensor(obs)).numpy()
+
+    return run, None, act

@@ -51,4 +51,4 @@ def make(data, batch_size):
         traced = copy.copy(agent)
         return traced.train_step(draw(), 0), models(traced)
 
-    return run, one
+    return run, one, lambda obs: np.asarray(agent.sample_actions(obs, num_samples=1)[0])

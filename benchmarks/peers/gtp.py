@@ -40,4 +40,6 @@ def make(data, batch_size, activation):
         state, metrics = seeds.advance(state, num_updates)
         return float(seeds.gather(metrics)["policy/loss"][0])
 
-    return run, lambda: agent.update(init(jax.random.key(0)), first)
+    key, params = jax.random.key(0), init(jax.random.key(0)).policy_ema
+    sample = jax.jit(lambda params, key, obs: agent.act(params, key, obs, 5))
+    return run, lambda: agent.update(init(key), first), lambda obs: np.asarray(sample(params, key, obs))

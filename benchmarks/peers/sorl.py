@@ -1,6 +1,7 @@
 """nico-espinosadice/SORL (JAX): its shortcut policy at our size, 3 x 256 for its 4 x 512."""
 
 import jax
+import numpy as np
 from agents.sorl import SORLAgent, get_config
 from utils.datasets import Dataset
 
@@ -21,4 +22,9 @@ def make(data, batch_size):
         jax.block_until_ready(agent)
         return float(metrics["critic_loss"])
 
-    return run, lambda: agent.update(dataset.sample(batch_size))
+    key = jax.random.key(0)
+
+    def act(obs):
+        return np.asarray(agent.sample_actions(obs, seed=key, inference_timesteps=8, best_of_d=False, n=1))
+
+    return run, lambda: agent.update(dataset.sample(batch_size)), act
