@@ -16,6 +16,8 @@ from gtp_jax.datasets import Observer
 from gtp_jax.guidance import best_of, softmax_of
 from gtp_jax.types import Array, Batch, Key
 
+SCHEMA = 2  # of what a run says of itself in checkpoints and summary.json
+
 
 class BestOf(NamedTuple):
     """Best-of-N: of `candidates` sampled actions, the one that the critic values most acts, or one by its softmax."""
@@ -73,6 +75,12 @@ class LoadedPolicy:
 
     def __init__(self, about: dict[str, Any], checkpoints: Checkpoints, step: int):
         """Reads the averaged parameters, and nothing else, from a checkpoint; see `load_policy`."""
+        if about.get("schema") != SCHEMA:
+            raise ValueError(
+                f"{checkpoints.directory}: written in layout {about.get('schema')} by gtp_jax "
+                f"{about.get('versions', {}).get('gtp_jax')}, and this version reads layout {SCHEMA}; load it with the "
+                "version that wrote it, or train again"
+            )
         self.settings, self.step = about["settings"], step
         self.lanes = lanes.from_labels(about["lanes"])
         self.seeds: tuple[int, ...] = tuple(lane.seed for lane in self.lanes)
@@ -171,6 +179,7 @@ def load_policy(workdir: str | Path) -> LoadedPolicy:
 
     Raises:
       FileNotFoundError: where there is no checkpoint.
+      ValueError: where another version wrote it in another layout.
     """
     directory = Path(workdir) / "checkpoints"
     if not directory.is_dir():

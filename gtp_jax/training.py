@@ -19,11 +19,9 @@ from gtp_jax.checkpoint import Checkpoints, DamagedCheckpoint, Saved
 from gtp_jax.datasets import Dataset
 from gtp_jax.evaluation import Episodes, Evaluator
 from gtp_jax.seeds import Seeds, choose_devices
-from gtp_jax.serving import acting
+from gtp_jax.serving import SCHEMA, acting
 from gtp_jax.terminal import Terminal
 from gtp_jax.types import State
-
-SCHEMA = 1
 
 
 class Interruption:

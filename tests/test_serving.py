@@ -10,7 +10,7 @@ from gtp_jax import recipes
 from gtp_jax.checkpoint import Checkpoints, Saved
 from gtp_jax.datasets import Observer
 from gtp_jax.networks import q_network
-from gtp_jax.serving import BestOf, LoadedPolicy, acting
+from gtp_jax.serving import SCHEMA, BestOf, LoadedPolicy, acting
 
 SEEDS, ENVS, N, OBS, ACTIONS = (4, 9), 5, 6, 3, 2
 TABLE = np.random.default_rng(0).normal(size=(len(SEEDS), N, ENVS, ACTIONS)).astype(np.float32)
@@ -105,7 +105,12 @@ def loaded(directory, settings):
     batch, keys = random_batch(1, OBS, ACTIONS), jax.random.split(jax.random.key(0), len(SEEDS))
     state = quick_jit(jax.vmap(lambda key: agent.init(key, batch, hparams)))(keys)
     observer = Observer("identity", np.zeros(OBS, np.float32), np.ones(OBS, np.float32))
-    about = {"settings": settings, "lanes": [{"seed": seed} for seed in SEEDS], "observer": observer.spec()}
+    about = {
+        "schema": SCHEMA,
+        "settings": settings,
+        "lanes": [{"seed": seed} for seed in SEEDS],
+        "observer": observer.spec(),
+    }
     about |= {"action_low": ACTIONS * [-1.0], "action_high": ACTIONS * [1.0]}
     checkpoints = Checkpoints(directory)
     checkpoints.save(
@@ -115,6 +120,11 @@ def loaded(directory, settings):
     policy = LoadedPolicy(checkpoints.about(1), checkpoints, 1)
     checkpoints.close()
     return policy, state
+
+
+def test_a_checkpoint_of_another_layout_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="layout 1 by gtp_jax 0.0.9, and this version reads layout"):
+        LoadedPolicy({"schema": 1, "versions": {"gtp_jax": "0.0.9"}}, Checkpoints(tmp_path), 1)
 
 
 def test_several_candidates_without_a_critic_are_refused(tmp_path):
