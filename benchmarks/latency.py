@@ -18,25 +18,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flow_map_study import FIXED_STEPS, ROWS, STEPS
+from flow_map_table import MEMBERS
 
 from gtp_jax import recipes, records
 from gtp_jax.settings import DEFAULTS, check
 from gtp_jax.types import Batch
 
 # Rows that differ at sampling; the others cost what `gtp` costs.
-ROWS_TIMED = (
-    "gtp",
-    "consistency",
-    "ctm",
-    "shortcut",
-    "mean_flow",
-    "flow_matching",
-    "flow_matching-heun",
-    "diffusion",
-    "diffusion-heun",
-    "vp_diffusion",
-    "gaussian",
-)
+ROWS_TIMED = (*MEMBERS, "flow_matching-heun", "diffusion-heun")
 OBS, ACTIONS = 36, 8
 
 

@@ -54,8 +54,7 @@ def peers() -> str:
     share = result["share_of_relu_rate"]["median"]
     header = ["program", "CPU ms per update", "MFLOP of matmuls", "GTP is so many times as fast", "wanted"]
     header += ["ms to act on 1", "on 1,000"]
-    text = f"GTP runs at {100 * share:.0f} % of its own rate with ReLU. `python benchmarks/peers.py`; one core; "
-    text += f"{result['date'][:10]}; commit {str(result['commit'])[:10]}."
+    text = f"GTP runs at {100 * share:.0f} % of its own rate with ReLU. One core. {source(result)}"
     return "\n".join([*rows(header, body), "", text])
 
 

@@ -34,7 +34,10 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--episodes", type=int, default=100, help="episodes of each seed and combination")
     parser.add_argument("--num_envs", type=int, default=25, help="environments of each seed")
     parser.add_argument("--seed", type=int, default=0, help="of the policies' noise")
-    return parser.parse_args(argv)
+    arguments = parser.parse_args(argv)
+    if arguments.softmax is not None and not arguments.softmax >= 0:
+        parser.error(f"--softmax={arguments.softmax:g} must be at least 0; a negative one would favour low values")
+    return arguments
 
 
 def milliseconds_per_sample(policy, obs: dict, num_steps: int, repeats: int = 300) -> float:
@@ -57,7 +60,7 @@ def main(argv: list[str] | None = None) -> None:
     env = dataset.make_env()
     obs, _ = env.reset(seed=0)
     env.close()
-    results = []
+    results, combinations = [], lanes.combinations(policy.lanes)
     num_steps_asked, candidates_asked = (
         [int(n) for n in text.split(",")] for text in (arguments.num_steps, arguments.candidates)
     )
@@ -73,13 +76,12 @@ def main(argv: list[str] | None = None) -> None:
         )
         episodes = evaluator(act, arguments.episodes)
         score = scores.of_episodes(dataset.id, episodes.returns, episodes.success)
-        combinations = lanes.combinations(policy.lanes)
         found = scores.table(combinations, score, episodes.success if dataset.maze else None)
         results.append(
             {
                 "dataset": dataset.id,
                 "updates": policy.step,
-                "seeds": policy.seeds,
+                "seeds": list(dict.fromkeys(policy.seeds)),
                 "num_steps": num_steps,
                 "temperature": temperature,
                 "candidates": candidates,

@@ -102,10 +102,15 @@ class LoadedPolicy:
         keys = jax.random.split(jax.random.key(0), len(self.seeds))
         saved = checkpoints.restore(step, Saved(*jax.eval_shape(jax.vmap(init), keys), None))
         self.params, self._critic_params = jax.device_put((saved.policy, saved.critic))
-        self._sample = jax.jit(self._policy.sample, static_argnums=3)
+        self._sample = jax.jit(self._sampling, static_argnums=3)
         self._key = jax.random.key(0)
         # Taking a lane's parameters out of all costs more than a sample: done once for each that acts.
         self._params_of = functools.cache(lambda index: jax.tree.map(lambda leaf: leaf[index], self.params))
+
+    def _sampling(self, params: Any, key: Key, obs: Array, num_steps: int, temperature: Array) -> Array:
+        # In the precision of the run, which JAX's own default need not be.
+        with jax.default_matmul_precision(self.settings["matmul_precision"]):
+            return self._policy.sample(params, key, obs, num_steps, temperature)
 
     def __call__(
         self,
@@ -159,7 +164,7 @@ class LoadedPolicy:
         if candidates > 1 and self._critic is None:
             raise ValueError(f"candidates = {candidates}: this run cloned and has no critic to choose by; use 1")
         return acting(
-            self._policy.sample,
+            self._sampling,
             self.params,
             self.seeds,
             num_steps=num_steps,

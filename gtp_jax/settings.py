@@ -150,6 +150,10 @@ def flatten(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str
             yield prefix + name, value
 
 
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
 def check(settings: Mapping[str, Any]) -> None:
     """Raises ValueError, naming key, value and what is allowed, for a setting that is missing or out of its range."""
     flat = dict(flatten(settings))
@@ -161,7 +165,7 @@ def check(settings: Mapping[str, Any]) -> None:
             raise ValueError(f"{name} = {flat[name]!r} must be {allowed}")
     for name, key in HPARAMS.items():
         values = flat[f"sweep.{name}"]
-        wrong = [value for value in values if isinstance(value, bool | str) or value not in RANGES[key]]
+        wrong = [value for value in values if not _is_number(value) or value not in RANGES[key]]
         if wrong:
             raise ValueError(f"sweep.{name} = {values!r}: {wrong[0]!r} must be a number {RANGES[key]}, as {key} must")
         if len(set(values)) < len(values):

@@ -7,7 +7,11 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
+from scipy import stats
+
+from gtp_jax.flow_map import Schedule
 
 ROOT = Path(__file__).parents[1]
 
@@ -49,6 +53,14 @@ def test_the_u_maze_study_is_shown_as_it_was_measured():
         ("denoising", study.denoising_table(denoising, cells)),
     ):
         assert study.insert(text, name, table) == text
+
+
+def test_where_edm_and_the_grid_draw_their_times():
+    """The shares that docs/family.md names, in closed form: log t ~ N(-1.2, 1.2^2), and the middle of Karras' grid."""
+    share_below = lambda t: stats.norm.cdf((np.log(t) + 1.2) / 1.2)
+    assert share_below(0.5) == pytest.approx(2 / 3, abs=0.01)
+    assert 1 - share_below(3.5) == pytest.approx(0.02, abs=0.001)
+    assert float(Schedule().at(0.5)) == pytest.approx(2.5, abs=0.02)
 
 
 def test_the_speed_page_is_what_was_measured():

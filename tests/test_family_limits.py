@@ -51,11 +51,11 @@ def assert_same_loss(one, other, rtol=1e-11):
 def test_gtp_with_tau_zero_is_the_consistency_loss(x64):
     """The one written as a trajectory, the other as a consistency model: equal values and gradients."""
     x, z, t = draw()
-    for velocity, target in ((model, model), (model, lambda theta: model(0.5 * theta))):
-        times = Times(t, 0.9 * t, jnp.zeros_like(t))
+    times = Times(t, 0.9 * t, jnp.zeros_like(t))
+    for target in (model, lambda theta: model(0.5 * theta)):
         assert_same_loss(
-            lambda theta: trajectory_losses(velocity(theta), target(theta), x, z, times).consistency,  # noqa: B023
-            lambda theta: consistency_loss(velocity(theta), target(theta), x, z, t, 0.9 * t),  # noqa: B023
+            lambda theta, target=target: trajectory_losses(model(theta), target(theta), x, z, times).consistency,
+            lambda theta, target=target: consistency_loss(model(theta), target(theta), x, z, t, 0.9 * t),
         )
 
 
@@ -107,7 +107,7 @@ def test_gtps_and_ctms_consistency_become_their_instantaneous_losses(x64):
     x_t = x + t[:, None] * z
     field = jnp.sum((model(THETA)(x_t, t, t) - teacher(x_t, t, t)) ** 2, axis=-1)
     for loss, limit in ((of_gtp, field_loss(model(THETA), VARIANCE_EXPLODING, x, z, t)), (of_ctm, field)):
-        factors = halving(lambda gap: loss(gap) - limit, 0.02 * 0.5 ** np.arange(7))  # noqa: B023
+        factors = halving(lambda gap, loss=loss, limit=limit: loss(gap) - limit, 0.02 * 0.5 ** np.arange(7))
         assert abs(factors[-1] - 2) < 0.05, factors
 
 

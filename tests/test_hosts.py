@@ -1,5 +1,6 @@
 """One run over two processes: the files of one, and what is left when one process is lost."""
 
+import signal
 import socket
 
 import jax
@@ -58,6 +59,18 @@ def test_losing_one_of_two_processes(runner, alone):
     assert not (directory / "summary.json").exists()
     assert "resuming after 25 of 60 updates" in runner(f"--workdir={directory}")
     assert_same_rows(directory, alone)
+
+
+def test_losing_the_first_process(runner):
+    """The runtime ends the other one, or that one says why it ends: it does not hang, and what was saved is there."""
+    directory = runner.folder / "headless"
+    first, second = start_both(runner, directory, free_port())
+    wait_until_step(first, directory, 35, checkpoint=25)
+    first.kill()
+    output = second.communicate(timeout=150)[0]
+    assert second.returncode in (-signal.SIGABRT, hosts.LOST), output
+    first.communicate()
+    assert "resuming after 25 of 60 updates" in runner(f"--workdir={directory}")
 
 
 def test_two_processes_make_one_run(runner, alone):

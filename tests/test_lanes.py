@@ -87,6 +87,7 @@ def test_a_sweep_equals_its_trainings_one_by_one():
         ({"policy_lr": (1e-3, 1e-3)}, "twice"),
         ({"eta": ("high",)}, "'high'"),
         ({"eta": (True,)}, "True"),
+        ({"eta": ((0.1, 1.0),)}, "must be a number"),
     ],
 )
 def test_values_are_checked_before_anything_runs(values, message):

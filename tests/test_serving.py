@@ -43,25 +43,12 @@ def test_best_of_n_is_a_naive_argmax():
             np.testing.assert_array_equal(got[s, e], TABLE[s, chosen[-1], e])
     assert len(set(chosen)) > 2  # or always taking the same one would pass
 
-    cold = acting(
-        table_sample,
-        TABLE,
-        SEEDS,
-        num_steps=2,
-        temperature=0.5,
-        noise_seed=0,
-        best=best._replace(inverse_temperature=1e9),
-    )
-    np.testing.assert_array_equal(cold(0, TABLE_OBS), got)
-    even = acting(
-        table_sample,
-        TABLE,
-        SEEDS,
-        num_steps=2,
-        temperature=0.5,
-        noise_seed=0,
-        best=best._replace(inverse_temperature=0.0),
-    )
+    def choosing(inverse_temperature):
+        softmax = best._replace(inverse_temperature=inverse_temperature)
+        return acting(table_sample, TABLE, SEEDS, num_steps=2, temperature=0.5, noise_seed=0, best=softmax)
+
+    np.testing.assert_array_equal(choosing(1e9)(0, TABLE_OBS), got)
+    even = choosing(0.0)
     draws = np.stack([even(step, TABLE_OBS) for step in range(40)])
     assert (draws == got).all(-1).mean() < 0.6 and (draws.std(0) > 0).all()
 
@@ -120,6 +107,18 @@ def loaded(directory, settings):
     policy = LoadedPolicy(checkpoints.about(1), checkpoints, 1)
     checkpoints.close()
     return policy, state
+
+
+def test_a_loaded_policy_multiplies_in_the_precision_of_its_run(tmp_path):
+    settings = settings_with(policy__name="gaussian", guidance__name="none", matmul_precision="bfloat16")
+    policy, _ = loaded(tmp_path, settings)
+    alone = jax.tree.map(lambda leaf: leaf[0], policy.params)
+    given = (alone, jax.random.key(0), jnp.zeros((1, OBS)), 1, jnp.float32(1))
+    with jax.default_matmul_precision("float32"):  # as something else may have left it
+        text = str(jax.make_jaxpr(policy._sampling, static_argnums=3)(*given))
+    assert "HIGHEST" not in text
+    policy.settings["matmul_precision"] = "float32"
+    assert "HIGHEST" in str(jax.make_jaxpr(lambda *a: policy._sampling(*a[:3], 1, a[3]))(*given[:3], given[4]))
 
 
 def test_a_checkpoint_of_another_layout_is_refused(tmp_path):
