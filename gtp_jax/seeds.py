@@ -47,6 +47,28 @@ def choose_devices(num_seeds: int, count: int = 0) -> list[jax.Device]:
     return available[:count]
 
 
+def device_beside(training: Sequence[jax.Device], overlap: str) -> jax.Device | None:
+    """Where to compute while the `training` devices update: the processor, or None to wait for them.
+
+    Args:
+      training: the devices that update.
+      overlap: "always", "never", or "auto" for only where training leaves the processor idle.
+
+    Raises:
+      ValueError: for "always" where JAX was started without the processor.
+    """
+    if overlap == "never" or (overlap == "auto" and training[0].platform == "cpu"):
+        return None
+    try:
+        return jax.local_devices(backend="cpu")[0]
+    except RuntimeError as error:
+        if overlap == "auto":
+            return None
+        raise ValueError(
+            f"eval.overlap = {overlap!r} needs the processor beside {training[0]}; add cpu to JAX_PLATFORMS"
+        ) from error
+
+
 class Seeds:
     """The states of S seeds on D devices, laid out [D, S/D, ...], and the compiled program that advances them."""
 

@@ -37,6 +37,7 @@ def acting(
     temperature: float,
     noise_seed: int,
     best: BestOf | None = None,
+    device: jax.Device | None = None,
 ) -> Callable[[int, np.ndarray], Array]:
     """The policies of all seeds as the one function that an evaluation calls: (step, obs [S, n, O]) -> [S, n, A].
 
@@ -50,6 +51,7 @@ def acting(
       temperature: scale of the first draw.
       noise_seed: root of the noise.
       best: where given, actions are the best of several by the critic.
+      device: where to compute; JAX's default by default.
     """
 
     def act(params, critic_params, seed, step, obs):
@@ -65,8 +67,8 @@ def acting(
         return softmax_of(key_choice, actions, best.q(critic_params, many, actions), best.inverse_temperature)
 
     act_all = jax.jit(jax.vmap(act, in_axes=(0, 0, 0, None, 0)))
-    params, critic_params = jax.device_put((params, best.params if best else ()))
-    numbers = jnp.asarray(seeds, jnp.uint32)
+    numbers = np.asarray(seeds, np.uint32)
+    params, critic_params, numbers = jax.device_put((params, best.params if best else (), numbers), device)
     return lambda step, obs: act_all(params, critic_params, numbers, step, obs)
 
 

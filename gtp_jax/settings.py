@@ -74,11 +74,19 @@ DEFAULTS: dict[str, Any] = {
         "discount": 0.99,
     },
     "guidance": {"name": "advantage", "eta": 1.0},
-    "eval": {"num_episodes": 100, "every": 10_000, "progress_episodes": 20, "num_envs": 25, "seed": 0},
+    "eval": {
+        "num_episodes": 100,  # of each seed, after the last update
+        "every": 10_000,
+        "progress_episodes": 20,  # of each seed, in the evaluations before
+        "num_envs": 25,
+        "seed": 0,
+        "overlap": "auto",  # with updates: "always", "never", or "auto" where they leave the processor idle
+    },
 }
 
 
 PRECISIONS = ("float32", "tensorfloat32", "bfloat16")
+OVERLAPS = ("auto", "always", "never")
 
 
 class Range(NamedTuple):
@@ -170,8 +178,9 @@ def check(settings: Mapping[str, Any]) -> None:
             raise ValueError(f"sweep.{name} = {values!r}: {wrong[0]!r} must be a number {RANGES[key]}, as {key} must")
         if len(set(values)) < len(values):
             raise ValueError(f"sweep.{name} = {values!r} names a value twice")
-    if flat["matmul_precision"] not in PRECISIONS:
-        raise ValueError(f"matmul_precision = {flat['matmul_precision']!r} is not one of {', '.join(PRECISIONS)}")
+    for name, choices in (("matmul_precision", PRECISIONS), ("eval.overlap", OVERLAPS)):
+        if flat[name] not in choices:
+            raise ValueError(f"{name} = {flat[name]!r} is not one of {', '.join(choices)}")
     for name in ("policy.hidden", "critic.hidden"):
         if not flat[name] or any(not isinstance(width, int) or width < 1 for width in flat[name]):
             raise ValueError(f"{name} = {flat[name]!r} must be widths of layers, each a whole number from 1")

@@ -4,9 +4,10 @@ Everything but the timing is a function of the settings, so a run that was kille
 files as one that was not.
 """
 
+import functools
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from gtp_jax import hosts, lanes, plots, recipes, records, scores
+from gtp_jax.background import Background
 from gtp_jax.checkpoint import Checkpoints, DamagedCheckpoint, Saved
 from gtp_jax.datasets import Dataset
 from gtp_jax.evaluation import Episodes, Evaluator
-from gtp_jax.seeds import Seeds, choose_devices
+from gtp_jax.seeds import Seeds, choose_devices, device_beside
 from gtp_jax.serving import SCHEMA, acting
-from gtp_jax.terminal import Terminal
+from gtp_jax.terminal import Bar, Terminal
 from gtp_jax.types import State
 
 
@@ -67,6 +69,10 @@ class Training:
             devices=choose_devices(len(own), settings["devices"]),
         )
         self.evaluator = Evaluator(dataset.make_env, dataset.observe, self.seeds, num_envs=settings["eval"]["num_envs"])
+        self.beside = device_beside(self.engine.devices, settings["eval"]["overlap"])
+        self.background = Background(enabled=self.beside is not None)
+        self.episodes: Episodes | None = None  # of the latest evaluation
+        self.latest = ""  # its score, as the progress bar shows it
         self.metrics_path = workdir / "metrics.jsonl"
 
     def facts(self) -> dict[str, str]:
@@ -81,6 +87,7 @@ class Training:
             "updates": f"{settings['num_updates']:,} of batch {settings['batch_size']}",
             "devices": f"{', '.join(map(str, self.engine.devices))} ({self.engine.devices[0].device_kind}), "
             f"matrix products in {settings['matmul_precision']}",
+            "evaluation": "beside the updates, on the processor" if self.beside else "between updates",
             "directory": str(self.workdir),
         } | (
             {"sweep": "; ".join(lanes.describe(values) for values, _ in combinations)} if len(combinations) > 1 else {}
@@ -123,8 +130,8 @@ class Training:
                 self.terminal.say(f"passing over a damaged checkpoint: {error}")
         return 0, state
 
-    def evaluate(self, state: State, num_episodes: int) -> Episodes:
-        """Plays episodes with the averaged policies, as the settings' `policy` and `eval` say."""
+    def evaluate(self, state: State, num_episodes: int, then: Callable[[Episodes], None]) -> None:
+        """Plays episodes with the averaged policies, as the settings' `policy` and `eval` say; `then` gets them."""
         policy = self.settings["policy"]
         act = acting(
             self.agent.act,
@@ -133,14 +140,32 @@ class Training:
             num_steps=policy["num_steps"],
             temperature=policy["temperature"],
             noise_seed=self.settings["eval"]["seed"],
+            device=self.beside,
         )
-        episodes = self.evaluator(act, num_episodes)
-        positions = episodes.positions  # of this process's lanes: they are drawn, not counted
-        return hosts.gather(episodes._replace(positions=None))._replace(positions=positions)
+
+        def gathered(episodes):
+            positions = episodes.positions  # of this process's lanes: they are drawn, not counted
+            self.episodes = hosts.gather(episodes._replace(positions=None))._replace(positions=positions)
+            then(self.episodes)
+
+        self.background.start(lambda: self.evaluator(act, num_episodes), gathered)
 
     def score(self, episodes: Episodes) -> np.ndarray:
         """Each episode's score [S, E]."""
         return scores.of_episodes(self.dataset.id, episodes.returns, episodes.success)
+
+    def log(self, bar: Bar, step: int, metrics: dict[str, np.ndarray], episodes: Episodes | None = None) -> None:
+        """Writes the rows of a step, with the scores where it was evaluated."""
+        if episodes is not None:
+            score = self.score(episodes).mean(axis=1)
+            metrics = metrics | {"score": score, "length": episodes.length.mean(axis=1)}
+            self.latest = f"score {score.mean():.1f}"
+            for values, places in lanes.combinations(self.lanes):
+                shown = " ".join(f"{value:.0f}" for value in score[places])
+                name = lanes.describe(values) + "  " if values else ""
+                bar.milestone(f"  {step:>9,} updates  {name}score {score[places].mean():5.1f}  (seeds: {shown})")
+        if hosts.first():
+            records.append(self.metrics_path, records.rows(step, self.labels, metrics))
 
     def run(self, checkpoints: Checkpoints) -> tuple[dict[str, Any] | None, int]:
         """Trains from the newest checkpoint, or from the start, to the end.
@@ -149,13 +174,13 @@ class Training:
           The summary and 0, or None and the number of the signal that ended the run early, its state saved.
         """
         started = time.perf_counter()
-        settings, total = self.settings, self.settings["num_updates"]
+        settings, total, background = self.settings, self.settings["num_updates"], self.background
         step, state = self.restore(checkpoints)
         if step:
             self.terminal.say(f"resuming after {step:,} of {total:,} updates")
         if hosts.first():
             records.truncate_after(self.metrics_path, step)
-        first_step, training_seconds, episodes, latest, interrupted = step, 0.0, None, "", 0
+        first_step, training_seconds, interrupted = step, 0.0, 0
         with Interruption() as stop, self.terminal.progress("training", total, "updates", step) as bar:
             while step < total and not interrupted:
                 length = min(settings["log_every"], total - step)
@@ -165,31 +190,28 @@ class Training:
                 compiled = self.engine.compile_seconds - compiled_before
                 training_seconds += time.perf_counter() - chunk_started - compiled
                 step += length
+                log = functools.partial(self.log, bar, step, metrics)
                 if step == total or step % settings["eval"]["every"] == 0:
                     num_episodes = settings["eval"]["num_episodes" if step == total else "progress_episodes"]
-                    episodes = self.evaluate(state, num_episodes)
-                    score = self.score(episodes).mean(axis=1)
-                    metrics |= {"score": score, "length": episodes.length.mean(axis=1)}
-                    latest = f"score {score.mean():.1f}"
-                    for values, places in lanes.combinations(self.lanes):
-                        shown = " ".join(f"{value:.0f}" for value in score[places])
-                        name = lanes.describe(values) + "  " if values else ""
-                        bar.milestone(
-                            f"  {step:>9,} updates  {name}score {score[places].mean():5.1f}  (seeds: {shown})"
-                        )
-                if hosts.first():
-                    records.append(self.metrics_path, records.rows(step, self.labels, metrics))
+                    self.evaluate(state, num_episodes, log)
+                else:
+                    background.after(log)
                 losses = f"policy {metrics['policy/loss'].mean():.3g}"
                 if "critic/loss" in metrics:
                     losses += f"  critic {metrics['critic/loss'].mean():.3g}"
-                bar.update(step, (step - first_step) / training_seconds, f"{losses}  {latest}")
+                bar.update(step, (step - first_step) / training_seconds, f"{losses}  {self.latest}")
                 interrupted = hosts.agree(stop.signal)
-                if step == total or step % settings["checkpoint_every"] == 0 or interrupted:
-                    checkpoints.save(step, self.split(state), self.about())
+                ending = interrupted or step == total
+                if ending or step % settings["checkpoint_every"] == 0:
+                    saved = self.split(state)
+                    background.after(functools.partial(checkpoints.save, step, saved, self.about()))
+                if ending or not hosts.agree(background.busy()):
+                    background.settle()
         if step < total:
             return None, interrupted
-        if episodes is None:
-            episodes = self.evaluate(state, settings["eval"]["num_episodes"])
+        if self.episodes is None:  # an earlier start was ended after its last update
+            self.evaluate(state, settings["eval"]["num_episodes"], lambda episodes: None)
+            background.settle()
         rate = (step - first_step) / training_seconds if training_seconds else None
         timing = {
             "updates_per_second": rate,
@@ -198,11 +220,12 @@ class Training:
             "wall_seconds": time.perf_counter() - started,
             "finished": records.now(),
         }
-        return self.finish(episodes, timing), 0
+        return self.finish(timing), 0
 
-    def finish(self, episodes: Episodes, timing: dict[str, Any]) -> dict[str, Any]:
+    def finish(self, timing: dict[str, Any]) -> dict[str, Any]:
         """Draws the pictures and writes summary.json, last, so that its presence means that the run is finished."""
-        score, settings = self.score(episodes), self.settings
+        episodes, settings = self.episodes, self.settings
+        score = self.score(episodes)
         success = episodes.success if self.dataset.maze else None
         summary = {
             "schema": SCHEMA,
@@ -256,5 +279,6 @@ class Training:
             )
 
     def close(self) -> None:
-        """Closes the environments."""
+        """Ends what runs beside, and closes the environments."""
+        self.background.close()
         self.evaluator.close()

@@ -108,6 +108,13 @@ def test_a_killed_run_ends_as_if_nothing_had_been(whole, runner):
     assert_same_result(directory, whole[0])
 
 
+def test_evaluations_beside_the_updates_change_nothing(whole, runner):
+    directory = runner.folder / "beside"
+    output = runner(f"--workdir={directory}", **{"eval.overlap": "always"})
+    assert "beside the updates" in output and "between updates" in whole[1]
+    assert_same_result(directory, whole[0])
+
+
 def test_signals_leave_a_checkpoint(whole, runner):
     """SIGTERM and, after going on, Ctrl-C: the chunk in progress is finished and saved, and the exit code says why."""
     directory = runner.folder / "signals"

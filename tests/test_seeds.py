@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from oracles import assert_trees_equal, seed_of
 
-from gtp_jax.seeds import Seeds, batch_indices, choose_devices, seed_keys
+from gtp_jax.seeds import Seeds, batch_indices, choose_devices, device_beside, seed_keys
 
 
 class Counter(NamedTuple):
@@ -186,3 +186,12 @@ def test_seeds_must_divide_among_the_devices():
 def test_devices_are_chosen_to_divide_the_seeds():
     assert [len(choose_devices(seeds)) for seeds in (1, 2, 3, 4)] == [1, 2, 1, 2]
     assert len(choose_devices(4, 1)) == 1
+
+
+def test_the_processor_computes_beside_where_updates_leave_it_idle():
+    class Elsewhere:
+        platform = "gpu"
+
+    processor = jax.local_devices(backend="cpu")[0]
+    assert device_beside([processor], "auto") is device_beside([Elsewhere()], "never") is None
+    assert device_beside([Elsewhere()], "auto") is device_beside([processor], "always") is processor
