@@ -1,17 +1,20 @@
 """Collecting embedded data: the same bytes whatever the number of cores, exact sizes, and no way to get stuck."""
 
+import dataclasses
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
+from oracles import assert_trees_equal
 
 import gtp_jax.datasets as datasets
-from gtp_jax.datasets import antmaze, store
+from gtp_jax.datasets import ant, antmaze, environments, rollouts, store
 from gtp_jax.datasets.collect import collect_in_child
 
 ID = "gtp/antmaze/umaze-600-v0"
@@ -38,6 +41,49 @@ def test_another_seed_is_other_data(root, tmp_path):
     other = datasets.load("gtp/antmaze/umaze-v0", transitions=600, seed=1, root=tmp_path)
     assert other.id == "gtp/antmaze/umaze-600-seed1-v0"
     assert other.fingerprint != datasets.load(ID, root=root).fingerprint
+
+
+# Start, goal, reset seed and first two noises of episode 5 of every standing task, as they were first published: what
+# is drawn does not depend on the machine, as the physics after it does.
+STANDING = {
+    "umaze": ((3, 1), (1, 1), 1495516105, [-0.1864, -0.0177]),
+    "umaze-diverse": ((3, 1), (1, 3), 1785938609, [-0.3358, -0.1345]),
+    "medium-play": ((5, 1), (2, 4), 1785938609, [-0.0177, 0.0492]),
+    "medium-diverse": ((5, 3), (3, 2), 1785938609, [-0.1384, -0.1864]),
+    "large-play": ((5, 8), (3, 5), 1785938609, [-0.1384, -0.1864]),
+    "large-diverse": ((5, 9), (3, 4), 1785938609, [0.3321, 0.3240]),
+    "umaze-noisy": ((3, 1), (1, 1), 1495516105, [-0.5593, -0.0531]),
+    "umaze-mixed": ((3, 1), (1, 1), 1495516105, [-0.1864, -0.0177]),
+}
+
+
+@pytest.mark.parametrize("name", antmaze.TASKS)
+def test_published_tasks_draw_what_they_always_drew(name):
+    task = antmaze.TASKS[name]
+    env = environments.for_task(task).make_env()
+    run = rollouts.Run(task, env, seed=0, index=5)
+    run.direction()
+    run.step(np.zeros(8))
+    env.close()
+    episode = run.episode()
+    assert (episode.start, episode.goal, episode.seed) == STANDING[name][:3]
+    np.testing.assert_allclose(episode.action[0, :2], STANDING[name][3], atol=6e-5)
+
+
+def test_every_episode_is_walked_by_one_controller_drawn_evenly():
+    """What is stored is the drawn controller's action; which one it was is a function of the episode alone."""
+    task = dataclasses.replace(antmaze.TASKS["umaze-mixed"], noise=0.0, max_episode_steps=2)
+    simulator = rollouts.Simulator(task, seed=0)
+    for controller, name in zip(simulator.controllers, antmaze.STAGES, strict=True):
+        assert_trees_equal(controller, ant.AntController.load(Path(ant.__file__).with_name(name)))
+    torques = np.array([-0.5, 0.0, 0.5], np.float32)
+    simulator.controllers = [lambda *_, torque=torque: np.full((8, 8), torque, np.float32) for torque in torques]
+    episodes = [episode for index in range(12) for episode in simulator.block(index)]
+    drawn = np.array([episode.action[0, 0] for episode in episodes])
+    assert all((episode.action == first).all() for episode, first in zip(episodes, drawn, strict=True))
+    assert np.bincount(np.searchsorted(torques, drawn)).min() > 20
+    again = simulator.block(5)
+    np.testing.assert_array_equal([episode.action[0, 0] for episode in again], drawn[40:48])
 
 
 def test_size_and_ends_are_exact(root):

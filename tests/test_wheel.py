@@ -15,12 +15,15 @@ import sys
 import gtp_jax
 from pathlib import Path
 
+from gtp_jax.datasets.antmaze import STAGES
+
 heavy = {"flax", "gymnasium", "gymnasium_robotics", "matplotlib", "minari", "mujoco", "optax", "orbax"}
 folder = Path(gtp_jax.__file__).resolve().parent
 print(folder)
 print(gtp_jax.__version__)
 print(sorted(heavy & set(sys.modules)))
-print([name for name in ("py.typed", "datasets/ant_controller.npz") if not (folder / name).is_file()])
+needed = ["py.typed", *(f"datasets/{name}" for name in STAGES)]
+print([name for name in needed if not (folder / name).is_file()])
 """
 
 

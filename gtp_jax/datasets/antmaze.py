@@ -46,6 +46,9 @@ LARGE = MazeInfo(
 # Hand-picked as D4RL's "play" data: dead ends, corners and crossings all over the maze, the evaluated cells included.
 MEDIUM_PLAY = ((1, 1), (1, 6), (2, 4), (3, 3), (4, 6), (5, 1), (6, 3), (6, 6))
 LARGE_PLAY = ((1, 1), (1, 4), (1, 10), (3, 5), (3, 10), (5, 2), (5, 8), (7, 1), (7, 5), (7, 9))
+CONTROLLER = "ant_controller.npz"
+# After 10,000, 20,000 and all 620,000 steps of its training: a learner's whole history, as in D4RL's "replay" data.
+STAGES = ("ant_controller_10000.npz", "ant_controller_20000.npz", CONTROLLER)
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,8 @@ class Task:
     """How one dataset is collected. It is evaluated from the maze's "r" to its "g", whatever the data's cells are.
 
     `starts` and `goals` are the cells that an episode of the data draws from, uniformly, start and goal never the same;
-    `noise` is the standard deviation of the Gaussian noise added to the controller's actions, which lie in [-1, 1].
+    `noise` is the standard deviation of the Gaussian noise added to the controller's actions, which lie in [-1, 1];
+    `controllers` are the weights, files beside this one, of which each episode draws its own, uniformly.
     """
 
     name: str
@@ -63,6 +67,7 @@ class Task:
     goals: tuple[Cell, ...]
     max_episode_steps: int
     noise: float = 0.2
+    controllers: tuple[str, ...] = (CONTROLLER,)
     transitions: int = 100_000
     env_kwargs: dict = field(default_factory=lambda: {"include_cfrc_ext_in_observation": False})
 
@@ -71,6 +76,8 @@ TASKS = {
     task.name: task
     for task in (
         Task("umaze", "AntMaze_UMaze-v5", UMAZE, UMAZE.cells_of(R), UMAZE.cells_of(G), 700),
+        Task("umaze-noisy", "AntMaze_UMaze-v5", UMAZE, UMAZE.cells_of(R), UMAZE.cells_of(G), 700, noise=0.6),
+        Task("umaze-mixed", "AntMaze_UMaze-v5", UMAZE, UMAZE.cells_of(R), UMAZE.cells_of(G), 700, controllers=STAGES),
         Task("umaze-diverse", "AntMaze_UMaze-v5", UMAZE, UMAZE.free_cells, UMAZE.free_cells, 700),
         Task("medium-play", "AntMaze_Medium-v5", MEDIUM, MEDIUM_PLAY, MEDIUM_PLAY, 1000),
         Task("medium-diverse", "AntMaze_Medium-v5", MEDIUM, MEDIUM.free_cells, MEDIUM.free_cells, 1000),

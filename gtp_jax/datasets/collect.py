@@ -201,6 +201,7 @@ def _definition(embedded: antmaze.Embedded) -> dict:
         "starts": task.starts,
         "goals": task.goals,
         "action_noise": task.noise,
+        "controllers": task.controllers,
         "transitions": embedded.transitions,
         "seed": embedded.seed,
     }

@@ -47,8 +47,7 @@ def load(
     the episode's own final observation.
 
     Args:
-      dataset_id: `gtp/antmaze/{umaze,umaze-diverse,medium-play,medium-diverse,large-play,large-diverse}-v0`, or any
-        Minari id, present locally or hosted.
+      dataset_id: `gtp/antmaze/TASK-v0` for a task of `antmaze.TASKS`, or any Minari id, present locally or hosted.
       reward: a name of `transforms.REWARDS`.
       observation: a name of `transforms.OBSERVATIONS`; None is "goal-scales" for AntMaze and "identity" otherwise.
       standardise: whether observations are shifted and scaled by the mean and deviation of the data's.

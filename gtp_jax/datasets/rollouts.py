@@ -1,5 +1,6 @@
 """Episodes of AntMaze data: blocks of episodes stepped in lockstep, each a function of the seed and its own index."""
 
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -50,22 +51,23 @@ class Simulator:
 
     def __init__(self, task: Task, seed: int):
         self._task, self._seed = task, seed
-        self._controller = AntController.load()
+        self.controllers = [AntController.load(Path(__file__).with_name(name)) for name in task.controllers]
         self._envs = [for_task(task).make_env() for _ in range(BLOCK)]
 
     def block(self, index: int) -> list[Episode]:
         """The episodes index * BLOCK ... (index + 1) * BLOCK - 1, whole, in order."""
-        runs = [_Run(self._task, env, self._seed, index * BLOCK + i) for i, env in enumerate(self._envs)]
+        runs = [Run(self._task, env, self._seed, index * BLOCK + i) for i, env in enumerate(self._envs)]
         while any(run.active for run in runs):
             observation = np.stack([run.last["observation"] for run in runs])
             direction = np.stack([run.direction() for run in runs])
-            for run, action in zip(runs, self._controller(observation, direction), strict=True):
+            actions = [controller(observation, direction) for controller in self.controllers]
+            for i, run in enumerate(runs):
                 if run.active:
-                    run.step(action)
+                    run.step(actions[run.controller][i])
         return [run.episode() for run in runs]
 
 
-class _Run:
+class Run:
     """One episode under way. All its randomness comes from a generator seeded by (seed, episode index)."""
 
     def __init__(self, task: Task, env, seed: int, index: int):
@@ -75,6 +77,8 @@ class _Run:
         goals = [cell for cell in task.goals if cell != self._start]
         self._goal = goals[self._rng.integers(len(goals))]
         self._reset_seed = int(self._rng.integers(2**31))
+        choices = len(task.controllers)
+        self.controller = int(self._rng.integers(choices)) if choices > 1 else 0  # a place in task.controllers
         options = {"reset_cell": np.array(self._start), "goal_cell": np.array(self._goal)}
         self.last, info = env.reset(seed=self._reset_seed, options=options)
         self._planner = Planner(task.maze, self.last["achieved_goal"], self.last["desired_goal"], self._rng)
