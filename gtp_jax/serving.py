@@ -105,6 +105,7 @@ class LoadedPolicy:
         saved = checkpoints.restore(step, Saved(*jax.eval_shape(jax.vmap(init), keys), None))
         self.params, self._critic_params = jax.device_put((saved.policy, saved.critic))
         self._sample = jax.jit(self._sampling, static_argnums=3)
+        self._sample_all = jax.jit(jax.vmap(self._sampling, in_axes=(0, None, None, None, None)), static_argnums=3)
         self._key = jax.random.key(0)
         # Taking a lane's parameters out of all costs more than a sample: done once for each that acts.
         self._params_of = functools.cache(lambda index: jax.tree.map(lambda leaf: leaf[index], self.params))
@@ -121,33 +122,42 @@ class LoadedPolicy:
         key: Key | None = None,
         num_steps: int | None = None,
         temperature: float | None = None,
-        seed_index: int = 0,
+        seed_index: int | None = 0,
     ) -> np.ndarray:
         """One action for each observation.
 
         Args:
-          obs: an environment's observation, an array or a dict of arrays, with any leading axes.
+          obs: an environment's observation, an array (NumPy's or JAX's) or a dict of arrays, with any leading axes.
           key: of the action's noise; by default always the same one, so that equal observations get equal actions.
           num_steps: K; the run's own by default.
           temperature: scale of the first draw; the run's own by default. 0 is deterministic.
-          seed_index: which of the run's `lanes` acts; without a sweep these are its seeds.
+          seed_index: which of the run's S `lanes` acts; without a sweep these are its seeds. None: each of them, on the
+            same noise.
 
         Returns:
-          [*B, A] inside the action's bounds.
+          [*B, A] inside the action's bounds, or [S, *B, A] where all lanes act.
 
         Raises:
-          ValueError: for an observation of another form than the policy was trained on.
+          ValueError: for an observation of another form than the policy was trained on, and for other arguments that
+            mean nothing.
         """
         own = self.settings["policy"]
-        return np.asarray(
-            self._sample(
-                self._params_of(seed_index),
-                self._key if key is None else key,
-                self.observe(obs),
-                own["num_steps"] if num_steps is None else num_steps,
-                own["temperature"] if temperature is None else temperature,
+        num_steps = own["num_steps"] if num_steps is None else num_steps
+        temperature = own["temperature"] if temperature is None else temperature
+        if not isinstance(num_steps, int | np.integer) or num_steps < 1:
+            raise ValueError(f"num_steps = {num_steps!r} must be a whole number from 1")
+        if not 0 <= temperature < math.inf:
+            raise ValueError(f"temperature = {temperature!r} must be at least 0 and finite")
+        if seed_index is not None and seed_index not in range(len(self.lanes)):
+            raise ValueError(
+                f"seed_index = {seed_index!r}: this run has {len(self.lanes)} lanes, counted from 0 (seeds "
+                f"{', '.join(map(str, self.seeds))}); None is all of them"
             )
+        sample, params = (
+            (self._sample_all, self.params) if seed_index is None else (self._sample, self._params_of(seed_index))
         )
+        key = self._key if key is None else key
+        return np.asarray(sample(params, key, self.observe(obs), int(num_steps), temperature))
 
     def acting(
         self,

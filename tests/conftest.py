@@ -2,6 +2,7 @@
 
 import jax
 import pytest
+from runs import Runner
 
 # Before anything asks for a device: the count is fixed when the backend starts.
 jax.config.update("jax_platforms", "cpu")
@@ -14,3 +15,16 @@ def x64():
     """Float64 for one test."""
     with jax.enable_x64(True):
         yield
+
+
+@pytest.fixture(scope="session")
+def runner(tmp_path_factory):
+    """Starts experiments/run.py; its runs share data and compiled programs."""
+    return Runner(tmp_path_factory.mktemp("runs"))
+
+
+@pytest.fixture(scope="session")
+def whole(runner):
+    """An uninterrupted run, from nothing, that tests leave as it is: its directory and what it printed."""
+    directory = runner.folder / "whole"
+    return directory, runner(f"--workdir={directory}")

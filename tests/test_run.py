@@ -11,22 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from oracles import assert_trees_equal
-from runs import RUN, SHRUNK, UPDATES, Runner, final_arrays, steps_in, summary_of, wait_until_step
+from runs import RUN, SHRUNK, UPDATES, final_arrays, steps_in, summary_of, wait_until_step
 
 from gtp_jax import records
 from gtp_jax.checkpoint import Checkpoints
-
-
-@pytest.fixture(scope="module")
-def runner(tmp_path_factory):
-    return Runner(tmp_path_factory.mktemp("runs"))
-
-
-@pytest.fixture(scope="module")
-def whole(runner):
-    """An uninterrupted run, from nothing: its directory and what it printed."""
-    directory = runner.folder / "whole"
-    return directory, runner(f"--workdir={directory}")
 
 
 def test_a_run_leaves_what_it_promises(whole):
