@@ -151,26 +151,25 @@ def main(config, workdir: Path, distributed: str | None = None) -> int:
         if not distributed:
             start_jax(settings)
         from gtp_jax import recipes, records
-        from gtp_jax.checkpoint import Checkpoints
         from gtp_jax.training import Training
 
         recipes.check(settings)
         training = Training(settings, workdir, load_dataset(settings, terminal), terminal)
         if first:
             records.write_json(workdir / "config.json", settings)
+            terminal.log = workdir / "run.log"
         terminal.facts("gtp_jax", training.facts())
-        checkpoints = Checkpoints(workdir / "checkpoints")
         try:
             with lost:
-                summary, signal_number = training.run(checkpoints)
+                summary, code = training.run()
+        except OSError as error:
+            terminal.say(f"error: {error}. Once that is mended, the same command goes on: --workdir={workdir}")
+            return directory.UNSAVED
         finally:
-            checkpoints.close()
             training.close()
-        if summary is None:
-            terminal.say(f"stopped and saved; the same command goes on: --workdir={workdir}")
-            return 128 + signal_number
-        report(terminal, summary, workdir)
-        return 0
+        if summary is not None:
+            report(terminal, summary, workdir)
+        return code
 
 
 def parse_flags(argv: list[str]) -> list[str]:
@@ -200,11 +199,11 @@ if __name__ == "__main__":
         """Runs; what the user can mend is one line and exit code 2, the rest a traceback."""
         try:
             sys.exit(main(CONFIG.value, Path(WORKDIR.value or default_workdir(ARGUMENTS)), DISTRIBUTED.value))
-        except (ValueError, FileNotFoundError) as error:
+        except (ValueError, OSError) as error:
             print(f"error: {error}", file=sys.stderr)
             sys.exit(2)
         except KeyboardInterrupt:
-            print("stopped before there was anything to save", file=sys.stderr)
+            print("stopped; the same command goes on from the last checkpoint, if there is one", file=sys.stderr)
             sys.exit(130)
 
     app.run(start, argv=ARGUMENTS, flags_parser=parse_flags)

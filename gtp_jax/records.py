@@ -6,6 +6,7 @@ Rows hold no times, so that a resumed run and an uninterrupted one write the sam
 """
 
 import datetime
+import errno
 import json
 import math
 import os
@@ -18,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
+TEMPORARY = ".*.tmp"  # how the names of files look that are being written and have not replaced the old ones yet
 _PACKAGES = (
     "gtp_jax",
     "jax",
@@ -67,11 +69,22 @@ def rows(step: int, labels: Sequence[Mapping], metrics: Mapping[str, np.ndarray]
 
 
 def append(path: str | Path, rows: Iterable[Mapping]) -> None:
-    """Appends `rows` to a metrics file, in one write, and hands them to the operating system."""
+    """Appends `rows` to a metrics file and hands them to the disk; either all of them or, where that fails, none.
+
+    Raises:
+      OSError: where they cannot be written.
+    """
     text = "".join(json.dumps(plain(row), allow_nan=False) + "\n" for row in rows)
-    with open(path, "a", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
+    with open(path, "ab", buffering=0) as file:
+        size = file.seek(0, os.SEEK_END)
+        try:
+            written = file.write(text.encode())
+            if written < len(text.encode()):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+            os.fsync(file.fileno())
+        except OSError:
+            file.truncate(size)  # or the next rows would stand behind half a row
+            raise
 
 
 def read(path: str | Path) -> list[dict]:
@@ -170,7 +183,7 @@ def device() -> dict:
 
 
 def _write_atomically(path: Path, text: str) -> None:
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     try:
         with open(handle, "w", encoding="utf-8") as file:
             file.write(text)

@@ -2,6 +2,7 @@
 
 import functools
 import math
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -188,24 +189,39 @@ class LoadedPolicy:
         )
 
 
-def load_policy(workdir: str | Path) -> LoadedPolicy:
-    """Loads the policies of a run from its last checkpoint.
+def load_policy(workdir: str | Path, step: int | None = None) -> LoadedPolicy:
+    """Loads the policies of a run from its last checkpoint; damaged ones are named in a warning and passed over.
 
     Args:
-      workdir: the run's directory.
+      workdir: the run's directory, which may be training.
+      step: which of the kept checkpoints instead: the last two, and the one with the best evaluation score.
 
     Raises:
-      FileNotFoundError: where there is no checkpoint.
+      FileNotFoundError: where there is no sound checkpoint, or not this one.
       ValueError: where another version wrote it in another layout.
+      DamagedCheckpoint: where `step` is damaged.
     """
     directory = Path(workdir) / "checkpoints"
     if not directory.is_dir():
         raise FileNotFoundError(f"{directory} does not exist; is {workdir} the --workdir of a run?")
-    checkpoints = Checkpoints(directory)
+    checkpoints = Checkpoints(directory, read_only=True)
     try:
-        if not checkpoints.steps():
+        steps = checkpoints.steps()
+        if not steps:
             raise FileNotFoundError(f"{directory} holds no finished checkpoint yet")
-        step = checkpoints.steps()[-1]
-        return LoadedPolicy(checkpoints.about(step), checkpoints, step)
+
+        def read(step: int) -> LoadedPolicy:
+            return LoadedPolicy(checkpoints.about(step), checkpoints, step)
+
+        if step is not None:
+            if step not in steps:
+                raise FileNotFoundError(f"{directory} holds no step {step}; there are {', '.join(map(str, steps))}")
+            return read(step)
+        found = checkpoints.newest(
+            read, lambda _, error: warnings.warn(f"passing over a damaged checkpoint: {error}", stacklevel=4)
+        )
+        if found is None:
+            raise FileNotFoundError(f"{directory} holds no sound checkpoint; start the run's command again")
+        return found[1]
     finally:
         checkpoints.close()

@@ -1,22 +1,57 @@
 """What a person sees of a run: the settings at the start, a progress bar, a table of scores at the end."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import contextlib
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
+
+from gtp_jax import records
+
+
+class _Enduring:
+    """Standard output, whose reader may have left or whose disk may be full: the run goes on without it."""
+
+    def __init__(self, stream: TextIO):
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> None:
+        with contextlib.suppress(OSError):
+            self._stream.write(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError):
+            self._stream.flush()
 
 
 class Terminal:
     """Prints to standard output: with a moving bar on a terminal, as plain lines elsewhere."""
 
     def __init__(self, console: Console | None = None):
-        self.console = console or Console(highlight=False, soft_wrap=True)
+        self.console = console or Console(file=_Enduring(sys.stdout), highlight=False, soft_wrap=True)
+        self.log: Path | None = None  # a file that gets each line, too, with the time
+        self._unwritten: list[str] = []
+        self._lock = threading.Lock()
 
     def say(self, text: str) -> None:
-        """Prints one line."""
+        """Prints one line, and adds it to the log."""
         self.console.print(text, markup=False)
+        with self._lock:
+            self._unwritten.append(f"{records.now()} {text}\n")
+            if self.log is not None:
+                with contextlib.suppress(OSError), self.log.open("a", encoding="utf-8") as file:
+                    file.write("".join(self._unwritten))
+                    file.flush()
+                    self._unwritten = []  # else they wait for a later line
 
     def facts(self, title: str, facts: Mapping[str, object]) -> None:
         """Prints a title and, below it, a line for each fact."""
@@ -38,7 +73,7 @@ class Terminal:
         )
         with Progress(*columns, console=self.console, disable=not self.console.is_terminal) as progress:
             task = progress.add_task(description, total=total, completed=done, unit=unit, rate="", latest="")
-            yield Bar(progress, task, unit)
+            yield Bar(progress, task, unit, self.say)
 
     def table(self, title: str, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
         """Prints a table, the first column left and the others right aligned."""
@@ -51,15 +86,11 @@ class Terminal:
 
 
 class Bar:
-    """A progress bar while it is shown."""
+    """A progress bar while it is shown; `milestone(text)` prints a line that stays, above it."""
 
-    def __init__(self, progress: Progress, task: TaskID, unit: str):
-        self._progress, self._task, self._unit = progress, task, unit
+    def __init__(self, progress: Progress, task: TaskID, unit: str, say: Callable[[str], None]):
+        self._progress, self._task, self._unit, self.milestone = progress, task, unit, say
 
     def update(self, done: int, rate: float, latest: str = "") -> None:
         """Moves the bar to `done`; `rate` is in units per second."""
         self._progress.update(self._task, completed=done, rate=f"{rate:,.0f} {self._unit}/s", latest=latest)
-
-    def milestone(self, text: str) -> None:
-        """Prints a line that stays, above the bar."""
-        self._progress.console.print(text, markup=False)

@@ -5,7 +5,6 @@ files as one that was not.
 """
 
 import functools
-import signal
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -17,33 +16,16 @@ import numpy as np
 
 from gtp_jax import hosts, lanes, plots, recipes, records, scores
 from gtp_jax.background import Background
-from gtp_jax.checkpoint import Checkpoints, DamagedCheckpoint, Saved
+from gtp_jax.checkpoint import Saved
 from gtp_jax.datasets import Dataset
 from gtp_jax.evaluation import Episodes, Evaluator
+from gtp_jax.interruption import Interruption
 from gtp_jax.seeds import Seeds, choose_devices, device_beside
 from gtp_jax.serving import SCHEMA, acting
+from gtp_jax.storage import Storage
 from gtp_jax.terminal import Bar, Terminal
 from gtp_jax.types import State
-
-
-class Interruption:
-    """Turns the first SIGINT or SIGTERM into a flag that the loop reads between chunks; a second one ends at once."""
-
-    def __init__(self):
-        self.signal = 0
-
-    def __enter__(self):
-        self._previous = {number: signal.signal(number, self._handle) for number in (signal.SIGINT, signal.SIGTERM)}
-        return self
-
-    def _handle(self, number, frame):
-        del frame
-        self.signal = number
-        signal.signal(number, self._previous[number])
-
-    def __exit__(self, *_):
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
+from gtp_jax.workdir import UNSAVED
 
 
 class Training:
@@ -72,8 +54,9 @@ class Training:
         self.beside = device_beside(self.engine.devices, settings["eval"]["overlap"])
         self.background = Background(enabled=self.beside is not None)
         self.episodes: Episodes | None = None  # of the latest evaluation
+        self.scores: dict[int, float] = {}  # the mean over all lanes, by step
         self.latest = ""  # its score, as the progress bar shows it
-        self.metrics_path = workdir / "metrics.jsonl"
+        self.storage = Storage(workdir, terminal.say)
 
     def facts(self) -> dict[str, str]:
         """What is run, on what, for a person to read before it starts."""
@@ -120,15 +103,11 @@ class Training:
         state = jax.tree.map(lambda leaf: leaf[self.share], state)
         return self.engine.place(state._replace(key=jax.random.wrap_key_data(state.key, impl="threefry2x32")))
 
-    def restore(self, checkpoints: Checkpoints) -> tuple[int, State]:
-        """The newest sound checkpoint's step and state, damaged ones named and passed over; or 0 and a new state."""
+    def restore(self) -> tuple[int, State]:
+        """The newest sound checkpoint's step and state; or 0 and a new state."""
         state = self.engine.init()
-        for step in reversed(checkpoints.steps()):
-            try:
-                return step, self.join(checkpoints.restore(step, self.split(state)))
-            except DamagedCheckpoint as error:
-                self.terminal.say(f"passing over a damaged checkpoint: {error}")
-        return 0, state
+        found = self.storage.restore(self.split(state), self.about())
+        return (found[0], self.join(found[1])) if found else (0, state)
 
     def evaluate(self, state: State, num_episodes: int, then: Callable[[Episodes], None]) -> None:
         """Plays episodes with the averaged policies, as the settings' `policy` and `eval` say; `then` gets them."""
@@ -159,29 +138,32 @@ class Training:
         if episodes is not None:
             score = self.score(episodes).mean(axis=1)
             metrics = metrics | {"score": score, "length": episodes.length.mean(axis=1)}
-            self.latest = f"score {score.mean():.1f}"
+            self.scores[step] = float(score.mean())
+            self.latest = f"score {self.scores[step]:.1f}"
             for values, places in lanes.combinations(self.lanes):
                 shown = " ".join(f"{value:.0f}" for value in score[places])
                 name = lanes.describe(values) + "  " if values else ""
                 bar.milestone(f"  {step:>9,} updates  {name}score {score[places].mean():5.1f}  (seeds: {shown})")
-        if hosts.first():
-            records.append(self.metrics_path, records.rows(step, self.labels, metrics))
+        self.storage.write(records.rows(step, self.labels, metrics))
 
-    def run(self, checkpoints: Checkpoints) -> tuple[dict[str, Any] | None, int]:
+    def save(self, step: int, saved: Saved) -> None:
+        """Saves in the background, once all rows up to `step` are written."""
+        self.storage.save(step, saved, self.about() | {"score": records.plain(self.scores.get(step))})
+
+    def run(self) -> tuple[dict[str, Any] | None, int]:
         """Trains from the newest checkpoint, or from the start, to the end.
 
         Returns:
-          The summary and 0, or None and the number of the signal that ended the run early, its state saved.
+          The summary and 0; or None and the exit code of a run that a signal ended early, 128 and its number, or
+          UNSAVED where the last state could not be saved.
         """
         started = time.perf_counter()
         settings, total, background = self.settings, self.settings["num_updates"], self.background
-        step, state = self.restore(checkpoints)
+        step, state = self.restore()
         if step:
             self.terminal.say(f"resuming after {step:,} of {total:,} updates")
-        if hosts.first():
-            records.truncate_after(self.metrics_path, step)
         first_step, training_seconds, interrupted = step, 0.0, 0
-        with Interruption() as stop, self.terminal.progress("training", total, "updates", step) as bar:
+        with Interruption(self.terminal.say) as stop, self.terminal.progress("training", total, "updates", step) as bar:
             while step < total and not interrupted:
                 length = min(settings["log_every"], total - step)
                 compiled_before, chunk_started = self.engine.compile_seconds, time.perf_counter()
@@ -191,7 +173,8 @@ class Training:
                 training_seconds += time.perf_counter() - chunk_started - compiled
                 step += length
                 log = functools.partial(self.log, bar, step, metrics)
-                if step == total or step % settings["eval"]["every"] == 0:
+                evaluated = step == total or step % settings["eval"]["every"] == 0
+                if evaluated:
                     num_episodes = settings["eval"]["num_episodes" if step == total else "progress_episodes"]
                     self.evaluate(state, num_episodes, log)
                 else:
@@ -202,13 +185,17 @@ class Training:
                 bar.update(step, (step - first_step) / training_seconds, f"{losses}  {self.latest}")
                 interrupted = hosts.agree(stop.signal)
                 ending = interrupted or step == total
-                if ending or step % settings["checkpoint_every"] == 0:
-                    saved = self.split(state)
-                    background.after(functools.partial(checkpoints.save, step, saved, self.about()))
+                # At evaluations, too: the best step can be kept only if it was saved.
+                if ending or evaluated or step % settings["checkpoint_every"] == 0:
+                    background.after(functools.partial(self.save, step, self.split(state)))
                 if ending or not hosts.agree(background.busy()):
                     background.settle()
-        if step < total:
-            return None, interrupted
+            saved, interrupted = self.storage.holds(step), hosts.agree(stop.signal)
+        if not saved:
+            return None, UNSAVED
+        if interrupted:
+            self.terminal.say(f"stopped and saved; the same command goes on: --workdir={self.workdir}")
+            return None, 128 + interrupted
         if self.episodes is None:  # an earlier start was ended after its last update
             self.evaluate(state, settings["eval"]["num_episodes"], lambda episodes: None)
             background.settle()
@@ -258,7 +245,7 @@ class Training:
         """Writes curves.png and, for a maze, maze.png."""
         title = f"{self.dataset.id}, {recipes.describe(self.settings)}"
         groups = {lanes.describe(values): places for values, places in lanes.combinations(self.lanes)}
-        metrics = records.columns(records.read(self.metrics_path), self.labels)
+        metrics = records.columns(records.read(self.storage.metrics_path), self.labels)
         plots.curves(metrics, self.workdir / "curves.png", groups=groups, title=title)
         if self.dataset.maze:
             success = episodes.success[self.share]

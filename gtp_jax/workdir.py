@@ -11,6 +11,8 @@ from typing import Any
 from gtp_jax import records
 from gtp_jax.settings import flatten
 
+UNSAVED = 74  # the exit code of a run whose state or results could not be written: "input/output error" of sysexits.h
+
 # What may change when a run is started again: a longer run continues the shorter one, the rest is about the machine.
 FREE = {"num_updates", "devices", "cpu_devices", "gpu_memory_fraction", "seeds_at_once", "eval.overlap"}
 
@@ -28,6 +30,8 @@ def claim(workdir: Path) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise ValueError(f"{workdir} is in use by another process; choose another --workdir or wait") from None
+        for stale in workdir.glob(records.TEMPORARY):  # of a process that was killed while writing
+            stale.unlink()
         try:
             yield
         finally:
@@ -53,18 +57,13 @@ def settle(workdir: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
     """
     path = workdir / "config.json"
     settings = records.plain(settings)
-    saved = json.loads(path.read_text()) if path.exists() else {}
+    saved = _read(path) or {}
     if not settings["curriculum_updates"]:
         settings["curriculum_updates"] = saved.get("curriculum_updates", settings["num_updates"])
     if saved:
-        before, now = dict(flatten(saved)), dict(flatten(settings))
-        differences = [
-            f"{name}: {before.get(name)!r} there, {now.get(name)!r} now"
-            for name in sorted(before.keys() | now.keys())
-            if name not in FREE and before.get(name) != now.get(name)
-        ]
-        if differences:
-            raise ValueError(f"{workdir} holds another run; choose another --workdir. " + "; ".join(differences))
+        different = differences(saved, settings)
+        if different:
+            raise ValueError(f"{workdir} holds another run; choose another --workdir. " + "; ".join(different))
         if settings["num_updates"] < saved["num_updates"]:
             raise ValueError(
                 f"{workdir} holds a run of {saved['num_updates']} updates; num_updates = {settings['num_updates']} "
@@ -73,8 +72,26 @@ def settle(workdir: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
     return settings
 
 
+def differences(there: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What two nested mappings do not share, apart from what may change: "NAME: A there, B now" for each."""
+    before, after = dict(flatten(there)), dict(flatten(now))
+    return [
+        f"{name}: {before.get(name)!r} there, {after.get(name)!r} now"
+        for name in sorted(before.keys() | after.keys())
+        if name not in FREE and before.get(name) != after.get(name)
+    ]
+
+
 def finished(workdir: Path, settings: Mapping[str, Any]) -> dict[str, Any] | None:
     """The summary of the run, where it has ended with as many updates as are asked for."""
-    path = workdir / "summary.json"
-    summary = json.loads(path.read_text()) if path.exists() else None
+    summary = _read(workdir / "summary.json")
     return summary if summary and summary["num_updates"] == settings["num_updates"] else None
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        return json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged ({error}); delete it, and the same command writes it again") from error

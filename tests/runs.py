@@ -81,17 +81,23 @@ def wait_until_step(child, directory, step, checkpoint=None):
         time.sleep(0.01)
 
 
-def final_arrays(directory):
-    """All arrays of the last checkpoint, as what a state of these settings must look like."""
+def state_like(directory):
+    """What the state of a run with these settings looks like."""
     settings = json.loads((directory / "config.json").read_text())
     agent, hparams = recipes.make(settings, -np.ones(8, np.float32), np.ones(8, np.float32))
     example = random_batch(1, obs_dim=36, action_dim=8)
     keys = jax.random.split(jax.random.key(0), len(lanes.lanes(settings)))
     state = jax.eval_shape(jax.vmap(lambda key: agent.init(key, example, hparams)), keys)
     rest = state._replace(policy_ema=None, critic_ema=None, key=jax.eval_shape(jax.random.key_data, state.key))
-    checkpoints = Checkpoints(directory / "checkpoints")
-    assert checkpoints.steps()[-1] == settings["num_updates"]
-    saved = checkpoints.restore(checkpoints.steps()[-1], Saved(state.policy_ema, state.critic_ema, rest._asdict()))
+    return Saved(state.policy_ema, state.critic_ema, rest._asdict())
+
+
+def final_arrays(directory):
+    """All arrays of the last checkpoint, which must be that of the last update."""
+    checkpoints = Checkpoints(directory / "checkpoints", read_only=True)
+    step = checkpoints.steps()[-1]
+    assert step == json.loads((directory / "config.json").read_text())["num_updates"]
+    saved = checkpoints.restore(step, state_like(directory))
     checkpoints.close()
     return jax.tree.map(np.asarray, saved)
 

@@ -21,7 +21,8 @@ def test_a_run_leaves_what_it_promises(whole):
     directory, output = whole
     names = {path.name for path in directory.iterdir() if not path.name.startswith(".")}
     assert names == {
-        *("config.json", "metrics.jsonl", "checkpoints", "summary.json", "episodes.json", "curves.png", "maze.png")
+        *("config.json", "metrics.jsonl", "run.log", "checkpoints"),
+        *("summary.json", "episodes.json", "curves.png", "maze.png"),
     }
     for name in ("curves.png", "maze.png"):
         assert (directory / name).read_bytes().startswith(b"\x89PNG")

@@ -1,0 +1,45 @@
+"""Signals that ask a run to end."""
+
+import os
+import signal
+import socket
+import threading
+from collections.abc import Callable
+
+
+class Interruption:
+    """Turns the first SIGINT or SIGTERM into a number that the loop reads between chunks; a second one ends at once.
+
+    A thread receives them: Python's own handlers would wait for the main thread, which may be in a long computation.
+    """
+
+    def __init__(self, say: Callable[[str], None]):
+        """`say` prints a line."""
+        self.signal = 0
+        self._say = say
+
+    def __enter__(self):
+        self._inbox, self._outbox = socket.socketpair()
+        self._outbox.setblocking(False)
+        self._previous = {number: signal.signal(number, lambda *_: None) for number in (signal.SIGINT, signal.SIGTERM)}
+        self._previous_fd = signal.set_wakeup_fd(self._outbox.fileno(), warn_on_full_buffer=False)
+        self._thread = threading.Thread(target=self._listen, daemon=True)
+        self._thread.start()
+        return self
+
+    def _listen(self):
+        while received := self._inbox.recv(1):
+            if received[0] not in self._previous:
+                continue
+            if self.signal:
+                os._exit(128 + received[0])
+            self.signal = received[0]
+            self._say(f"{signal.Signals(self.signal).name}: stopping once all is saved; a second one stops at once")
+
+    def __exit__(self, *_):
+        signal.set_wakeup_fd(self._previous_fd)
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+        self._outbox.close()
+        self._thread.join()
+        self._inbox.close()

@@ -1,0 +1,109 @@
+"""What of a run lies on the disk while it trains, and what happens where the disk refuses.
+
+Two promises: a checkpoint is there only if every row up to it is, so that a run which goes on from it lacks none; and a
+disk that refuses ends no training, but is said, and tried again with the next rows and the next checkpoint.
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from gtp_jax import hosts, records
+from gtp_jax.checkpoint import Checkpoints, DamagedCheckpoint, FailedSave, Saved
+from gtp_jax.workdir import differences
+
+
+class Storage:
+    """The rows of metrics.jsonl and the checkpoints of one run."""
+
+    def __init__(self, workdir: Path, say: Callable[[str], None]):
+        """`say` prints a line."""
+        self.metrics_path = workdir / "metrics.jsonl"
+        self._workdir, self._say = workdir, say
+        self._checkpoints = Checkpoints(workdir / "checkpoints")
+        self._unwritten: list[dict] = []  # rows that wait for a disk that takes them
+        self._trouble = ""  # as it was last said
+
+    def restore(self, like: Saved, about: Mapping[str, Any]) -> tuple[int, Saved] | None:
+        """The newest sound checkpoint; None if there is none. Rows past it are dropped, damaged steps set aside.
+
+        Args:
+          like: pytrees of arrays with the expected shapes and types.
+          about: what a checkpoint of this run would say of itself.
+
+        Raises:
+          ValueError: where the checkpoint is of other data or settings; every difference is named.
+        """
+
+        def read(step: int) -> tuple[dict[str, Any], Saved]:
+            there = self._checkpoints.about(step)
+            different = differences(*({**each["settings"], "dataset": _data(each)} for each in (there, about)))
+            if different:
+                raise ValueError(
+                    f"{self._workdir} holds checkpoints of another run; choose another --workdir. "
+                    + "; ".join(different)
+                )
+            return there, self._checkpoints.restore(step, like)
+
+        def set_aside(step: int, error: DamagedCheckpoint) -> None:
+            self._say(f"passing over a damaged checkpoint: {error}")
+            if hosts.first():
+                self._say(f"it is kept as {self._checkpoints.set_aside(step)}")
+
+        some = bool(self._checkpoints.steps())
+        found = self._checkpoints.newest(read, set_aside)
+        if some and found is None:
+            self._say("no sound checkpoint is left: training starts again")
+        if hosts.first():
+            records.truncate_after(self.metrics_path, found[0] if found else 0)
+        if found is None:
+            return None
+        step, (there, saved) = found
+        changed = differences(there["versions"], about["versions"])
+        if changed:
+            self._say("other versions than the checkpoint's, so that last bits may differ: " + "; ".join(changed))
+        return step, saved
+
+    def write(self, rows: list[dict]) -> None:
+        """Adds rows to metrics.jsonl; while the disk refuses, they wait for the next ones."""
+        self._unwritten += rows
+        if self._unwritten and hosts.first():
+            try:
+                records.append(self.metrics_path, self._unwritten)
+            except OSError as error:
+                self._complain(f"{self.metrics_path} cannot be written: {error}")
+                return
+        self._unwritten = []
+
+    def save(self, step: int, saved: Saved, about: dict[str, Any]) -> None:
+        """Saves in the background. A failure is said, and the next save is another attempt."""
+        if hosts.agree(bool(self._unwritten)):
+            return
+        for attempt in (self._checkpoints.wait, lambda: self._checkpoints.save(step, saved, about)):
+            try:
+                attempt()
+            except FailedSave as error:
+                self._complain(str(error))
+
+    def holds(self, step: int) -> bool:
+        """Waits for the last save; whether it is that of `step`. Says so if it is not."""
+        try:
+            self._checkpoints.wait()
+        except FailedSave as error:
+            self._complain(str(error))
+        last = max(self._checkpoints.steps(), default=0)
+        if last != step:
+            self._say(
+                f"error: the state after {step:,} updates is not saved. Once the disk takes it, the same command goes "
+                f"on after {last:,}: --workdir={self._workdir}"
+            )
+        return last == step
+
+    def _complain(self, trouble: str) -> None:
+        if trouble != self._trouble:  # not again and again
+            self._say(f"error: {trouble}")
+        self._trouble = trouble
+
+
+def _data(about: Mapping[str, Any]) -> str:
+    return f"{about['settings']['dataset']} of content {about['fingerprint']}"
