@@ -1,12 +1,12 @@
 """The two pictures of a run: curves.png, scores and losses over updates, and maze.png, what the policies did."""
 
 import math
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+
+from gtp_jax import records
 
 # Okabe and Ito's palette, which colour-blind readers can tell apart.
 _SUCCESS, _FAILURE, _GOAL, _START = "#0072B2", "#D55E00", "#009E73", "#222222"
@@ -221,13 +221,5 @@ def _band(axes, steps: np.ndarray, values: np.ndarray, colour, marker: str = "",
 
 
 def _save(figure, path: str | Path) -> None:
-    path = Path(path)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with open(handle, "wb") as file:
-            figure.savefig(file, format="png", dpi=150)
-        os.chmod(temporary, 0o644)  # mkstemp's files are private
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    with records.replacing(path) as file:
+        figure.savefig(file, format="png", dpi=150)

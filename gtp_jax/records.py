@@ -5,6 +5,7 @@ hyperparameters name: {"step": 1000, "seed": 0, "eta": 0.3, "score": 61.0}.
 Rows hold no times, so that a resumed run and an uninterrupted one write the same file.
 """
 
+import contextlib
 import datetime
 import errno
 import json
@@ -13,9 +14,10 @@ import os
 import platform
 import subprocess
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -53,7 +55,25 @@ def plain(value):
 def write_json(path: str | Path, value) -> None:
     """Writes `value` to `path`, keys in their order: either all of it or, after a crash, what was there before."""
     text = json.dumps(plain(value), indent=2, allow_nan=False, ensure_ascii=False)
-    _write_atomically(Path(path), text + "\n")
+    with replacing(path) as file:
+        file.write(f"{text}\n".encode())
+
+
+@contextlib.contextmanager
+def replacing(path: str | Path) -> Iterator[BinaryIO]:
+    """A new file that takes the place of `path` at the block's end; where that fails, what was there before stays."""
+    path = Path(path)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    try:
+        with open(handle, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)  # mkstemp's files are private
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
 
 
 def rows(step: int, labels: Sequence[Mapping], metrics: Mapping[str, np.ndarray]) -> list[dict]:
@@ -112,7 +132,8 @@ def truncate_after(path: str | Path, step: int) -> None:
     path = Path(path)
     if path.exists():
         kept = [row for row in read(path) if row["step"] <= step]
-        _write_atomically(path, "".join(json.dumps(row, allow_nan=False) + "\n" for row in kept))
+        with replacing(path) as file:
+            file.write("".join(json.dumps(row, allow_nan=False) + "\n" for row in kept).encode())
 
 
 def columns(rows: Iterable[Mapping], labels: Sequence[Mapping]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -180,17 +201,3 @@ def device() -> dict:
         "count": len(devices),
         "host_cores": os.cpu_count(),
     }
-
-
-def _write_atomically(path: Path, text: str) -> None:
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    try:
-        with open(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)  # mkstemp's files are private
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
