@@ -6,12 +6,13 @@ A shrunk run is trained once without interruption. Then the same command is star
 moment and started again, until it ends; its data are collected anew each time round. What it leaves is compared bit for
 bit: every array of the last checkpoint, config.json, metrics.jsonl, episodes.json, the pictures, and summary.json but
 for its timing. Two kills in three are at a moment drawn evenly over the time of a whole run; every third one waits for
-something that is soon over (the collection, a checkpoint being written, the last files) and strikes within 50 ms. Prints
-one JSON line, and writes results/soak.json after each run, from which the same command goes on.
+something that is soon over (the collection, a checkpoint being written, the last files) and strikes within 50 ms.
+Prints one JSON line, and writes results/soak.json after each run, from which the same command goes on.
 """
 
 import argparse
 import collections
+import contextlib
 import importlib
 import json
 import shutil
@@ -21,6 +22,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -34,15 +36,21 @@ RESULT = ROOT / "benchmarks" / "results" / "soak.json"
 COLLECTING, WRITING, ENDING = "collecting data", "writing a checkpoint", "writing the last files"
 
 
-def phase(run: Path, data: Path) -> str:
-    """What a run is doing, by what it has left on the disk."""
-    if list(data.glob("gtp/antmaze/.*.building-*")):
+def phase(run: Path, data: Path, since: float) -> str:
+    """What a run that was started at `since` is doing, by what it has left on the disk."""
+
+    def new(folder: Path, pattern: str) -> bool:
+        with contextlib.suppress(FileNotFoundError):  # a file may go between its listing and the question for its age
+            return any(path.stat().st_mtime >= since for path in folder.glob(pattern))
+        return False
+
+    if new(data, "gtp/antmaze/.*.building-*"):
         return COLLECTING
-    if list(run.glob("checkpoints/*.orbax-checkpoint-tmp*")):
+    if new(run, "checkpoints/*.orbax-checkpoint-tmp*"):
         return WRITING
-    if (run / "curves.png").exists():
+    if new(run, "curves.png"):
         return ENDING
-    return "training or evaluating" if runs.steps_in(run) else "starting"
+    return "training or evaluating" if new(run, "metrics.jsonl") else "starting"
 
 
 def strike(child: subprocess.Popen, run: Path, data: Path, rng: np.random.Generator, number: int, whole: float):
@@ -56,36 +64,32 @@ def strike(child: subprocess.Popen, run: Path, data: Path, rng: np.random.Genera
       number: of the kill; every third one is aimed.
       whole: the seconds that a whole run takes.
     """
-    started, aim, moment = time.monotonic(), None, float(rng.uniform(0, whole))
+    since, aim, moment = time.time(), None, float(rng.uniform(0, whole))
     if number % 3 == 2:
         collected = list(data.glob("gtp/antmaze/*/data"))
         aim, moment = str(rng.choice([WRITING, ENDING] if collected else [COLLECTING, WRITING, ENDING])), None
     while child.poll() is None:
-        now = time.monotonic() - started
-        if moment is None and phase(run, data) == aim:
-            moment = now + float(rng.uniform(0, 0.05))
-        if moment is not None and now >= moment:
-            hit = {"aimed_at": aim, "after_seconds": round(now, 3), "hit": phase(run, data)}
-            child.send_signal(signal.SIGKILL)
+        after = time.time() - since
+        if moment is None and phase(run, data, since) == aim:
+            moment = after + float(rng.uniform(0, 0.05))
+        if moment is not None and after >= moment:
+            hit = {"aimed_at": aim, "after_seconds": round(after, 3), "hit": phase(run, data, since)}
+            child.kill()
             child.wait()
-            return (
-                hit | {"last_row": max(runs.steps_in(run), default=0)} if child.returncode == -signal.SIGKILL else None
-            )
+            return hit if child.returncode == -signal.SIGKILL else None
         time.sleep(0.002 if aim else 0.01)
     return None
 
 
-def killed_run(
-    runner: runs.Runner, name: str, seed: int, first: int, most: int, whole: float
-) -> tuple[Path, list[dict]]:
+def killed_run(runner: Any, name: str, *, seed: int, first: int, most: int, whole: float) -> tuple[Path, list[dict]]:
     """One run with at most so many kills, then left to end: its directory and the kills, numbered from `first` on."""
     run, kills = runner.folder / name, []
     while True:
         child = runner.start(f"--workdir={run}")
         number = first + len(kills)
         if len(kills) < most:
-            rng = np.random.default_rng((seed, number))
-            hit = strike(child, run, Path(runner.env["MINARI_DATASETS_PATH"]), rng, number, whole)
+            rng, data = np.random.default_rng((seed, number)), Path(runner.env["MINARI_DATASETS_PATH"])
+            hit = strike(child, run, data, rng, number, whole)
             if hit:
                 kills.append({"number": number} | hit)
                 child.stdout.close()
@@ -132,7 +136,9 @@ def main() -> None:
         whole = time.monotonic() - started
         while (done := sum(len(each["kills"]) for each in rounds)) < arguments.kills:
             shutil.rmtree(runner.env["MINARI_DATASETS_PATH"])
-            run, kills = killed_run(runner, "killed", arguments.seed, done, arguments.kills - done, whole)
+            run, kills = killed_run(
+                runner, "killed", seed=arguments.seed, first=done, most=arguments.kills - done, whole=whole
+            )
             rounds.append({"kills": kills, "differences": runs.differences(run, reference)})
             shutil.rmtree(run)
             result = write(command, commit, rounds)

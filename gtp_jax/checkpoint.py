@@ -103,7 +103,10 @@ class Checkpoints:
         options: dict[str, Any] = {"create": False}
         if not self._read_only:
             keep = policies.AnyPreservationPolicy([policies.LatestN(2), _Best(self._scores)])
-            options = {"create": True, "cleanup_tmp_directories": True, "preservation_policy": keep}
+            # Directories first: where they cannot be made, Orbax's threads would wait for them for twenty minutes.
+            how = self._ocp.options.AsyncOptions(create_directories_asynchronously=False)
+            options = {"create": True, "cleanup_tmp_directories": True}
+            options |= {"preservation_policy": keep, "async_options": how}
         return self._ocp.CheckpointManager(self.directory, options=self._ocp.CheckpointManagerOptions(**options))
 
     def steps(self) -> list[int]:

@@ -1,5 +1,6 @@
 """Starting experiments/run.py as a user does, shrunk, and reading what it leaves."""
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -35,6 +36,15 @@ SHRUNK = {
     "eval.progress_episodes": 1,
     "eval.num_envs": 2,
 }
+
+
+def benchmark(name):
+    """A module of benchmarks/."""
+    sys.path.insert(0, str(ROOT / "benchmarks"))  # as when it runs as a script
+    spec = importlib.util.spec_from_file_location(name, ROOT / "benchmarks" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 class Runner:

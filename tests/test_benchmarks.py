@@ -1,27 +1,15 @@
 """What the documents print is what the committed results say."""
 
-import importlib.util
 import json
-import sys
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from runs import ROOT, benchmark
 from scipy import stats
 
 from gtp_jax.flow_map import Schedule
-
-ROOT = Path(__file__).parents[1]
-
-
-def benchmark(name):
-    sys.path.insert(0, str(ROOT / "benchmarks"))  # as when it runs as a script
-    spec = importlib.util.spec_from_file_location(name, ROOT / "benchmarks" / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def test_the_readme_shows_the_committed_results():

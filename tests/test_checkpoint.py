@@ -1,13 +1,21 @@
 """Checkpoints: every bit of every leaf, whatever the devices, and refusal of what does not fit."""
 
+import errno
+import os
+import shutil
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from oracles import assert_trees_equal
+from runs import benchmark
 
-from gtp_jax.checkpoint import Checkpoints, DamagedCheckpoint, Saved
+from gtp_jax.checkpoint import Checkpoints, DamagedCheckpoint, FailedSave, Saved
 from gtp_jax.seeds import Seeds
+
+damages = benchmark("damages")
 
 ABOUT = {"schema": 1, "names": ["a", "b"], "nested": {"none": None, "rate": 3e-4, "yes": True}, "text": "ä"}
 
@@ -88,12 +96,17 @@ def test_a_run_without_critic(checkpoints):
     assert_trees_equal(jax.tree.map(np.asarray, restored.policy), cloning.policy)
 
 
-def test_the_latest_two_are_kept(checkpoints):
-    for step in (1, 2, 3, 10):
-        checkpoints.save(step, tree(step), ABOUT | {"step": step})
+@pytest.mark.parametrize("reopened", [False, True])
+def test_the_latest_two_and_the_best_are_kept(checkpoints, reopened):
+    """Also by another process than the one that saved the best; a NaN, no score and an equal, older one are no best."""
+    for step, score in ((1, 5.0), (2, 9.0), (3, 9.0), (4, float("nan")), (5, None), (6, 8.0), (10, 0.0)):
+        checkpoints.save(step, tree(step), ABOUT | {"step": step, "score": score})
+        if reopened:
+            checkpoints.close()
+            checkpoints = Checkpoints(checkpoints.directory)
     checkpoints.close()
-    assert checkpoints.steps() == [3, 10]
-    for step in (3, 10):
+    assert checkpoints.steps() == [3, 6, 10]
+    for step in (3, 6, 10):
         assert checkpoints.about(step)["step"] == step
         restored = checkpoints.restore(step, like(tree()))
         assert_trees_equal(jax.tree.map(np.asarray, restored.policy), tree(step).policy)
@@ -154,11 +167,106 @@ def test_damage_is_noticed(damaged):
 def test_a_run_that_went_back_behind_a_damaged_step_saves_again(damaged, step):
     """From step 10 on, the run saves at 15 or at 20 again: neither save may be skipped for the damaged 20."""
     checkpoints, large = damaged
+    assert checkpoints.set_aside(20).name == "damaged-20-1"
     checkpoints.save(step, large, ABOUT | {"again": True})
     checkpoints.close()
     assert checkpoints.steps()[-1] == step
-    assert checkpoints.about(step)["again"]
+    assert checkpoints.about(step)["again"] and (checkpoints.directory / "damaged-20-1").is_dir()
     assert_trees_equal(jax.tree.map(np.asarray, checkpoints.restore(step, like(large))), large)
+
+
+@pytest.mark.parametrize("kind", damages.KINDS)
+def test_every_kind_of_damage_is_noticed(kind, two_steps, tmp_path):
+    """Either what the damage hit is not needed, or the step is named and the older one read: never wrong numbers."""
+    directory, contents = two_steps
+    for seed in range(4):
+        copy = shutil.copytree(directory, tmp_path / str(seed))
+        damages.KINDS[kind](copy / "2", np.random.default_rng(seed))
+        assert damages.judge(contents, *damages.resume(copy, like(tree()))) in ("newest", "older")
+
+
+def test_a_check_of_damages_can_fail(two_steps):
+    contents = two_steps[1]
+    assert damages.judge(contents, (2, contents[1]), []) == "silent"
+    assert damages.judge(contents, (1, contents[1]), ["elsewhere/3 is damaged"]) == "unnamed"
+    assert damages.judge(contents, (1, contents[1]), ["checkpoints/2 is damaged"]) == "older"
+    assert damages.judge(contents, None, []) == "lost"
+
+
+@pytest.fixture(scope="module")
+def two_steps(tmp_path_factory):
+    """A directory with the steps 1 and 2, and what they hold."""
+    directory, contents = tmp_path_factory.mktemp("two_steps"), {}
+    made = Checkpoints(directory)
+    for step in (1, 2):
+        contents[step] = (ABOUT | {"score": float(step)}, tree(step))
+        made.save(step, contents[step][1], contents[step][0])
+    made.close()
+    return directory, contents
+
+
+@pytest.mark.parametrize("item", ["about", "digest"])
+def test_a_changed_number_in_the_small_files_is_noticed(two_steps, tmp_path, item):
+    """`about` carries settings and the observations' statistics, which no array's digest covers."""
+    copy = shutil.copytree(two_steps[0], tmp_path / "copy")
+    path = copy / "2" / item / "metadata"
+    text = path.read_text()
+    assert "0.0003" in text or "[2, 4, 3]" in text
+    path.write_text(text.replace("0.0003", "0.0001").replace("[2, 4, 3]", "[2, 4, 5]"))
+    made = Checkpoints(copy)
+    with pytest.raises(DamagedCheckpoint, match=f"2: {item} is not what was saved"):
+        made.about(2)
+    made.close()
+
+
+def test_a_save_that_would_be_skipped_is_an_error(checkpoints):
+    checkpoints.save(5, tree(), ABOUT)
+    checkpoints.wait()
+    for step in (4, 5):
+        with pytest.raises(FailedSave, match=f"checkpoints/{step} could not be saved: step 5 is there"):
+            checkpoints.save(step, tree(), ABOUT)
+
+
+@pytest.mark.parametrize("where", ["before it begins", "in the background"])
+def test_a_failed_save_is_said_once_and_the_next_one_succeeds(checkpoints, monkeypatch, where):
+    """The disk is full for steps 3 and 4: what was there stays, what was half written goes, nothing is forgotten."""
+    for step in (1, 2):
+        checkpoints.save(step, tree(step), ABOUT)
+    checkpoints.wait()
+
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    name = "mkdir" if where == "before it begins" else "rename"
+    with monkeypatch.context() as patch:
+        for owner in (os, Path):
+            patch.setattr(owner, name, full)
+        for step in (3, 4):
+            with pytest.raises(FailedSave, match=f"/{step} could not be saved.*No space left"):
+                checkpoints.save(step, tree(step), ABOUT)
+                checkpoints.wait()
+            checkpoints.wait()
+    assert checkpoints.steps() == [1, 2]
+    checkpoints.save(5, tree(5), ABOUT)
+    checkpoints.close()
+    assert sorted(path.name for path in checkpoints.directory.iterdir()) == ["2", "5"]
+    assert_trees_equal(jax.tree.map(np.asarray, checkpoints.restore(2, like(tree()))), tree(2))
+
+
+def test_readers_leave_a_save_alone_that_a_writer_clears(checkpoints):
+    """Whoever loads a policy while the run saves must not take its half-written step for what a kill left."""
+    checkpoints.save(1, tree(), ABOUT)
+    checkpoints.close()
+    half = checkpoints.directory / "2.orbax-checkpoint-tmp"
+    half.mkdir()
+    reader = Checkpoints(checkpoints.directory, read_only=True)
+    assert reader.steps() == [1] and reader.about(1) == ABOUT
+    reader.close()
+    assert half.exists()
+    writer = Checkpoints(checkpoints.directory)
+    writer.save(2, tree(), ABOUT)
+    writer.close()
+    assert sorted(path.name for path in checkpoints.directory.iterdir()) == ["1", "2"]
 
 
 def engine(seeds, devices):
