@@ -54,6 +54,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--episodes", type=count, default=100, help="episodes of each seed and combination")
     parser.add_argument("--num_envs", type=count, default=25, help="environments of each seed")
+    parser.add_argument("--step", type=int, help="another of the kept checkpoints than the last one")
     parser.add_argument("--seed", type=int, default=0, help="of the policies' noise")
     parser.add_argument("--video", action="store_true", help="film the first episode at each K")
     arguments = parser.parse_args(argv)
@@ -83,7 +84,7 @@ def main(argv: list[str] | None = None) -> None:
 
     terminal = Terminal()
     logging.set_verbosity(logging.WARNING)
-    policy = load_policy(arguments.workdir)
+    policy = load_policy(arguments.workdir, arguments.step)
     if arguments.video:
         video.choose_backend()
     dataset = datasets.load(policy.settings["dataset"], **policy.settings["data"])

@@ -97,9 +97,8 @@ class Evaluator:
           act: (step, obs [S, num_envs, O]) -> actions [S, num_envs, A]; the step number makes its noise.
           num_episodes: E, episodes of each seed.
         """
+        self.prepare(num_episodes)
         shape = (len(self._seeds), min(self._num_envs, num_episodes))
-        while len(self._envs) < shape[0] * shape[1]:
-            self._envs.append(self._make_env())
         envs = iter(self._envs)
         slots = [
             _Slot(next(envs), index, seed, range(i, num_episodes, shape[1]), self._root)
@@ -122,6 +121,11 @@ class Evaluator:
                 result.positions[at[0]][at[1]] = outcome[4]
             step += 1
         return result
+
+    def prepare(self, num_episodes: int) -> None:
+        """Makes the environments that so many episodes need, where they are not there: it may fail and writes files."""
+        while len(self._envs) < len(self._seeds) * min(self._num_envs, num_episodes):
+            self._envs.append(self._make_env())
 
     def _step_all(self, slots: list[_Slot], actions: np.ndarray) -> list[tuple[_Slot, tuple]]:
         """Steps the slots that still play, in threads: the physics runs without the interpreter's lock."""

@@ -159,6 +159,7 @@ class Training:
         """
         started = time.perf_counter()
         settings, total, background = self.settings, self.settings["num_updates"], self.background
+        self.evaluator.prepare(settings["eval"]["num_episodes"])  # what may fail, before the training
         step, state = self.restore()
         if step:
             self.terminal.say(f"resuming after {step:,} of {total:,} updates")
