@@ -5,8 +5,9 @@ dataset. Everything a seed draws is a function of its own number and of the step
 and batch indices do not depend on how many other seeds run or where.
 """
 
+import platform
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -47,6 +48,17 @@ def choose_devices(num_seeds: int, count: int = 0) -> list[jax.Device]:
     return available[:count]
 
 
+def compiler_options(devices: Sequence[jax.Device]) -> dict[str, Any]:
+    """What XLA is told to do otherwise than by itself; `benchmarks/speed.py --only=compiler` measures what it gives.
+
+    On x86 processors: vectors of 512 bits where there are any, in place of 256, and matrix products by Eigen instead of
+    YNNPACK's fusions, which copy transposed operands.
+    """
+    if devices[0].platform != "cpu" or platform.machine().lower() not in ("x86_64", "amd64"):
+        return {}
+    return {"xla_cpu_prefer_vector_width": 512, "xla_cpu_experimental_ynn_fusion_type": ""}
+
+
 def device_beside(training: Sequence[jax.Device], overlap: str) -> jax.Device | None:
     """Where to compute while the `training` devices update: the processor, or None to wait for them.
 
@@ -83,6 +95,7 @@ class Seeds:
         own: Sequence[Any] = (),
         at_once: int = 0,
         devices: Sequence[jax.Device] | None = None,
+        options: Mapping[str, Any] | None = None,
     ):
         """Places the data, once on every device.
 
@@ -95,6 +108,7 @@ class Seeds:
           own: further arguments of `init`, pytrees of [S, ...], such as hyperparameters that differ between the seeds.
           at_once: how many seeds a device updates side by side, the others after them; 0 for all of them.
           devices: where to run; S must be a multiple of their number. The first one by default.
+          options: of the compiler; `compiler_options` by default.
         """
         self.seeds = tuple(seeds)
         self.devices = list(devices or jax.local_devices()[:1])
@@ -134,6 +148,7 @@ class Seeds:
             donate_argnums=0,
             devices=self.devices,
         )
+        self._options = dict(compiler_options(self.devices) if options is None else options)
         self._compiled: dict[int, Callable] = {}  # by number of updates
         self.compile_seconds = 0.0
 
@@ -150,7 +165,7 @@ class Seeds:
         if num_updates not in self._compiled:
             started = time.perf_counter()
             lowered = self._advance.lower(state, self._data_keys, self._data, num_updates)
-            self._compiled[num_updates] = lowered.compile()
+            self._compiled[num_updates] = lowered.compile(self._options)
             self.compile_seconds += time.perf_counter() - started
         return self._compiled[num_updates](state, self._data_keys, self._data)
 
