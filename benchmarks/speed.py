@@ -27,7 +27,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from gtp_jax import lanes, recipes, records
-from gtp_jax.seeds import Seeds, compiler_options
+from gtp_jax.compiler import update_options
+from gtp_jax.seeds import Seeds
 from gtp_jax.settings import DEFAULTS, PRECISIONS, check
 from gtp_jax.types import Batch
 
@@ -135,7 +136,7 @@ def matmul_peak(rounds: int) -> float:
     for rows, inner in ((512, 256), (2048, 256), (2048, 2048), *(((8192, 8192),) if on_gpu() else ())):
         a, b = jnp.ones((rows, inner)), jnp.ones((inner, inner))
         count, lowered = max(1, int(2e9 / (2 * rows * inner**2))), jax.jit(jnp.matmul).lower(a, b)
-        for options in ({}, compiler_options(jax.devices())):
+        for options in ({}, update_options(jax.devices()[0])):
             multiply = lowered.compile(options)
             multiply(a, b).block_until_ready()
             for _ in range(rounds):
@@ -225,7 +226,7 @@ def precision(rounds: int) -> dict:
 
 def compiler(rounds: int) -> dict:
     """With our compiler options and with XLA's own defaults, where they differ."""
-    if not compiler_options(jax.devices()):
+    if not update_options(jax.devices()[0]):
         return {"options": {}}
     data, updates = make_data(100_000), 200 if on_gpu() else 24
     found = in_turns(
@@ -236,7 +237,7 @@ def compiler(rounds: int) -> dict:
         rounds,
     )
     ours, defaults = (numbers["milliseconds_per_seed_update"] for numbers in found.values())
-    return {"options": compiler_options(jax.devices()), "programs": found, "ratio": ours / defaults}
+    return {"options": update_options(jax.devices()[0]), "programs": found, "ratio": ours / defaults}
 
 
 def memory(rounds: int) -> dict:

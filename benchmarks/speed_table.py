@@ -148,8 +148,8 @@ def others() -> str:
         f"{100 * evaluation['share_of_raw_on_all_cores']:.0f} % of stepping the same environments with random actions "
         f"in as many processes as cores ({evaluation['steps_per_second']['raw, all cores']:.0f}/s). "
         + source(evaluation),
-        f"- With the compiler options of `gtp_jax/seeds.py` ({told}) an update takes {options['ratio']:.2f} times what "
-        f"it takes with XLA's own. {source(options)}",
+        f"- With the compiler options of `gtp_jax/compiler.py` ({told}) an update takes {options['ratio']:.2f} times "
+        f"what it takes with XLA's own. {source(options)}",
         f"- Resident memory grew by {speed['memory']['growth_after_100_chunks']:.1f} MB from chunk 100 to chunk 1,000 "
         f"of a tiny agent. {source(speed['memory'])}",
     ]

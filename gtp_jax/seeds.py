@@ -5,7 +5,6 @@ dataset. Everything a seed draws is a function of its own number and of the step
 and batch indices do not depend on how many other seeds run or where.
 """
 
-import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -15,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from gtp_jax.compiler import update_options
 from gtp_jax.types import Array, Key, Metrics
 
 _AXIS = "device"
@@ -46,17 +46,6 @@ def choose_devices(num_seeds: int, count: int = 0) -> list[jax.Device]:
         fitting = [n for n in range(1, len(available) + 1) if num_seeds % n == 0]
         raise ValueError(f"num_seeds = {num_seeds} does not divide among devices = {count}; devices may be {fitting}")
     return available[:count]
-
-
-def compiler_options(devices: Sequence[jax.Device]) -> dict[str, Any]:
-    """What XLA is told to do otherwise than by itself; `benchmarks/speed.py --only=compiler` measures what it gives.
-
-    On x86 processors: vectors of 512 bits where there are any, in place of 256, and matrix products by Eigen instead of
-    YNNPACK's fusions, which copy transposed operands.
-    """
-    if devices[0].platform != "cpu" or platform.machine().lower() not in ("x86_64", "amd64"):
-        return {}
-    return {"xla_cpu_prefer_vector_width": 512, "xla_cpu_experimental_ynn_fusion_type": ""}
 
 
 def device_beside(training: Sequence[jax.Device], overlap: str) -> jax.Device | None:
@@ -108,7 +97,7 @@ class Seeds:
           own: further arguments of `init`, pytrees of [S, ...], such as hyperparameters that differ between the seeds.
           at_once: how many seeds a device updates side by side, the others after them; 0 for all of them.
           devices: where to run; S must be a multiple of their number. The first one by default.
-          options: of the compiler; `compiler_options` by default.
+          options: of the compiler; `compiler.update_options` by default.
         """
         self.seeds = tuple(seeds)
         self.devices = list(devices or jax.local_devices()[:1])
@@ -148,7 +137,7 @@ class Seeds:
             donate_argnums=0,
             devices=self.devices,
         )
-        self._options = dict(compiler_options(self.devices) if options is None else options)
+        self._options = dict(update_options(self.devices[0]) if options is None else options)
         self._compiled: dict[int, Callable] = {}  # by number of updates
         self.compile_seconds = 0.0
 
