@@ -36,6 +36,7 @@ def child(devices: int, num_seeds: int, cores: int, rounds: int, updates: int, s
     import jax
 
     from gtp_jax import hosts
+    from gtp_jax.compiler import update_options
 
     if spec:
         hosts.start(spec)
@@ -60,7 +61,10 @@ def child(devices: int, num_seeds: int, cores: int, rounds: int, updates: int, s
 
         return jax.lax.scan(body, state, length=updates)[0]
 
-    over_mesh = jax.jit(jax.vmap(one, in_axes=(0, 0, None)), donate_argnums=0, out_shardings=split)
+    options = update_options(jax.local_devices()[0])
+    over_mesh = jax.jit(
+        jax.vmap(one, in_axes=(0, 0, None)), donate_argnums=0, out_shardings=split, compiler_options=options
+    )
     flat = jax.device_put(jax.jit(jax.vmap(lambda key: agent.init(key, example, hparams)))(learner), split)
     keys, placed, state = jax.device_put(data_keys, split), jax.device_put(data, whole), engine.init()
     times = {"pmap": [], "jit over a mesh": []}

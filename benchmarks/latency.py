@@ -21,6 +21,7 @@ from flow_map_study import FIXED_STEPS, ROWS, STEPS
 from flow_map_table import MEMBERS
 
 from gtp_jax import recipes, records
+from gtp_jax.compiler import acting_options
 from gtp_jax.settings import DEFAULTS, check
 from gtp_jax.types import Batch
 
@@ -40,7 +41,8 @@ def sampler(row: str, num_steps: int):
     rows, scalars = jnp.zeros((1, OBS)), jnp.zeros(1)
     batch = Batch(rows, jnp.zeros((1, ACTIONS)), scalars, scalars, rows)
     params = jax.device_put(agent.init(jax.random.key(0), batch, hparams).policy_ema)
-    key, sample = jax.random.key(0), jax.jit(lambda params, key, obs: agent.act(params, key, obs, num_steps, 1.0))
+    key, options = jax.random.key(0), acting_options(jax.devices()[0])
+    sample = jax.jit(lambda params, key, obs: agent.act(params, key, obs, num_steps, 1.0), compiler_options=options)
     return lambda obs: np.asarray(sample(params, key, obs))
 
 

@@ -19,6 +19,7 @@ import optax
 import speed
 
 from gtp_jax import recipes, records
+from gtp_jax.compiler import update_options
 
 
 def pieces(settings: dict) -> dict[str, tuple]:
@@ -77,7 +78,8 @@ def main() -> None:
     for activation in ("mish", "relu"):
         activations = {"policy__activation": activation, "critic__activation": activation}
         made = pieces(speed.settings_with(num_seeds=1, **activations))
-        compiled = {name: jax.jit(function) for name, (function, _) in made.items()}
+        options = update_options(jax.devices()[0])
+        compiled = {name: jax.jit(function).lower(*given).compile(options) for name, (function, given) in made.items()}
         times = {name: [] for name in made}
         for _ in range(arguments.rounds + 1):
             for name, (_, given) in made.items():

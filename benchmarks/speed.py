@@ -1,6 +1,6 @@
 """What an update costs, by the number of seeds, the size of the work, the matmul precision, and with a sweep.
 
-    python benchmarks/speed.py [--only=seeds,sweep,growth,precision,memory] [--rounds=7]
+    python benchmarks/speed.py [--only=seeds,sweep,growth,precision,compiler,memory] [--rounds=7]
 
 AntMaze size: 36 numbers observed, 8 acted, batches of 256, three layers of 256, K = 5 in the critic's target and in a
 sampled baseline. On a CPU the process is pinned to one core and single-threaded, so that what is counted is work; on a
@@ -27,6 +27,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gtp_jax import lanes, recipes, records
+from gtp_jax.compiler import update_options
 from gtp_jax.seeds import Seeds
 from gtp_jax.settings import DEFAULTS, PRECISIONS, check
 from gtp_jax.types import Batch
@@ -75,7 +76,7 @@ def make_agent(settings: dict):
     return recipes.make(settings, -bound, bound)
 
 
-def make_engine(settings: dict, data: Batch, devices=None) -> Seeds:
+def make_engine(settings: dict, data: Batch, devices=None, options=None) -> Seeds:
     """The compiled program of a run with these settings."""
     every, (agent, _) = lanes.lanes(settings), make_agent(settings)
     example = jax.tree.map(lambda column: column[:1], data)
@@ -89,14 +90,15 @@ def make_engine(settings: dict, data: Batch, devices=None) -> Seeds:
         own=[own],
         at_once=settings["seeds_at_once"],
         devices=devices,
+        options=options,
     )
 
 
 class Program:
     """A compiled program and its state: `turn` runs a chunk of updates and notes how long it took."""
 
-    def __init__(self, settings: dict, data: Batch, updates: int):
-        self.engine, self.updates = make_engine(settings, data), updates
+    def __init__(self, settings: dict, data: Batch, updates: int, options=None):
+        self.engine, self.updates = make_engine(settings, data, options=options), updates
         self.num_lanes, self.seconds, self.metrics = len(self.engine.seeds), [], None
         self.state = self.engine.init()
         self.turn()
@@ -133,14 +135,16 @@ def matmul_peak(rounds: int) -> float:
     best = 0.0
     for rows, inner in ((512, 256), (2048, 256), (2048, 2048), *(((8192, 8192),) if on_gpu() else ())):
         a, b = jnp.ones((rows, inner)), jnp.ones((inner, inner))
-        multiply, count = jax.jit(jnp.matmul), max(1, int(2e9 / (2 * rows * inner**2)))
-        multiply(a, b).block_until_ready()
-        for _ in range(rounds):
-            started = time.perf_counter()
-            for _ in range(count):
-                product = multiply(a, b)
-            product.block_until_ready()
-            best = max(best, count * 2 * rows * inner**2 / (time.perf_counter() - started))
+        count, lowered = max(1, int(2e9 / (2 * rows * inner**2))), jax.jit(jnp.matmul).lower(a, b)
+        for options in ({}, update_options(jax.devices()[0])):
+            multiply = lowered.compile(options)
+            multiply(a, b).block_until_ready()
+            for _ in range(rounds):
+                started = time.perf_counter()
+                for _ in range(count):
+                    product = multiply(a, b)
+                product.block_until_ready()
+                best = max(best, count * 2 * rows * inner**2 / (time.perf_counter() - started))
     return best
 
 
@@ -155,7 +159,8 @@ def seeds(rounds: int) -> dict:
     """By the number of seeds on one device, side by side (`vmap`) and, at 8, one after the other (`lax.map`)."""
     counts, data = (1, 2, 4, 8, 16, 64, 256, 1024) if on_gpu() else (1, 2, 4, 8, 16), make_data(100_000)
     updates = 500 if on_gpu() else 24
-    programs = {f"{n} seeds": Program(settings_with(num_seeds=n), data, updates) for n in counts}
+    # Of many seeds fewer updates: a turn is to take about a second.
+    programs = {f"{n} seeds": Program(settings_with(num_seeds=n), data, min(updates, 20_000 // n)) for n in counts}
     one_by_one = settings_with(num_seeds=8, seeds_at_once=1)
     programs["8 seeds, one after the other"] = Program(one_by_one, data, updates)
     programs["1 seed, relu"] = Program(
@@ -216,8 +221,23 @@ def precision(rounds: int) -> dict:
         found[name] = in_turns({"": program}, rounds)[""]
         off = {key: abs(losses[name][key] / value - 1) for key, value in losses["float32"].items()}
         found[name]["relative_difference_of_losses"] = {key: float(value) for key, value in off.items()}
-    jax.config.update("jax_default_matmul_precision", None)
     return found
+
+
+def compiler(rounds: int) -> dict:
+    """With our compiler options and with XLA's own defaults, where they differ."""
+    if not update_options(jax.devices()[0]):
+        return {"options": {}}
+    data, updates = make_data(100_000), 200 if on_gpu() else 24
+    found = in_turns(
+        {
+            "our options": Program(settings_with(num_seeds=1), data, updates),
+            "XLA's defaults": Program(settings_with(num_seeds=1), data, updates, options={}),
+        },
+        rounds,
+    )
+    ours, defaults = (numbers["milliseconds_per_seed_update"] for numbers in found.values())
+    return {"options": update_options(jax.devices()[0]), "programs": found, "ratio": ours / defaults}
 
 
 def memory(rounds: int) -> dict:
@@ -243,7 +263,7 @@ def resident() -> float:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
 
 
-SECTIONS = {section.__name__: section for section in (seeds, sweep, growth, precision, memory)}
+SECTIONS = {section.__name__: section for section in (seeds, sweep, growth, precision, compiler, memory)}
 
 
 def main() -> None:
@@ -255,14 +275,16 @@ def main() -> None:
     arguments = parser.parse_args()
     pin()
     commit, device = records.commit(), records.device()
+    usual = "tensorfloat32" if on_gpu() else "float32"
     path = arguments.results / f"speed-{device['platform']}.json"
     result = json.loads(path.read_text()) if path.exists() else {}
     for name in arguments.only.split(","):
         started = time.perf_counter()
+        jax.config.update("jax_default_matmul_precision", usual)
         section = SECTIONS[name](arguments.rounds)
         result[name] = section | {
             "command": f"python benchmarks/speed.py --only={name} --rounds={arguments.rounds}",
-            "matmul_precision": "each" if name == "precision" else "JAX's default",
+            "matmul_precision": "each" if name == "precision" else usual,
             "wall_seconds": time.perf_counter() - started,
             "date": records.now(),
             "device": device,

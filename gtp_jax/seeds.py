@@ -6,7 +6,7 @@ and batch indices do not depend on how many other seeds run or where.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from gtp_jax.compiler import update_options
 from gtp_jax.types import Array, Key, Metrics
 
 _AXIS = "device"
@@ -83,6 +84,7 @@ class Seeds:
         own: Sequence[Any] = (),
         at_once: int = 0,
         devices: Sequence[jax.Device] | None = None,
+        options: Mapping[str, Any] | None = None,
     ):
         """Places the data, once on every device.
 
@@ -95,6 +97,7 @@ class Seeds:
           own: further arguments of `init`, pytrees of [S, ...], such as hyperparameters that differ between the seeds.
           at_once: how many seeds a device updates side by side, the others after them; 0 for all of them.
           devices: where to run; S must be a multiple of their number. The first one by default.
+          options: of the compiler; `compiler.update_options` by default.
         """
         self.seeds = tuple(seeds)
         self.devices = list(devices or jax.local_devices()[:1])
@@ -134,6 +137,7 @@ class Seeds:
             donate_argnums=0,
             devices=self.devices,
         )
+        self._options = dict(update_options(self.devices[0]) if options is None else options)
         self._compiled: dict[int, Callable] = {}  # by number of updates
         self.compile_seconds = 0.0
 
@@ -150,7 +154,7 @@ class Seeds:
         if num_updates not in self._compiled:
             started = time.perf_counter()
             lowered = self._advance.lower(state, self._data_keys, self._data, num_updates)
-            self._compiled[num_updates] = lowered.compile()
+            self._compiled[num_updates] = lowered.compile(self._options)
             self.compile_seconds += time.perf_counter() - started
         return self._compiled[num_updates](state, self._data_keys, self._data)
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from gtp_jax import lanes, recipes
 from gtp_jax.checkpoint import Checkpoints, Saved
+from gtp_jax.compiler import acting_options
 from gtp_jax.datasets import Observer
 from gtp_jax.guidance import best_of, softmax_of
 from gtp_jax.types import Array, Batch, Key
@@ -67,7 +68,8 @@ def acting(
         actions = sample(params, key_actions, many, num_steps, temperature)
         return softmax_of(key_choice, actions, best.q(critic_params, many, actions), best.inverse_temperature)
 
-    act_all = jax.jit(jax.vmap(act, in_axes=(0, 0, 0, None, 0)))
+    options = acting_options(device or jax.devices()[0])
+    act_all = jax.jit(jax.vmap(act, in_axes=(0, 0, 0, None, 0)), compiler_options=options)
     numbers = np.asarray(seeds, np.uint32)
     params, critic_params, numbers = jax.device_put((params, best.params if best else (), numbers), device)
     return lambda step, obs: act_all(params, critic_params, numbers, step, obs)
@@ -105,8 +107,9 @@ class LoadedPolicy:
         keys = jax.random.split(jax.random.key(0), len(self.seeds))
         saved = checkpoints.restore(step, Saved(*jax.eval_shape(jax.vmap(init), keys), None))
         self.params, self._critic_params = jax.device_put((saved.policy, saved.critic))
-        self._sample = jax.jit(self._sampling, static_argnums=3)
-        self._sample_all = jax.jit(jax.vmap(self._sampling, in_axes=(0, None, None, None, None)), static_argnums=3)
+        compiled = functools.partial(jax.jit, static_argnums=3, compiler_options=acting_options(jax.devices()[0]))
+        self._sample = compiled(self._sampling)
+        self._sample_all = compiled(jax.vmap(self._sampling, in_axes=(0, None, None, None, None)))
         self._key = jax.random.key(0)
         # Taking a lane's parameters out of all costs more than a sample: done once for each that acts.
         self._params_of = functools.cache(lambda index: jax.tree.map(lambda leaf: leaf[index], self.params))

@@ -6,6 +6,7 @@ import jax
 import numpy as np
 
 from gtp_jax import recipes
+from gtp_jax.compiler import acting_options
 from gtp_jax.seeds import Seeds
 from gtp_jax.settings import DEFAULTS, check
 from gtp_jax.types import Batch
@@ -41,5 +42,6 @@ def make(data, batch_size, activation):
         return float(seeds.gather(metrics)["policy/loss"][0])
 
     key, params = jax.random.key(0), init(jax.random.key(0)).policy_ema
-    sample = jax.jit(lambda params, key, obs: agent.act(params, key, obs, 5))
+    options = acting_options(jax.devices()[0])
+    sample = jax.jit(lambda params, key, obs: agent.act(params, key, obs, 5), compiler_options=options)
     return run, lambda: agent.update(init(key), first), lambda obs: np.asarray(sample(params, key, obs))
