@@ -4,13 +4,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from oracles import quick_jit, random_batch, settings_with
+from oracles import assert_trees_equal, quick_jit, random_batch, settings_with
 
 from gtp_jax import recipes
-from gtp_jax.checkpoint import Checkpoints, Saved
+from gtp_jax.checkpoint import Checkpoints, DamagedCheckpoint, Saved
 from gtp_jax.datasets import Observer
 from gtp_jax.networks import q_network
-from gtp_jax.serving import SCHEMA, BestOf, LoadedPolicy, acting
+from gtp_jax.serving import SCHEMA, BestOf, LoadedPolicy, acting, load_policy
 
 SEEDS, ENVS, N, OBS, ACTIONS = (4, 9), 5, 6, 3, 2
 TABLE = np.random.default_rng(0).normal(size=(len(SEEDS), N, ENVS, ACTIONS)).astype(np.float32)
@@ -145,3 +145,30 @@ def test_a_loaded_run_acts_by_its_averaged_critic(tmp_path):
     got = policy.acting(**given, candidates=3)(0, TABLE_OBS)
     np.testing.assert_array_equal(got, expected)
     assert (np.asarray(got) != np.asarray(policy.acting(**given)(0, TABLE_OBS))).any()
+
+
+def test_loading_passes_over_damaged_steps(tmp_path):
+    """Named in a warning that points at the caller; a step that was asked for is no other one."""
+    directory = tmp_path / "checkpoints"
+    _, state = loaded(directory, settings_with(policy__name="gaussian", guidance__name="none"))
+    checkpoints = Checkpoints(directory)
+    later = jax.tree.map(lambda leaf: np.asarray(leaf) + 1, state.policy_ema)
+    checkpoints.save(2, Saved(later, (), {"step": np.ones(2, np.int32)}), checkpoints.about(1))
+    checkpoints.close()
+    assert_trees_equal(load_policy(tmp_path).params, later)
+    assert_trees_equal(load_policy(tmp_path, step=1).params, state.policy_ema)
+    with pytest.raises(FileNotFoundError, match="holds no step 7; there are 1, 2"):
+        load_policy(tmp_path, step=7)
+    (directory / "2" / "digest" / "metadata").write_text("{}")
+    with pytest.warns(UserWarning, match="passing over a damaged checkpoint: .*checkpoints/2") as caught:
+        policy = load_policy(tmp_path)
+    assert policy.step == 1 and caught[0].filename == __file__
+    assert_trees_equal(policy.params, state.policy_ema)
+    with pytest.raises(DamagedCheckpoint, match="checkpoints/2"):
+        load_policy(tmp_path, step=2)
+    (directory / "1" / "about" / "metadata").unlink()
+    with (
+        pytest.warns(UserWarning, match="checkpoints/"),
+        pytest.raises(FileNotFoundError, match="holds no sound checkpoint"),
+    ):
+        load_policy(tmp_path)

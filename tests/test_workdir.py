@@ -47,3 +47,23 @@ def test_a_directory_is_held_by_one_process(tmp_path):
     with workdir.claim(tmp_path / "run"):
         pass
     assert not (tmp_path / "run").exists()  # nothing was written
+
+
+def test_what_a_killed_process_was_writing_is_cleared_away(tmp_path):
+    """By the name that it really has, and nothing else."""
+    with records.replacing(tmp_path / "config.json") as file:
+        (half,) = tmp_path.iterdir()
+        kept = half.read_bytes()
+        file.write(b"{}")
+    half.write_bytes(kept)
+    with workdir.claim(tmp_path):
+        assert sorted(path.name for path in tmp_path.iterdir()) == [".lock", "config.json"]
+
+
+@pytest.mark.parametrize("name", ["config.json", "summary.json"])
+def test_a_damaged_file_is_named_with_the_cure(tmp_path, name):
+    settle(tmp_path, num_updates=100)
+    records.write_json(tmp_path / "summary.json", {"num_updates": 100})
+    (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:-3] + b"\xff")
+    with pytest.raises(ValueError, match=f"{name} is damaged .*; delete it, and the same command writes it again"):
+        workdir.finished(tmp_path, workdir.settle(tmp_path, DEFAULTS | {"num_updates": 100}))
