@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -186,3 +187,30 @@ def test_a_failing_child_says_why(tmp_path):
         collect_in_child(antmaze.parse(ID), tmp_path, 1)
     with pytest.raises(ValueError, match="workers must be at least 1, got 0"):
         collect_in_child(antmaze.parse(ID), tmp_path, 0)
+
+
+LOAD = f"""
+import sys
+from gtp_jax import datasets
+said = lambda done, total: print("collecting", flush=True)
+print(datasets.load("{ID}", root=sys.argv[1], workers=1, progress=said).fingerprint)
+"""
+
+
+def test_ten_starts_collect_once_and_one_that_is_killed_blocks_none(root, tmp_path):
+    """The process that collects is killed with its children: one other collects anew, and all get the whole data."""
+    command = [sys.executable, "-c", LOAD, str(tmp_path)]
+    children = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) for _ in range(10)]
+    (ready, _, _) = select.select([child.stdout for child in children], [], [], 120)
+    first = next(child for child in children if child.stdout in ready)
+    assert first.stdout.readline() == "collecting\n"
+    os.killpg(first.pid, signal.SIGKILL)
+    first.communicate()
+    assert first.returncode == -signal.SIGKILL
+    outputs = [child.communicate(timeout=120)[0].splitlines() for child in children if child is not first]
+    assert {output[-1] for output in outputs} == {datasets.load(ID, root=root).fingerprint}
+    assert sum(len(output) > 1 for output in outputs) == 1
+    assert sorted(path.name for path in (tmp_path / "gtp" / "antmaze").iterdir()) == [
+        ".umaze-600-v0.lock",
+        "umaze-600-v0",
+    ]
