@@ -102,7 +102,7 @@ def draw_map(path: Path) -> None:
     left.set_title("two times: a chord")
     tangent = float(denoiser(jnp.array([x]), jnp.array([t]))[0])
     right.plot([t, 0], [x, tangent], color=GREEN, lw=1.6, ls="--", label="slope: $u(x_t, t, t)$")
-    mark(right, 0.0, tangent, r"$\phi(x_t, t, t) = E[x_0 | x_t]$", GREEN, (-150, -22))
+    mark(right, 0.0, tangent, r"$\phi(x_t, t, t) = E[x | x_t]$", GREEN, (-150, -22))
     right.set_title("one time: the tangent")
     for panel in (left, right):
         panel.legend(loc="lower left", frameon=False, labelcolor=GREY, fontsize=11)

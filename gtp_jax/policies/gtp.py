@@ -36,8 +36,8 @@ def trajectory_losses(
 ) -> TrajectoryLosses:
     """Trajectory consistency (eq. 17) and instantaneous flow (eq. 18) with the score approximation (eq. 11).
 
-    consistency = |Phi(x + t z, t, tau) - sg Phi_target(x + u z, u, tau)|^2 / (t - u)
-    flow        = |x - phi(x + t z, t, t)|^2
+        consistency = |Phi(x + t z, t, tau) - sg Phi_target(x + u z, u, tau)|^2 / (t - u)
+        flow        = |x - phi(x + t z, t, t)|^2
 
     The factor 1/(t - u) is ours: it keeps the first term alive as neighbouring times draw together.
 
