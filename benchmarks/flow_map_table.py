@@ -2,7 +2,7 @@
 
 python benchmarks/flow_map_table.py [--write]
 
-With --write the tables go into docs/family.md, and the members' first one into README.md.
+With --write the tables go into docs/family.md.
 """
 
 import argparse
@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 
 import numpy as np
-from table import README, insert
+from table import insert
 
 RESULTS = Path(__file__).parent / "results" / "flow_map_study"
 DOCS = Path(__file__).parents[1] / "docs"
@@ -105,8 +105,6 @@ def main() -> None:
             draw(cells, task, DOCS / f"flow_map_{task}.png")
             if arguments.write:
                 page.write_text(insert(page.read_text(), task, text))
-    if arguments.write:
-        README.write_text(insert(README.read_text(), "density", table(members(load(RESULTS, "density")))))
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ import gc
 import json
 import os
 import resource
+import sys
 import time
 from pathlib import Path
 
@@ -42,10 +43,10 @@ def on_gpu() -> bool:
 
 
 def pin() -> None:
-    """Binds the process and JAX's threads to one core, where the updates run on the processor."""
-    if not on_gpu() and hasattr(os, "sched_setaffinity"):
-        for thread in os.listdir("/proc/self/task"):
-            os.sched_setaffinity(int(thread), {max(os.sched_getaffinity(0))})
+    """Starts the command again on one core, where the updates run on the processor: JAX counts cores as it starts."""
+    if not on_gpu() and hasattr(os, "sched_setaffinity") and len(os.sched_getaffinity(0)) > 1:
+        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+        os.execv(sys.executable, [sys.executable, *sys.argv])
 
 
 def settings_with(**changes) -> dict:

@@ -1,6 +1,8 @@
-"""Prints the README's table, in Markdown, from the committed results, and writes it there with --write.
+"""Prints the U-Maze table, in Markdown, from the committed results.
 
-python benchmarks/table.py [--results=benchmarks/results]
+python benchmarks/table.py [--results=benchmarks/results] [--write]
+
+With --write it goes into docs/results.md, and the rows at the main command's temperature into README.md.
 """
 
 import argparse
@@ -9,6 +11,7 @@ from pathlib import Path
 
 RESULTS = Path(__file__).parent / "results"
 README = Path(__file__).parents[1] / "README.md"
+PAGE = Path(__file__).parents[1] / "docs" / "results.md"
 ROWS = {"gtp": "GTP", "gtp-bc": "GTP-BC (eta = 0)"}
 
 
@@ -18,8 +21,8 @@ def cell(score: dict) -> str:
     return f"{score['mean']:.1f} [{low:.1f}, {high:.1f}]"
 
 
-def umaze(results: Path) -> str:
-    """The U-Maze table: a row for each method and temperature, a column for each K."""
+def umaze(results: Path, *, short: bool = False) -> str:
+    """The U-Maze table: a row for each method and temperature, a column for each K; `short`: the run's temperature."""
     lines, first, date = [], None, ""
     for row, name in ROWS.items():
         folder = results / f"umaze-{row}"
@@ -32,7 +35,8 @@ def umaze(results: Path) -> str:
                 "| method | temperature | " + " | ".join(f"K = {k}" for k in steps) + " |",
                 "|---|---|" + "---|" * len(steps),
             ]
-        for temperature in sorted({e["temperature"] for e in evaluations}, reverse=True):
+        temperatures = {first["temperature"]} if short else {e["temperature"] for e in evaluations}
+        for temperature in sorted(temperatures, reverse=True):
             cells = [
                 cell(e["score"])
                 for k in steps
@@ -60,15 +64,16 @@ def insert(readme: str, name: str, table: str) -> str:
 
 
 def main() -> None:
-    """Prints the table and writes it where asked."""
+    """Prints the tables and writes them where asked."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--results", type=Path, default=RESULTS)
-    parser.add_argument("--write", action="store_true", help="into README.md")
+    parser.add_argument("--write", action="store_true", help="into README.md and docs/results.md")
     arguments = parser.parse_args()
-    table = umaze(arguments.results)
-    print(table)
-    if arguments.write:
-        README.write_text(insert(README.read_text(), "umaze", table))
+    for page, short in ((README, True), (PAGE, False)):
+        table = umaze(arguments.results, short=short)
+        print(f"{table}\n")
+        if arguments.write:
+            page.write_text(insert(page.read_text(), "umaze", table))
 
 
 if __name__ == "__main__":

@@ -49,7 +49,8 @@ def make(
 
     Args:
       network: apply(params, obs [*B, O], x [*B, A], t [*B], s [*B]) -> [*B, A].
-      action_low, action_high: [A] bounds; only a final sample is clipped to them.
+      action_low: [A] lower bounds; only a final sample is clipped to them.
+      action_high: [A] upper bounds.
       parameterise: reads F(x, t, s) as an average velocity.
       objective: the member's un-reduced loss [B] and its metrics.
       sampling_times: K -> [K + 1] times of a K-step sampler, decreasing to 0. The first one is the standard deviation

@@ -146,7 +146,8 @@ def make(
 
     Args:
       settings: complete, like settings.DEFAULTS.
-      action_low, action_high: [A] bounds.
+      action_low: [A] lower bounds.
+      action_high: [A] upper bounds.
 
     Returns:
       The agent and its hyperparameters, float32 scalars that may differ between seeds.

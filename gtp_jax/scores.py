@@ -1,8 +1,10 @@
 """What a run's score is: D4RL's reference scores, and statistics over seeds that say how sure they are."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 # (minimum, maximum) returns of a random and of an expert policy, from D4RL's d4rl/infos.py (arXiv 2004.07219). They
 # were measured on D4RL's own environments, so scores of later versions are comparable, not equal.
@@ -42,7 +44,7 @@ def family(dataset_id: str) -> str:
     return name
 
 
-def normalised(family: str, returns) -> np.ndarray:
+def normalised(family: str, returns: ArrayLike) -> np.ndarray:
     """D4RL's normalised score 100 * (R - min) / (max - min): 0 is a random policy, 100 an expert.
 
     Args:
@@ -58,7 +60,7 @@ def normalised(family: str, returns) -> np.ndarray:
     return 100.0 * (np.asarray(returns, np.float64) - low) / (high - low)
 
 
-def of_episodes(dataset_id: str, returns, successes) -> np.ndarray:
+def of_episodes(dataset_id: str, returns: ArrayLike, successes: ArrayLike) -> np.ndarray:
     """Each episode's score, float64 [*B]: 100 or 0 for success in AntMaze, D4RL's normalised return elsewhere.
 
     Args:
@@ -70,7 +72,9 @@ def of_episodes(dataset_id: str, returns, successes) -> np.ndarray:
     return 100.0 * np.asarray(successes) if name == "antmaze" else normalised(name, returns)
 
 
-def summarise(per_seed: Sequence[float], *, successes=None, episodes=None) -> dict:
+def summarise(
+    per_seed: Sequence[float], *, successes: ArrayLike | None = None, episodes: ArrayLike | None = None
+) -> dict[str, Any]:
     """The numbers of a results table: mean, standard deviation, interquartile mean and a 95 % interval over seeds.
 
     The interval is for the mean that new seeds and new episodes would give. It is a percentile bootstrap of 10,000
@@ -123,7 +127,9 @@ def summarise(per_seed: Sequence[float], *, successes=None, episodes=None) -> di
     }
 
 
-def table(combinations, score: np.ndarray, success: np.ndarray | None) -> dict:
+def table(
+    combinations: Sequence[tuple[dict[str, float], list[int]]], score: np.ndarray, success: np.ndarray | None
+) -> dict[str, Any]:
     """The scores of trainings that ran together: {"score": ...}, of a sweep {"sweep": [{"eta": 0.3, "score": ...}]}.
 
     Args:

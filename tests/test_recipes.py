@@ -2,12 +2,12 @@
 
 import importlib.util
 import itertools
-import re
 import sys
 from pathlib import Path
 
 import jax
 import numpy as np
+import pages
 import pytest
 from oracles import quick_jit, random_batch, settings_with
 
@@ -218,10 +218,9 @@ def test_eta_zero_trains_a_critic_for_the_filter_only():
 
 def test_the_page_on_adding_a_policy_tells_the_truth(tmp_path, monkeypatch):
     """Its code block, saved as it says, is found by name and trains, with a critic and a guidance."""
-    page = (ROOT / "docs" / "adding-a-policy.md").read_text()
-    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
-    assert "gtp_jax/policies/one_jump.py" in page
-    (tmp_path / "one_jump.py").write_text(code)
+    (block,) = (b for b in pages.blocks(pages.TEXTS["docs/adding-a-policy.md"]) if b.language == "python")
+    assert block.title == "gtp_jax/policies/one_jump.py"
+    (tmp_path / "one_jump.py").write_text(block.text)
     monkeypatch.setattr(policies, "__path__", [*policies.__path__, str(tmp_path)])
     module = "gtp_jax.policies.one_jump"
     try:

@@ -32,7 +32,8 @@ def make(
 
     Args:
       network: apply(params, obs [*B, O], x [*B, A], t [*B], s [*B]) -> [*B, A].
-      action_low, action_high: [A] bounds; only a final sample is clipped to them.
+      action_low: [A] lower bounds; only a final sample is clipped to them.
+      action_high: [A] upper bounds.
       schedule: the sampler's times; by default 80 to 0.002 with rho = 7.
       sigma_data: standard deviation of the actions that the preconditioning assumes.
       solver: a name of `flow_map.SOLVERS`; "heun" evaluates the network twice a step.

@@ -26,8 +26,10 @@ def make(
 
     Args:
       network: apply(params, obs [*B, O], x [*B, A], t [*B], s [*B]) -> [*B, A], the mean at x = 0 and t = s = 1.
-      action_low, action_high: [A] bounds; samples are clipped to them.
-      log_std_min, log_std_max: bounds of the logarithm of the standard deviation, which does not depend on obs.
+      action_low: [A] lower bounds; samples are clipped to them.
+      action_high: [A] upper bounds.
+      log_std_min: lower bound of the logarithm of the standard deviation, which does not depend on obs.
+      log_std_max: upper bound, likewise.
     """
 
     def mean_of(params: Params, obs: Array) -> Array:

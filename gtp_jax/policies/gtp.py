@@ -36,8 +36,8 @@ def trajectory_losses(
 ) -> TrajectoryLosses:
     """Trajectory consistency (eq. 17) and instantaneous flow (eq. 18) with the score approximation (eq. 11).
 
-    consistency = |Phi(x + t z, t, tau) - sg Phi_target(x + u z, u, tau)|^2 / (t - u)
-    flow        = |x - phi(x + t z, t, t)|^2
+        consistency = |Phi(x + t z, t, tau) - sg Phi_target(x + u z, u, tau)|^2 / (t - u)
+        flow        = |x - phi(x + t z, t, t)|^2
 
     The factor 1/(t - u) is ours: it keeps the first term alive as neighbouring times draw together.
 
@@ -87,12 +87,14 @@ def make(
 
     Args:
       network: apply(params, obs [*B, O], x [*B, A], t [*B], s [*B]) -> [*B, A].
-      action_low, action_high: [A] bounds; only a final sample is clipped to them.
+      action_low: [A] lower bounds; only a final sample is clipped to them.
+      action_high: [A] upper bounds.
       curriculum_updates: updates over which the time grid grows from 10 to 1280 intervals.
       schedule: the times of training and sampling; by default 80 to 0.002 with rho = 7.
       sigma_data: standard deviation of the actions that the preconditioning assumes.
       target: whose map eq. 17 follows, the "online" parameters under stop-gradient or their "ema".
-      gap, tau: how times are drawn; see `flow_map.adjacent_times`.
+      gap: how u is drawn; see `flow_map.adjacent_times`.
+      tau: how tau is drawn, likewise.
       intervals: of a fixed time grid; 0 lets it grow.
       teacher: what brings x_t to time u, the "score" approximation (eq. 11), or a solver along the averaged
         parameters' field, a name of `flow_map.SOLVERS`.

@@ -52,7 +52,8 @@ def make(*, network: Network, action_low: Array, action_high: Array, adaptive_po
 
     Args:
       network: apply(params, obs [*B, O], x [*B, A], t [*B], s [*B]) -> [*B, A], the velocity itself.
-      action_low, action_high: [A] bounds; only a final sample is clipped to them.
+      action_low: [A] lower bounds; only a final sample is clipped to them.
+      action_high: [A] upper bounds.
       adaptive_power: p of the weight 1/(loss + c)^p on each example (sec. 4.3); 0 switches it off.
     """
 

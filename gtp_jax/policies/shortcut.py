@@ -51,7 +51,8 @@ def make(*, network: Network, action_low: Array, action_high: Array) -> Policy:
 
     Args:
       network: apply(params, obs [*B, O], x [*B, A], t [*B], s [*B]) -> [*B, A], the velocity itself.
-      action_low, action_high: [A] bounds; only a final sample is clipped to them.
+      action_low: [A] lower bounds; only a final sample is clipped to them.
+      action_high: [A] upper bounds.
     """
 
     def objective(given: flow_policy.Training):

@@ -47,9 +47,11 @@ def make(
 
     Args:
       network: apply(params, obs [*B, O], x [*B, A], t [*B], s [*B]) -> [*B, A], the noise; t = s = i/T.
-      action_low, action_high: [A] bounds, to which every prediction of x is clipped.
+      action_low: [A] lower bounds, to which every prediction of x is clipped.
+      action_high: [A] upper bounds.
       num_steps: T, fixed in training.
-      beta_min, beta_max: of the chain.
+      beta_min: of the chain.
+      beta_max: of the chain.
     """
     chain = variance_preserving_chain(num_steps, beta_min, beta_max)
     before = jnp.append(1.0, chain.kept[:-1])

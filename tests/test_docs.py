@@ -1,0 +1,113 @@
+"""The documentation does what it says: every code block of every page runs, unless it is marked with what it needs.
+
+The `python` blocks of a page run one after the other in one namespace, and the `bash` blocks in a copy of the tree,
+where `python experiments/run.py` gets the overrides SHRUNK appended: a tiny network, few updates.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from pages import ROOT, TEXTS, blocks
+
+SHRUNK = {
+    "num_updates": 20,
+    "log_every": 10,
+    "checkpoint_every": 10,
+    "batch_size": 16,
+    "cpu_devices": 1,
+    "dataset": "gtp/antmaze/umaze-5k-v0",
+    "policy.hidden": "(8,)",
+    "critic.hidden": "(8,)",
+    "eval.every": 20,
+    "eval.num_episodes": 1,
+    "eval.progress_episodes": 1,
+    "eval.num_envs": 1,
+}
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory):
+    """A copy of the tree that blocks may write to, with its own data and compiled programs and a shrinking `python`."""
+    folder = tmp_path_factory.mktemp("tree")
+    for name in ("gtp_jax", "experiments"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("benchmarks", "docs", "README.md"):
+        (folder / name).symlink_to(ROOT / name)
+    python = folder / "bin" / "python"
+    python.parent.mkdir()
+    overrides = " ".join(f"'--config.{name}={value}'" for name, value in SHRUNK.items())
+    python.write_text(
+        f'#!/bin/sh\ncase "$1" in\nexperiments/run.py) exec {sys.executable} "$@" {overrides} ;;\n'
+        f'*) exec {sys.executable} "$@" ;;\nesac\n'
+    )
+    python.chmod(0o755)
+    return folder
+
+
+@pytest.fixture
+def at_home(tree, monkeypatch):
+    """In the tree, as a user with an activated environment."""
+    monkeypatch.chdir(tree)
+    for name, value in {
+        "PATH": f"{tree / 'bin'}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONPATH": str(tree),
+        "MINARI_DATASETS_PATH": str(tree / "minari"),
+        "JAX_COMPILATION_CACHE_DIR": str(tree / "compiled"),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",  # programs of 20 updates take less time to run than to compile
+    }.items():
+        monkeypatch.setenv(name, value)
+    return tree
+
+
+def run(page: str, text: str) -> int:
+    """Runs the blocks of a page where we are, and returns how many; raises what the first bad one raises."""
+    scope, count = {"__name__": "__page__"}, 0
+    for block in blocks(text):
+        if not block.runs:
+            continue
+        if block.title:
+            Path(block.title).write_text(block.text)
+        elif block.language == "python":
+            exec(compile("\n" * (block.line - 1) + block.text, page, "exec"), scope)
+        else:
+            done = subprocess.run(["bash", "-euo", "pipefail", "-c", block.text], capture_output=True, text=True)
+            assert done.returncode == 0, f"{page}:{block.line}\n{block.text}\n{done.stdout}\n{done.stderr}"
+        count += 1
+    return count
+
+
+WITH_CODE = [page for page, text in TEXTS.items() if any(block.runs for block in blocks(text))]
+
+
+@pytest.mark.parametrize("page", WITH_CODE)
+def test_every_code_block_runs(page, at_home):
+    assert run(page, TEXTS[page]) > 0
+
+
+def test_every_page_is_looked_at():
+    """No fence is left over when the blocks are taken out, and pages that show code are among those that run."""
+    for page, text in TEXTS.items():
+        assert sum(line.lstrip().startswith("```") for line in text.splitlines()) == 2 * len(blocks(text)), page
+    assert {"README.md", "docs/tour.md", "docs/losses.md", "docs/adding-a-policy.md"} <= set(WITH_CODE)
+
+
+def test_a_block_without_language_or_with_an_excuse_of_its_own_is_refused():
+    with pytest.raises(ValueError, match="line 2: a block of language ''"):
+        blocks("text\n```\npython x.py\n```\n")
+    with pytest.raises(ValueError, match="'takes too long' is neither a file nor one of"):
+        blocks('```bash title="takes too long"\nsleep 1000\n```\n')
+
+
+def test_blocks_of_a_page_share_a_namespace_and_fail_loudly(at_home):
+    assert run("page", "```python\nx = 1\n```\n```python\nassert x == 1\n```\n") == 2
+    assert run("page", '```bash title="needs a GPU"\nfalse\n```\n```text\nno code\n```\n') == 0
+    with pytest.raises(ZeroDivisionError):
+        run("page", "```python\n1 / 0\n```\n")
+    with pytest.raises(AssertionError, match="page:2"):
+        run("page", "```bash\nfalse | true\n```\n")
