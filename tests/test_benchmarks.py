@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from runs import ROOT, benchmark
+from runs import benchmark
 from scipy import stats
 
 from gtp_jax.flow_map import Schedule
