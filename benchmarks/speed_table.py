@@ -22,8 +22,8 @@ def source(result: dict) -> str:
     """Where a number comes from, in one line."""
     device = result["device"]
     return (
-        f"`{result['command']}`; {device['platform']}, {device['host_cores']} cores; jax {result['versions']['jax']}; "
-        f"{result['date'][:10]}; commit {str(result['commit'])[:10]}."
+        f"`{result['command']}`; {device['platform']}, {device['host_cores']} cores of {device['processor']}; "
+        f"jax {result['versions']['jax']}; {result['date'][:10]}; commit {str(result['commit'])[:10]}."
     )
 
 

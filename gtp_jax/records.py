@@ -156,8 +156,18 @@ def commit() -> str | None:
         return None
 
 
+def processor() -> str:
+    """The model's name of the host's processor, as far as the system tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:  # not Linux
+        return platform.processor()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()
+
+
 def device() -> dict:
-    """What JAX computes on: platform ("cpu", "gpu", "tpu"), kind (the model's name), count, and the host's cores."""
+    """What JAX computes on: platform ("cpu", "gpu", "tpu"), kind (the model's name), count; the host and its cores."""
     import jax
 
     devices = jax.devices()
@@ -165,6 +175,7 @@ def device() -> dict:
         "platform": devices[0].platform,
         "kind": devices[0].device_kind,
         "count": len(devices),
+        "processor": processor(),
         "host_cores": os.cpu_count(),
     }
 
