@@ -5,7 +5,9 @@ hyperparameters name: {"step": 1000, "seed": 0, "eta": 0.3, "score": 61.0}.
 Rows hold no times, so that a resumed run and an uninterrupted one write the same file.
 """
 
+import csv
 import datetime
+import io
 import json
 import math
 import os
@@ -100,6 +102,15 @@ def truncate_after(path: str | Path, step: int) -> None:
     if path.exists():
         kept = [row for row in read(path) if row["step"] <= step]
         _write_atomically(path, "".join(json.dumps(row, allow_nan=False) + "\n" for row in kept))
+
+
+def write_csv(path: str | Path, rows: Sequence[Mapping]) -> None:
+    """Writes `rows` as a table, whole or not at all: a column for each name, empty where a row has no finite number."""
+    text = io.StringIO()
+    table = csv.DictWriter(text, list(dict.fromkeys(name for row in rows for name in row)), lineterminator="\n")
+    table.writeheader()
+    table.writerows(rows)
+    _write_atomically(Path(path), text.getvalue())
 
 
 def columns(rows: Iterable[Mapping], labels: Sequence[Mapping]) -> dict[str, tuple[np.ndarray, np.ndarray]]:

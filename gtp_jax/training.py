@@ -1,4 +1,4 @@
-"""The training loop: chunk of updates -> log -> evaluate -> checkpoint, and what a finished run writes.
+"""The training loop: chunk of updates -> log -> evaluate -> checkpoint.
 
 Everything but the timing is a function of the settings, so a run that was killed and started again ends with the same
 files as one that was not.
@@ -15,11 +15,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gtp_jax import hosts, lanes, plots, recipes, records, scores
+from gtp_jax import divergence, hosts, lanes, recipes, records
 from gtp_jax.background import Background
 from gtp_jax.checkpoint import Checkpoints, DamagedCheckpoint, Saved
 from gtp_jax.datasets import Dataset
 from gtp_jax.evaluation import Episodes, Evaluator
+from gtp_jax.loggers import Metrics
+from gtp_jax.results import Results
 from gtp_jax.seeds import Seeds, choose_devices, device_beside
 from gtp_jax.serving import SCHEMA, acting
 from gtp_jax.terminal import Bar, Terminal
@@ -73,7 +75,12 @@ class Training:
         self.background = Background(enabled=self.beside is not None)
         self.episodes: Episodes | None = None  # of the latest evaluation
         self.latest = ""  # its score, as the progress bar shows it
-        self.metrics_path = workdir / "metrics.jsonl"
+        self.results = Results(settings, workdir, dataset)
+        discounts = lanes.hyperparameters(settings, self.lanes)["discount"]
+        bounds = divergence.value_bounds(dataset.batch.reward, discounts, settings["critic"]["divergence"])
+        self.watch = divergence.Watch(self.labels, bounds, terminal.say)
+        if hosts.first():
+            self.metrics = Metrics(workdir, self.labels, settings["log"], settings)
 
     def facts(self) -> dict[str, str]:
         """What is run, on what, for a person to read before it starts."""
@@ -104,6 +111,7 @@ class Training:
                 "action_low": self.dataset.action_low,
                 "action_high": self.dataset.action_high,
                 "fingerprint": self.dataset.fingerprint,
+                "diverged": self.watch.found,
                 "versions": records.versions(),
             }
         )
@@ -125,7 +133,9 @@ class Training:
         state = self.engine.init()
         for step in reversed(checkpoints.steps()):
             try:
-                return step, self.join(checkpoints.restore(step, self.split(state)))
+                state = self.join(checkpoints.restore(step, self.split(state)))
+                self.watch.recall(checkpoints.about(step).get("diverged", []))
+                return step, state
             except DamagedCheckpoint as error:
                 self.terminal.say(f"passing over a damaged checkpoint: {error}")
         return 0, state
@@ -150,22 +160,20 @@ class Training:
 
         self.background.start(lambda: self.evaluator(act, num_episodes), gathered)
 
-    def score(self, episodes: Episodes) -> np.ndarray:
-        """Each episode's score [S, E]."""
-        return scores.of_episodes(self.dataset.id, episodes.returns, episodes.success)
-
     def log(self, bar: Bar, step: int, metrics: dict[str, np.ndarray], episodes: Episodes | None = None) -> None:
         """Writes the rows of a step, with the scores where it was evaluated."""
         if episodes is not None:
-            score = self.score(episodes).mean(axis=1)
+            score = self.results.score(episodes).mean(axis=1)
             metrics = metrics | {"score": score, "length": episodes.length.mean(axis=1)}
-            self.latest = f"score {score.mean():.1f}"
+            self.latest, diverged = f"score {score.mean():.1f}", self.watch.diverged()
             for values, places in lanes.combinations(self.lanes):
-                shown = " ".join(f"{value:.0f}" for value in score[places])
+                shown = " ".join(f"{score[i]:.0f}" + "*" * diverged[i] for i in places)
                 name = lanes.describe(values) + "  " if values else ""
                 bar.milestone(f"  {step:>9,} updates  {name}score {score[places].mean():5.1f}  (seeds: {shown})")
         if hosts.first():
-            records.append(self.metrics_path, records.rows(step, self.labels, metrics))
+            self.metrics.write(step, metrics)
+            if episodes is not None:
+                self.results.curves(self.metrics.publish())
 
     def run(self, checkpoints: Checkpoints) -> tuple[dict[str, Any] | None, int]:
         """Trains from the newest checkpoint, or from the start, to the end.
@@ -179,7 +187,7 @@ class Training:
         if step:
             self.terminal.say(f"resuming after {step:,} of {total:,} updates")
         if hosts.first():
-            records.truncate_after(self.metrics_path, step)
+            self.metrics.start(step)
         first_step, training_seconds, interrupted = step, 0.0, 0
         with Interruption() as stop, self.terminal.progress("training", total, "updates", step) as bar:
             while step < total and not interrupted:
@@ -190,6 +198,7 @@ class Training:
                 compiled = self.engine.compile_seconds - compiled_before
                 training_seconds += time.perf_counter() - chunk_started - compiled
                 step += length
+                self.watch.metrics(step - length + 1, step, metrics)
                 log = functools.partial(self.log, bar, step, metrics)
                 if step == total or step % settings["eval"]["every"] == 0:
                     num_episodes = settings["eval"]["num_episodes" if step == total else "progress_episodes"]
@@ -204,6 +213,7 @@ class Training:
                 ending = interrupted or step == total
                 if ending or step % settings["checkpoint_every"] == 0:
                     saved = self.split(state)
+                    self.watch.state(step - length + 1, step, saved)
                     background.after(functools.partial(checkpoints.save, step, saved, self.about()))
                 if ending or not hosts.agree(background.busy()):
                     background.settle()
@@ -223,62 +233,22 @@ class Training:
         return self.finish(timing), 0
 
     def finish(self, timing: dict[str, Any]) -> dict[str, Any]:
-        """Draws the pictures and writes summary.json, last, so that its presence means that the run is finished."""
-        episodes, settings = self.episodes, self.settings
-        score = self.score(episodes)
-        success = episodes.success if self.dataset.maze else None
-        summary = {
+        """Writes the results; returns the summary."""
+        about = {
             "schema": SCHEMA,
-            "dataset": self.dataset.id,
-            "fingerprint": self.dataset.fingerprint,
-            "behaviour": self.dataset.summary,
-            "env": self.dataset.summary["environment"],
-            "algorithm": recipes.describe(settings),
-            "seeds": [lane.seed for lane in self.lanes[: settings["num_seeds"]]],
-            "num_updates": settings["num_updates"],
-            "eval_episodes": settings["eval"]["num_episodes"],
-            "num_steps": settings["policy"]["num_steps"],
-            "temperature": settings["policy"]["temperature"],
-            "matmul_precision": settings["matmul_precision"],
-            **scores.table(lanes.combinations(self.lanes), score, success),
+            "diverged": self.watch.found,
             "device": records.device() | {"used": [str(device) for device in self.engine.devices]},
-            "versions": records.versions(),
-            "commit": records.commit(),
             "timing": timing,
         }
+        summary = self.results.summary(self.episodes, about)
         if hosts.first():
-            self.draw(episodes)
-            records.write_json(
-                self.workdir / "episodes.json", {"lanes": self.labels, "score": score, "success": success}
-            )
-            records.write_json(self.workdir / "summary.json", summary)
-        return records.plain(summary)
-
-    def draw(self, episodes: Episodes) -> None:
-        """Writes curves.png and, for a maze, maze.png."""
-        title = f"{self.dataset.id}, {recipes.describe(self.settings)}"
-        groups = {lanes.describe(values): places for values, places in lanes.combinations(self.lanes)}
-        metrics = records.columns(records.read(self.metrics_path), self.labels)
-        plots.curves(metrics, self.workdir / "curves.png", groups=groups, title=title)
-        if self.dataset.maze:
-            success = episodes.success[self.share]
-            plots.maze(
-                self.dataset.maze.maze_map,
-                [list(zip(*pair, strict=True)) for pair in zip(episodes.positions, success, strict=True)],
-                self.workdir / "maze.png",
-                cell_size=self.dataset.maze.cell_size,
-                start=self.dataset.maze.start_xy,
-                goal=self.dataset.maze.goal_xy,
-                success_radius=self.dataset.maze.success_radius,
-                goal_noise=self.dataset.maze.position_noise,
-                titles=[
-                    f"{', '.join(f'{k} {v:g}' for k, v in label.items())}: {100 * np.mean(ok):.0f} %"
-                    for label, ok in zip(self.labels[self.share], success, strict=True)
-                ],
-                title=title,
-            )
+            self.results.maze(self.episodes, self.share)
+            self.results.write(self.episodes, summary)
+        return summary
 
     def close(self) -> None:
-        """Ends what runs beside, and closes the environments."""
+        """Ends what runs beside, and closes the environments and the metrics."""
         self.background.close()
         self.evaluator.close()
+        if hosts.first():
+            self.metrics.close()
