@@ -4,10 +4,10 @@
 
 A shrunk run is trained once without interruption. Then the same command is started, killed by SIGKILL at a random
 moment and started again, until it ends; its data are collected anew each time round. What it leaves is compared bit for
-bit: every array of the last checkpoint, config.json, metrics.jsonl, episodes.json, the pictures, and summary.json but
-for its timing. Two kills in three are at a moment drawn evenly over the time of a whole run; every third one waits for
-something that is soon over (the collection, a checkpoint being written, the last files) and strikes within 50 ms.
-Prints one JSON line, and writes results/soak.json after each run, from which the same command goes on.
+bit: every array of the last checkpoint, every other file but run.log, and summary.json but for its timing. Two kills in
+three are at a moment drawn evenly over the time of a whole run; every third one waits for something that is soon over
+(the collection, a checkpoint being written, the last files) and strikes within 50 ms. Prints one JSON line, and writes
+results/soak.json after each run, from which the same command goes on.
 """
 
 import argparse
@@ -48,7 +48,7 @@ def phase(run: Path, data: Path, since: float) -> str:
         return COLLECTING
     if new(run, "checkpoints/*.orbax-checkpoint-tmp*"):
         return WRITING
-    if new(run, "curves.png"):
+    if new(run, "maze.png"):
         return ENDING
     return "training or evaluating" if new(run, "metrics.jsonl") else "starting"
 

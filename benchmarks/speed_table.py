@@ -22,8 +22,9 @@ def source(result: dict) -> str:
     """Where a number comes from, in one line."""
     device = result["device"]
     return (
-        f"`{result['command']}`; {device['platform']}, {device['host_cores']} cores; jax {result['versions']['jax']}; "
-        f"{result['date'][:10]}; commit {str(result['commit'])[:10]}."
+        f"`{result['command']}`; {device['platform']}, {device['host_cores']} cores of "
+        f"{device.get('processor', 'a processor whose name was not kept')}; "
+        f"jax {result['versions']['jax']}; {result['date'][:10]}; commit {str(result['commit'])[:10]}."
     )
 
 
@@ -32,9 +33,9 @@ def rows(header: list[str], body: list[list]) -> list[str]:
     return ["| " + " | ".join(map(str, line)) + " |" for line in (header, ["---"] * len(header), *body)]
 
 
-def peers() -> str:
+def peers(name: str = "peers") -> str:
     """CPU time of an update beside the peers'."""
-    result = load("peers")
+    result = load(name)
     ratios = result["times_the_rate_of"]
     body = []
     for program in result["programs"]:
@@ -56,6 +57,11 @@ def peers() -> str:
     header += ["ms to act on 1", "on 1,000"]
     text = f"GTP runs at {100 * share:.0f} % of its own rate with ReLU. One core. {source(result)}"
     return "\n".join([*rows(header, body), "", text])
+
+
+def peers_elsewhere() -> str:
+    """The same on another machine, before there were compiler options."""
+    return peers("peers-other-machine")
 
 
 def seeds() -> str:
@@ -156,7 +162,7 @@ def others() -> str:
     return "\n".join(lines)
 
 
-SECTIONS = {part.__name__: part for part in (peers, pieces, seeds, growth, devices, latency, others)}
+SECTIONS = {part.__name__: part for part in (peers, peers_elsewhere, pieces, seeds, growth, devices, latency, others)}
 
 
 def main() -> None:

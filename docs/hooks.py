@@ -13,12 +13,14 @@ from html import unescape
 from pathlib import Path
 
 from latex2mathml.converter import convert
+from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
 
 from gtp_jax import methods, settings
 
 PAGES = ("README.md", "ARCHITECTURE.md", "CHANGELOG.md", "benchmarks/README.md")
 LINK = re.compile(r"\]\(([^)#:\s]+)[^)]*\)")
+FROM_THE_NET = re.compile(r'<(?:script|link|img|iframe)[^>]* (?:src|href)="(?:https?:)?//[^"]*"')
 FORMULA = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>', re.DOTALL)
 
 
@@ -49,15 +51,26 @@ def on_page_markdown(markdown: str, **_) -> str:
 
 
 def on_page_content(html: str, **_) -> str:
-    """Formulas as MathML, which browsers draw themselves; sources that a page asks for lie open."""
+    """Formulas as MathML, which browsers draw themselves; sources that a page asks for lie open.
+
+    Raises:
+      PluginError: for a formula that was not recognised and would be shown as TeX.
+    """
 
     def formula(match: re.Match) -> str:
         display = "block" if match[1] == "div" else "inline"
         return convert(unescape(match[2].strip()), display=display)
 
-    return FORMULA.sub(formula, html).replace(
-        '<details class="mkdocstrings-source">', '<details class="mkdocstrings-source" open>'
-    )
+    html = FORMULA.sub(formula, html)
+    if 'class="arithmatex"' in html:
+        raise PluginError("a formula is left over; docs/hooks.py looks for what pymdownx.arithmatex writes")
+    return html.replace('<details class="mkdocstrings-source">', '<details class="mkdocstrings-source" open>')
+
+
+def on_post_page(output: str, page, **_) -> None:
+    """Raises PluginError for a page that would load something from the network."""
+    if found := FROM_THE_NET.search(output):
+        raise PluginError(f"{page.file.src_uri} loads from the network: {found[0]}")
 
 
 def comments() -> dict[str, str]:

@@ -70,6 +70,7 @@ def merge(runs: list[dict], out: Path) -> dict:
     first = runs[0]["summary"]
     summary = {name: value for name, value in first.items() if name not in ("score", "sweep", "timing")}
     summary |= {"seeds": seeds, **scores.table(combinations, score, success)}
+    summary["diverged"] = [record for run in runs for record in run["summary"].get("diverged", [])]
     summary["merged"] = [
         {"run": str(run["path"]), **{n: run["summary"][n] for n in ("seeds", "device", "versions", "commit", "timing")}}
         for run in runs

@@ -91,24 +91,33 @@ def load_dataset(settings: dict, terminal):
         return datasets.load(settings["dataset"], **settings["data"], progress=progress)
 
 
-def report(terminal, summary: dict, workdir: Path) -> None:
-    """Prints the scores and where everything lies."""
+def report(terminal, summary: dict, workdir: Path) -> int:
+    """Prints the scores, which trainings diverged and where everything lies; returns the exit code."""
+    from gtp_jax import divergence
     from gtp_jax.lanes import describe
 
+    found = summary.get("diverged", [])  # runs of earlier versions did not look
+
     def interval(score):
-        return "{:.1f} to {:.1f}".format(*score["ci95"])
+        return " to ".join(map(number, score["ci95"]))
+
+    def number(value):  # None where a seed that diverged has no score
+        return "none" if value is None else f"{value:.1f}"
+
+    def each(values, score):
+        marks = divergence.marks([{"seed": seed, **values} for seed in summary["seeds"]], found)
+        return [number(value) + " (diverged)" * mark for value, mark in zip(score["per_seed"], marks, strict=True)]
 
     if "sweep" in summary:
         header = ["", "mean", "95 % interval", *(f"seed {seed}" for seed in summary["seeds"])]
         rows = []
         for row in summary["sweep"]:
             score, swept = row["score"], {name: value for name, value in row.items() if name != "score"}
-            seeds = [f"{value:.1f}" for value in score["per_seed"]]
-            rows.append([describe(swept), f"{score['mean']:.1f}", interval(score), *seeds])
+            rows.append([describe(swept), number(score["mean"]), interval(score), *each(swept, score)])
     else:
         header, score = ["", "score"], summary["score"]
-        rows = [[f"seed {s}", f"{value:.1f}"] for s, value in zip(summary["seeds"], score["per_seed"], strict=True)]
-        rows += [["mean", f"{score['mean']:.1f}"], ["95 % interval", interval(score)]]
+        rows = [[f"seed {seed}", shown] for seed, shown in zip(summary["seeds"], each({}, score), strict=True)]
+        rows += [["mean", number(score["mean"])], ["95 % interval", interval(score)]]
     if summary["behaviour"]["behaviour_success"] is not None:
         rows.append(["behaviour policy in the data", f"{100 * summary['behaviour']['behaviour_success']:.1f}"])
     rows = [row + [""] * (len(header) - len(row)) for row in rows]
@@ -117,13 +126,20 @@ def report(terminal, summary: dict, workdir: Path) -> None:
         header,
         rows,
     )
-    for name in ("summary.json", "episodes.json", "metrics.jsonl", "curves.png", "maze.png", "checkpoints"):
+    for record in found:
+        terminal.say(divergence.describe(record))
+    for name in (
+        *("summary.json", "episodes.json", "metrics.jsonl", "metrics.csv"),
+        *("curves.png", "maze.png", "tensorboard", "checkpoints"),
+    ):
         if (workdir / name).exists():
             terminal.say(f"  {workdir / name}")
+    return divergence.EXIT_CODE if found else 0
 
 
 def main(config, workdir: Path, distributed: str | None = None) -> int:
     """Runs one configuration in one directory; returns the exit code."""
+    from gtp_jax import loggers
     from gtp_jax import workdir as directory
     from gtp_jax.settings import check
     from gtp_jax.terminal import Terminal
@@ -133,6 +149,7 @@ def main(config, workdir: Path, distributed: str | None = None) -> int:
     terminal = Terminal()
     settings = config.to_dict()
     check(settings)
+    loggers.check(settings["log"])
     first, lost = True, contextlib.nullcontext()
     if distributed:
         start_jax(settings)
@@ -146,8 +163,7 @@ def main(config, workdir: Path, distributed: str | None = None) -> int:
         summary = directory.finished(workdir, settings)
         if summary:
             terminal.say(f"{workdir} holds the finished run:")
-            report(terminal, summary, workdir)
-            return 0
+            return report(terminal, summary, workdir)
         if not distributed:
             start_jax(settings)
         from gtp_jax import recipes, records
@@ -167,9 +183,7 @@ def main(config, workdir: Path, distributed: str | None = None) -> int:
             return directory.UNSAVED
         finally:
             training.close()
-        if summary is not None:
-            report(terminal, summary, workdir)
-        return code
+        return code if summary is None else report(terminal, summary, workdir)
 
 
 def parse_flags(argv: list[str]) -> list[str]:

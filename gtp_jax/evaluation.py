@@ -15,7 +15,7 @@ import numpy as np
 class Episodes(NamedTuple):
     """Outcomes of E episodes of S seeds."""
 
-    returns: np.ndarray  # float64 [S, E]
+    returns: np.ndarray  # float64 [S, E]; NaN of an episode that an action which is not finite ended
     success: np.ndarray  # bool [S, E], whether the environment reported success at any step within its time limit
     length: np.ndarray  # int [S, E], environment steps
     positions: list[list[np.ndarray]]  # [S][E] of [T, 2], the ways walked; empty where there is no achieved goal
@@ -45,13 +45,16 @@ class _Slot:
 
     def step(self, action: np.ndarray) -> tuple | None:
         """Advances the episode; at its end, returns (episode, return, success, steps, way) and begins the next."""
-        self.obs, reward, terminated, truncated, info = self.env.step(action)
-        self.total += float(reward)
-        self.steps += 1
-        self.reached |= bool(info.get("success", False))
-        self.way.append(self._position())
-        if not (terminated or truncated):
-            return None
+        if np.isfinite(action).all():
+            self.obs, reward, terminated, truncated, info = self.env.step(action)
+            self.total += float(reward)
+            self.steps += 1
+            self.reached |= bool(info.get("success", False))
+            self.way.append(self._position())
+            if not (terminated or truncated):
+                return None
+        else:  # of a policy that diverged: no simulator could go on, and what the episode would return is unknown
+            self.total = np.nan
         way = np.stack(self.way) if self.way[0] is not None else np.empty((0, 2))
         outcome = (self.episode, self.total, self.reached, self.steps, way)
         self.begin()

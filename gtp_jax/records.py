@@ -6,8 +6,10 @@ Rows hold no times, so that a resumed run and an uninterrupted one write the sam
 """
 
 import contextlib
+import csv
 import datetime
 import errno
+import io
 import json
 import math
 import os
@@ -136,6 +138,16 @@ def truncate_after(path: str | Path, step: int) -> None:
             file.write("".join(json.dumps(row, allow_nan=False) + "\n" for row in kept).encode())
 
 
+def write_csv(path: str | Path, rows: Sequence[Mapping]) -> None:
+    """Writes `rows` as a table, whole or not at all: a column for each name, empty where a row has no finite number."""
+    text = io.StringIO()
+    table = csv.DictWriter(text, list(dict.fromkeys(name for row in rows for name in row)), lineterminator="\n")
+    table.writeheader()
+    table.writerows(rows)
+    with replacing(path) as file:
+        file.write(text.getvalue().encode())
+
+
 def columns(rows: Iterable[Mapping], labels: Sequence[Mapping]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Each metric as arrays: the steps at which it was written, int [N], and its values, float64 [N, S].
 
@@ -190,8 +202,18 @@ def commit() -> str | None:
         return None
 
 
+def processor() -> str:
+    """The model's name of the host's processor, as far as the system tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:  # not Linux
+        return platform.processor()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()
+
+
 def device() -> dict:
-    """What JAX computes on: platform ("cpu", "gpu", "tpu"), kind (the model's name), count, and the host's cores."""
+    """What JAX computes on: platform ("cpu", "gpu", "tpu"), kind (the model's name), count; the host and its cores."""
     import jax
 
     devices = jax.devices()
@@ -199,5 +221,6 @@ def device() -> dict:
         "platform": devices[0].platform,
         "kind": devices[0].device_kind,
         "count": len(devices),
+        "processor": processor(),
         "host_cores": os.cpu_count(),
     }

@@ -88,7 +88,8 @@ def summarise(
     episodes only.
 
     Args:
-      per_seed: each seed's score, [S], in the units of the report (for success rates: per cent).
+      per_seed: each seed's score, [S], in the units of the report (for success rates: per cent). NaN is a seed without
+        one, whose policy diverged; then the statistics are NaN, since those of the other seeds would hide it.
       successes: whether each evaluated episode succeeded, bool [S, E]; `per_seed` must be 100 times their means.
       episodes: instead of `successes`, each evaluated episode's score, [S, E]; `per_seed` must be their means.
 
@@ -100,11 +101,14 @@ def summarise(
     from scipy import stats  # costs as much to import as all else here
 
     per_seed = np.asarray(per_seed, np.float64)
-    if per_seed.ndim != 1 or not per_seed.size or not np.isfinite(per_seed).all():
+    if per_seed.ndim != 1 or not per_seed.size or np.isinf(per_seed).any():
         raise ValueError(f"per_seed must be at least one finite score, [S]; got {per_seed.tolist()}")
     if successes is not None and episodes is not None:
         raise ValueError("give successes or episodes, not both: successes are episodes that score 0 or 100")
 
+    if np.isnan(per_seed).any():
+        unknown = float("nan")
+        return {"per_seed": per_seed.tolist(), **dict.fromkeys(("mean", "std", "iqm"), unknown), "ci95": [unknown] * 2}
     low = high = None
     if successes is not None:
         successes = np.asarray(successes)

@@ -72,6 +72,9 @@ DEFAULTS: dict[str, Any] = {
         "learning_rate": 3e-4,
         "ema": 0.005,
         "discount": 0.99,
+        # Of |Q|, in units of what any policy's value is within, max |reward| / (1 - discount) but at least 1: a critic
+        # whose mean is beyond it has diverged. 10 leaves room for overestimation that comes back.
+        "divergence": 10.0,
     },
     "guidance": {"name": "advantage", "eta": 1.0},
     "eval": {
@@ -81,6 +84,11 @@ DEFAULTS: dict[str, Any] = {
         "num_envs": 25,
         "seed": 0,
         "overlap": "auto",  # with updates: "always", "never", or "auto" where they leave the processor idle
+    },
+    # Beside metrics.jsonl and metrics.csv, which every run has.
+    "log": {
+        "tensorboard": False,  # whether to write event files, below tensorboard/
+        "wandb": "",  # the project of Weights & Biases to send to; empty: none
     },
 }
 
@@ -140,6 +148,7 @@ RANGES: dict[str, Range] = {
     "critic.learning_rate": _RATE,
     "critic.ema": _RATE,
     "critic.discount": Range(0, 1),
+    "critic.divergence": Range(1),
     "guidance.eta": _NOT_NEGATIVE,
     "eval.num_episodes": _COUNT,
     "eval.every": _COUNT,

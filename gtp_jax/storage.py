@@ -4,28 +4,38 @@ Two promises: a checkpoint is there only if every row up to it is, so that a run
 disk that refuses ends no training, but is said, and tried again with the next rows and the next checkpoint.
 """
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from gtp_jax import hosts, records
+import numpy as np
+
+from gtp_jax import hosts
 from gtp_jax.checkpoint import Checkpoints, DamagedCheckpoint, FailedSave, Saved
+from gtp_jax.loggers import Metrics
 from gtp_jax.workdir import differences
 
 
 class Storage:
-    """The rows of metrics.jsonl and the checkpoints of one run."""
+    """The metrics and the checkpoints of one run."""
 
-    def __init__(self, workdir: Path, say: Callable[[str], None]):
-        """`say` prints a line."""
-        self.metrics_path = workdir / "metrics.jsonl"
-        self._workdir, self._say = workdir, say
+    def __init__(self, workdir: Path, metrics: Metrics | None, say: Callable[[str], None]):
+        """Touches nothing yet.
+
+        Args:
+          workdir: the run's directory.
+          metrics: where rows go; None in a process that is not the run's first.
+          say: prints a line.
+        """
+        self._workdir, self._metrics, self._say = workdir, metrics, say
         self._checkpoints = Checkpoints(workdir / "checkpoints")
-        self._unwritten: list[dict] = []  # rows that wait for a disk that takes them
         self._trouble = ""  # as it was last said
 
-    def restore(self, like: Saved, about: Mapping[str, Any]) -> tuple[int, Saved] | None:
-        """The newest sound checkpoint; None if there is none. Rows past it are dropped, damaged steps set aside.
+    def restore(self, like: Saved, about: Mapping[str, Any]) -> tuple[int, dict[str, Any], Saved] | None:
+        """The newest sound checkpoint: its step, what it says of itself, its arrays; None if there is none.
+
+        Rows past it are dropped, and damaged steps are set aside.
 
         Args:
           like: pytrees of arrays with the expected shapes and types.
@@ -54,30 +64,31 @@ class Storage:
         found = self._checkpoints.newest(read, set_aside)
         if some and found is None:
             self._say("no sound checkpoint is left: training starts again")
-        if hosts.first():
-            records.truncate_after(self.metrics_path, found[0] if found else 0)
+        if self._metrics is not None:
+            self._metrics.start(found[0] if found else 0)
         if found is None:
             return None
         step, (there, saved) = found
         changed = differences(there["versions"], about["versions"])
         if changed:
             self._say("other versions than the checkpoint's, so that last bits may differ: " + "; ".join(changed))
-        return step, saved
+        return step, there, saved
 
-    def write(self, rows: list[dict]) -> None:
-        """Adds rows to metrics.jsonl; while the disk refuses, they wait for the next ones."""
-        self._unwritten += rows
-        if self._unwritten and hosts.first():
-            try:
-                records.append(self.metrics_path, self._unwritten)
-            except OSError as error:
-                self._complain(f"{self.metrics_path} cannot be written: {error}")
-                return
-        self._unwritten = []
+    def write(self, step: int, values: Mapping[str, np.ndarray]) -> None:
+        """Adds the rows of one step, of metrics [S]; while the disk refuses, they wait for the next ones."""
+        if self._metrics is not None:
+            with self._enduring(self._metrics.path):
+                self._metrics.write(step, values)
+
+    def publish(self, draw: Callable[[list[dict]], object]) -> None:
+        """Brings what repeats the rows up to date, and lets `draw` have them."""
+        if self._metrics is not None:
+            with self._enduring(self._workdir):
+                draw(self._metrics.publish())
 
     def save(self, step: int, saved: Saved, about: dict[str, Any]) -> None:
         """Saves in the background. A failure is said, and the next save is another attempt."""
-        if hosts.agree(bool(self._unwritten)):
+        if hosts.agree(self._metrics is not None and bool(self._metrics.waiting)):
             return
         for attempt in (self._checkpoints.wait, lambda: self._checkpoints.save(step, saved, about)):
             try:
@@ -98,6 +109,19 @@ class Storage:
                 f"on after {last:,}: --workdir={self._workdir}"
             )
         return last == step
+
+    def close(self) -> None:
+        """Ends the metrics."""
+        if self._metrics is not None:
+            with self._enduring(self._workdir):
+                self._metrics.close()
+
+    @contextlib.contextmanager
+    def _enduring(self, path: Path) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            self._complain(f"{path} cannot be written: {error}")
 
     def _complain(self, trouble: str) -> None:
         if trouble != self._trouble:  # not again and again

@@ -1,4 +1,4 @@
-"""The training loop: chunk of updates -> log -> evaluate -> checkpoint, and what a finished run writes.
+"""The training loop: chunk of updates -> log -> evaluate -> checkpoint.
 
 Everything but the timing is a function of the settings, so a run that was killed and started again ends with the same
 files as one that was not.
@@ -14,12 +14,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gtp_jax import hosts, lanes, plots, recipes, records, scores
+from gtp_jax import divergence, hosts, lanes, recipes, records
 from gtp_jax.background import Background
 from gtp_jax.checkpoint import Saved
-from gtp_jax.datasets import Dataset
+from gtp_jax.datasets import Dataset, returns
 from gtp_jax.evaluation import Episodes, Evaluator
 from gtp_jax.interruption import Interruption
+from gtp_jax.loggers import Metrics
+from gtp_jax.results import Results
 from gtp_jax.seeds import Seeds, choose_devices, device_beside
 from gtp_jax.serving import SCHEMA, acting
 from gtp_jax.storage import Storage
@@ -39,11 +41,13 @@ class Training:
         own = self.lanes[self.share]
         self.seeds = tuple(lane.seed for lane in own)
         self.agent, _ = recipes.make(settings, dataset.action_low, dataset.action_high)
-        example = jax.tree.map(lambda column: column[:1], dataset.batch)
+        critic = settings["critic"]
+        batch = returns.n_step(dataset.batch, dataset.episode, critic["n_step"], critic["discount"])
+        example = jax.tree.map(lambda column: column[:1], batch)
         self.engine = Seeds(
             lambda key, hparams: self.agent.init(key, example, hparams),
             self.agent.update,
-            dataset.batch,
+            batch,
             seeds=self.seeds,
             batch_size=settings["batch_size"],
             own=[{name: jnp.float32(each) for name, each in lanes.hyperparameters(settings, own).items()}],
@@ -56,7 +60,12 @@ class Training:
         self.episodes: Episodes | None = None  # of the latest evaluation
         self.scores: dict[int, float] = {}  # the mean over all lanes, by step
         self.latest = ""  # its score, as the progress bar shows it
-        self.storage = Storage(workdir, terminal.say)
+        self.results = Results(settings, workdir, dataset)
+        discounts = lanes.hyperparameters(settings, self.lanes)["discount"]
+        bounds = divergence.value_bounds(dataset.batch.reward, discounts, settings["critic"]["divergence"])
+        self.watch = divergence.Watch(self.labels, bounds, terminal.say)
+        metrics = Metrics(workdir, self.labels, settings["log"], settings) if hosts.first() else None
+        self.storage = Storage(workdir, metrics, terminal.say)
 
     def facts(self) -> dict[str, str]:
         """What is run, on what, for a person to read before it starts."""
@@ -87,6 +96,7 @@ class Training:
                 "action_low": self.dataset.action_low,
                 "action_high": self.dataset.action_high,
                 "fingerprint": self.dataset.fingerprint,
+                "diverged": self.watch.found,
                 "versions": records.versions(),
             }
         )
@@ -107,7 +117,11 @@ class Training:
         """The newest sound checkpoint's step and state; or 0 and a new state."""
         state = self.engine.init()
         found = self.storage.restore(self.split(state), self.about())
-        return (found[0], self.join(found[1])) if found else (0, state)
+        if found is None:
+            return 0, state
+        step, about, saved = found
+        self.watch.recall(about["diverged"])
+        return step, self.join(saved)
 
     def evaluate(self, state: State, num_episodes: int, then: Callable[[Episodes], None]) -> None:
         """Plays episodes with the averaged policies, as the settings' `policy` and `eval` say; `then` gets them."""
@@ -129,22 +143,20 @@ class Training:
 
         self.background.start(lambda: self.evaluator(act, num_episodes), gathered)
 
-    def score(self, episodes: Episodes) -> np.ndarray:
-        """Each episode's score [S, E]."""
-        return scores.of_episodes(self.dataset.id, episodes.returns, episodes.success)
-
     def log(self, bar: Bar, step: int, metrics: dict[str, np.ndarray], episodes: Episodes | None = None) -> None:
         """Writes the rows of a step, with the scores where it was evaluated."""
         if episodes is not None:
-            score = self.score(episodes).mean(axis=1)
+            score = self.results.score(episodes).mean(axis=1)
             metrics = metrics | {"score": score, "length": episodes.length.mean(axis=1)}
             self.scores[step] = float(score.mean())
-            self.latest = f"score {self.scores[step]:.1f}"
+            self.latest, diverged = f"score {self.scores[step]:.1f}", self.watch.diverged()
             for values, places in lanes.combinations(self.lanes):
-                shown = " ".join(f"{value:.0f}" for value in score[places])
+                shown = " ".join(f"{score[i]:.0f}" + "*" * diverged[i] for i in places)
                 name = lanes.describe(values) + "  " if values else ""
                 bar.milestone(f"  {step:>9,} updates  {name}score {score[places].mean():5.1f}  (seeds: {shown})")
-        self.storage.write(records.rows(step, self.labels, metrics))
+        self.storage.write(step, metrics)
+        if episodes is not None:
+            self.storage.publish(self.results.curves)
 
     def save(self, step: int, saved: Saved) -> None:
         """Saves in the background, once all rows up to `step` are written."""
@@ -173,6 +185,7 @@ class Training:
                 compiled = self.engine.compile_seconds - compiled_before
                 training_seconds += time.perf_counter() - chunk_started - compiled
                 step += length
+                self.watch.metrics(step - length + 1, step, metrics)
                 log = functools.partial(self.log, bar, step, metrics)
                 evaluated = step == total or step % settings["eval"]["every"] == 0
                 if evaluated:
@@ -188,11 +201,13 @@ class Training:
                 ending = interrupted or step == total
                 # At evaluations, too: the best step can be kept only if it was saved.
                 if ending or evaluated or step % settings["checkpoint_every"] == 0:
-                    background.after(functools.partial(self.save, step, self.split(state)))
+                    saved = self.split(state)
+                    self.watch.state(step - length + 1, step, saved)
+                    background.after(functools.partial(self.save, step, saved))
                 if ending or not hosts.agree(background.busy()):
                     background.settle()
-            saved, interrupted = self.storage.holds(step), hosts.agree(stop.signal)
-        if not saved:
+            held, interrupted = self.storage.holds(step), hosts.agree(stop.signal)
+        if not held:
             return None, UNSAVED
         if interrupted:
             self.terminal.say(f"stopped and saved; the same command goes on: --workdir={self.workdir}")
@@ -211,62 +226,21 @@ class Training:
         return self.finish(timing), 0
 
     def finish(self, timing: dict[str, Any]) -> dict[str, Any]:
-        """Draws the pictures and writes summary.json, last, so that its presence means that the run is finished."""
-        episodes, settings = self.episodes, self.settings
-        score = self.score(episodes)
-        success = episodes.success if self.dataset.maze else None
-        summary = {
+        """Writes the results; returns the summary."""
+        about = {
             "schema": SCHEMA,
-            "dataset": self.dataset.id,
-            "fingerprint": self.dataset.fingerprint,
-            "behaviour": self.dataset.summary,
-            "env": self.dataset.summary["environment"],
-            "algorithm": recipes.describe(settings),
-            "seeds": [lane.seed for lane in self.lanes[: settings["num_seeds"]]],
-            "num_updates": settings["num_updates"],
-            "eval_episodes": settings["eval"]["num_episodes"],
-            "num_steps": settings["policy"]["num_steps"],
-            "temperature": settings["policy"]["temperature"],
-            "matmul_precision": settings["matmul_precision"],
-            **scores.table(lanes.combinations(self.lanes), score, success),
+            "diverged": self.watch.found,
             "device": records.device() | {"used": [str(device) for device in self.engine.devices]},
-            "versions": records.versions(),
-            "commit": records.commit(),
             "timing": timing,
         }
+        summary = self.results.summary(self.episodes, about)
         if hosts.first():
-            self.draw(episodes)
-            records.write_json(
-                self.workdir / "episodes.json", {"lanes": self.labels, "score": score, "success": success}
-            )
-            records.write_json(self.workdir / "summary.json", summary)
-        return records.plain(summary)
-
-    def draw(self, episodes: Episodes) -> None:
-        """Writes curves.png and, for a maze, maze.png."""
-        title = f"{self.dataset.id}, {recipes.describe(self.settings)}"
-        groups = {lanes.describe(values): places for values, places in lanes.combinations(self.lanes)}
-        metrics = records.columns(records.read(self.storage.metrics_path), self.labels)
-        plots.curves(metrics, self.workdir / "curves.png", groups=groups, title=title)
-        if self.dataset.maze:
-            success = episodes.success[self.share]
-            plots.maze(
-                self.dataset.maze.maze_map,
-                [list(zip(*pair, strict=True)) for pair in zip(episodes.positions, success, strict=True)],
-                self.workdir / "maze.png",
-                cell_size=self.dataset.maze.cell_size,
-                start=self.dataset.maze.start_xy,
-                goal=self.dataset.maze.goal_xy,
-                success_radius=self.dataset.maze.success_radius,
-                goal_noise=self.dataset.maze.position_noise,
-                titles=[
-                    f"{', '.join(f'{k} {v:g}' for k, v in label.items())}: {100 * np.mean(ok):.0f} %"
-                    for label, ok in zip(self.labels[self.share], success, strict=True)
-                ],
-                title=title,
-            )
+            self.results.maze(self.episodes, self.share)
+            self.results.write(self.episodes, summary)
+        return summary
 
     def close(self) -> None:
-        """Ends what runs beside, and closes the environments."""
+        """Ends what runs beside, and closes the environments and the metrics."""
         self.background.close()
         self.evaluator.close()
+        self.storage.close()

@@ -13,8 +13,12 @@ from gtp_jax.settings import flatten
 
 UNSAVED = 74  # the exit code of a run whose state or results could not be written: "input/output error" of sysexits.h
 
-# What may change when a run is started again: a longer run continues the shorter one, the rest is about the machine.
-FREE = {"num_updates", "devices", "cpu_devices", "gpu_memory_fraction", "seeds_at_once", "eval.overlap"}
+# What may change when a run is started again: a longer run continues the shorter one, the rest is about the machine
+# and about what is reported.
+FREE = {
+    *("num_updates", "devices", "cpu_devices", "gpu_memory_fraction", "seeds_at_once", "eval.overlap"),
+    *("critic.divergence", "log.tensorboard", "log.wandb"),
+}
 
 
 @contextmanager

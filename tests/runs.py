@@ -116,17 +116,20 @@ def summary_of(directory):
     return json.loads((directory / "summary.json").read_text())
 
 
-def differences(directory, other):
-    """The names of what two finished runs do not share, bit for bit; times are in run.log and summary.json's timing."""
-    found = []
-    if {path.name for path in directory.iterdir()} != {path.name for path in other.iterdir()}:
-        found.append("names of files")
+def differences(directory, other, but=()):
+    """What two finished runs do not share, bit for bit, by name: all files but those named, of the checkpoints the last
+    one's arrays, of summary.json all but the timing. run.log holds times."""
     arrays, others = (jax.tree_util.tree_leaves_with_path(final_arrays(path)) for path in (directory, other))
-    for (path, one), (_, two) in zip(arrays, others, strict=True):
-        if one.dtype != two.dtype or one.tobytes() != two.tobytes():
-            found.append(jax.tree_util.keystr(path))
-    for name in ("config.json", "metrics.jsonl", "episodes.json", "curves.png", "maze.png"):
-        if (directory / name).read_bytes() != (other / name).read_bytes():
-            found.append(name)
+    found = [
+        jax.tree_util.keystr(path)
+        for (path, one), (_, two) in zip(arrays, others, strict=True)
+        if one.dtype != two.dtype or one.tobytes() != two.tobytes()
+    ]
     one, two = (summary_of(path) | {"timing": None} for path in (directory, other))
-    return found + [f"summary.json: {name}" for name in one.keys() | two.keys() if one.get(name) != two.get(name)]
+    found += [f"summary.json: {name}" for name in one.keys() | two.keys() if one.get(name) != two.get(name)]
+    apart = {"summary.json", "checkpoints", "run.log", *but}
+    one, two = (
+        {path.name: path.read_bytes() for path in each.iterdir() if path.name not in apart}
+        for each in (directory, other)
+    )
+    return found + [name for name in sorted(one.keys() | two.keys()) if one.get(name) != two.get(name)]

@@ -5,13 +5,16 @@ where `python experiments/run.py` gets the overrides SHRUNK appended: a tiny net
 """
 
 import os
+import runpy
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import jax.numpy as jnp
+import numpy as np
 import pytest
-from pages import ROOT, TEXTS, blocks
+from pages import PAGES, ROOT, TEXTS, blocks
 
 SHRUNK = {
     "num_updates": 20,
@@ -82,19 +85,17 @@ def run(page: str, text: str) -> int:
     return count
 
 
-WITH_CODE = [page for page, text in TEXTS.items() if any(block.runs for block in blocks(text))]
-
-
-@pytest.mark.parametrize("page", WITH_CODE)
+@pytest.mark.parametrize("page", PAGES)
 def test_every_code_block_runs(page, at_home):
-    assert run(page, TEXTS[page]) > 0
+    assert run(page, TEXTS[page]) == sum(block.runs for block in blocks(TEXTS[page]))
 
 
 def test_every_page_is_looked_at():
     """No fence is left over when the blocks are taken out, and pages that show code are among those that run."""
     for page, text in TEXTS.items():
         assert sum(line.lstrip().startswith("```") for line in text.splitlines()) == 2 * len(blocks(text)), page
-    assert {"README.md", "docs/tour.md", "docs/losses.md", "docs/adding-a-policy.md"} <= set(WITH_CODE)
+    with_code = {page for page, text in TEXTS.items() if any(block.runs for block in blocks(text))}
+    assert {"README.md", "docs/tour.md", "docs/losses.md", "docs/adding-a-policy.md"} <= with_code
 
 
 def test_a_block_without_language_or_with_an_excuse_of_its_own_is_refused():
@@ -111,3 +112,17 @@ def test_blocks_of_a_page_share_a_namespace_and_fail_loudly(at_home):
         run("page", "```python\n1 / 0\n```\n")
     with pytest.raises(AssertionError, match="page:2"):
         run("page", "```bash\nfalse | true\n```\n")
+
+
+def test_the_pictures_of_the_method_are_of_the_true_map():
+    """The denoiser is the posterior mean by quadrature, and the map is consistent (eq. 6)."""
+    figures = runpy.run_path(str(ROOT / "docs" / "figures.py"))
+    x_0 = np.linspace(-2.5, 2.5, 20_001)
+    prior = sum(np.exp(-0.5 * ((x_0 - mode) / figures["STD"]) ** 2) for mode in (-1, 1))
+    for x_t, t in ((0.3, 0.5), (-1.4, 1.0), (0.05, 0.2)):
+        posterior = prior * np.exp(-0.5 * ((x_t - x_0) / t) ** 2)
+        mean = np.sum(x_0 * posterior) / np.sum(posterior)
+        assert float(figures["denoiser"](jnp.array(x_t), jnp.array(t))) == pytest.approx(mean, abs=1e-4)
+    x, true_map = jnp.array([-1.2, 0.1, 0.36]), figures["true_map"]
+    np.testing.assert_allclose(true_map(true_map(x, 1.7, 0.6), 0.6, 0.1), true_map(x, 1.7, 0.1), atol=1e-3)
+    assert np.ptp(true_map(x, 1.7, 0.1)) > 1  # it moves

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -131,6 +132,7 @@ def test_versions_name_what_computes_the_numbers():
 def test_device():
     found = records.device()
     assert found["platform"] == "cpu" and found["count"] == len(jax.devices())
+    assert found["processor"] == records.processor() and (found["processor"] or sys.platform != "linux")
 
 
 def test_commit_is_the_checkouts_own(tmp_path, monkeypatch):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from logs import read_events
 from runs import RUN, SHRUNK, UPDATES, differences, steps_in, summary_of, wait_until_step
 
 from gtp_jax import records
@@ -20,8 +21,8 @@ def test_a_run_leaves_what_it_promises(whole):
     directory, output = whole
     names = {path.name for path in directory.iterdir() if not path.name.startswith(".")}
     assert names == {
-        *("config.json", "metrics.jsonl", "run.log", "checkpoints"),
-        *("summary.json", "episodes.json", "curves.png", "maze.png"),
+        *("config.json", "metrics.jsonl", "metrics.csv", "run.log", "checkpoints", "summary.json", "episodes.json"),
+        *("curves.png", "maze.png"),
     }
     for name in ("curves.png", "maze.png"):
         assert (directory / name).read_bytes().startswith(b"\x89PNG")
@@ -46,7 +47,17 @@ def test_the_summary_says_what_a_reader_must_know(whole):
     summary = summary_of(whole[0])
     assert summary.keys() == {
         *("schema", "dataset", "fingerprint", "behaviour", "env", "algorithm", "seeds", "num_updates", "eval_episodes"),
-        *("num_steps", "temperature", "matmul_precision", "score", "device", "versions", "commit", "timing"),
+        *(
+            "num_steps",
+            "temperature",
+            "matmul_precision",
+            "score",
+            "diverged",
+            "device",
+            "versions",
+            "commit",
+            "timing",
+        ),
     }
     assert summary["dataset"] == "gtp/antmaze/umaze-600-v0" and len(summary["fingerprint"]) == 64
     assert (summary["seeds"], summary["num_updates"], summary["eval_episodes"]) == ([0, 1], UPDATES, 2)
@@ -76,24 +87,49 @@ def test_a_finished_run_says_so(whole, runner):
     assert {path: path.stat().st_mtime_ns for path in directory.rglob("*") if path.name != ".lock"} == before
 
 
+def test_the_same_command_gives_the_same_files(whole, runner):
+    directory = runner.folder / "again"
+    runner(f"--workdir={directory}")
+    assert differences(directory, whole[0]) == []
+
+
 def test_a_killed_run_ends_as_if_nothing_had_been(whole, runner):
-    """kill -9 during an evaluation; the same command again: parameters, metrics and summary bit for bit."""
+    """kill -9 during an evaluation; the same command again: every file bit for bit, and no step is logged twice."""
     directory = runner.folder / "killed"
-    child = runner.start(f"--workdir={directory}")
+    child = runner.start(f"--workdir={directory}", **{"log.tensorboard": True})
     wait_until_step(child, directory, 35, checkpoint=25)
     child.kill()
     output = child.communicate()[0]
     assert child.returncode == -signal.SIGKILL, output
     assert not (directory / "summary.json").exists()
-    assert "resuming after 25 of 60 updates" in runner(f"--workdir={directory}")
-    assert differences(directory, whole[0]) == []
+    assert "resuming after 25 of 60 updates" in runner(f"--workdir={directory}", **{"log.tensorboard": True})
+    assert differences(directory, whole[0], but=("config.json", "tensorboard")) == []
+    steps = list(range(5, UPDATES + 1, 5))
+    for seed in (0, 1):
+        events = read_events(directory / "tensorboard" / f"seed={seed}")
+        assert [step for name, step, _ in events if name == "policy/loss"] == steps
 
 
 def test_evaluations_beside_the_updates_change_nothing(whole, runner):
     directory = runner.folder / "beside"
     output = runner(f"--workdir={directory}", **{"eval.overlap": "always"})
     assert "beside the updates" in output and "between updates" in whole[1]
-    assert differences(directory, whole[0]) == ["config.json"]
+    assert differences(directory, whole[0], but=("config.json",)) == []
+
+
+def test_a_training_that_diverges_is_named_and_the_rest_finishes(runner):
+    """A sweep whose second value breaks: exit code 3, at the end and when asked again; no warning of a simulator."""
+    directory = runner.folder / "diverged"
+    settings = {"num_seeds": 1, "sweep.lambda_flow": "(1.0, 1e38)"}
+    for output in (runner(f"--workdir={directory}", expect=3, **settings) for _ in range(2)):
+        assert "seed = 0, lambda_flow = 1e+38 diverged during updates 1 to 5: critic/loss is not finite" in output
+        assert "0.0 (diverged)" in output and output.count("(diverged)") == 1
+        assert "Traceback" not in output and "Warning" not in output and "WARNING" not in output
+    (record,) = summary_of(directory)["diverged"]
+    assert {"seed": 0, "lambda_flow": 1e38, "updates": [1, 5]}.items() <= record.items()
+    rows = records.read(directory / "metrics.jsonl")
+    assert [row["score"] for row in rows if row["lambda_flow"] == 1e38 and "score" in row] == [0, 0, 0]
+    assert all(row["policy/loss"] is not None for row in rows if row["lambda_flow"] == 1)
 
 
 def test_signals_leave_a_checkpoint(whole, runner):

@@ -105,9 +105,19 @@ def test_the_interval_covers_the_truth():
     assert 88 <= covered <= 100
 
 
+def test_a_seed_without_a_score_leaves_no_statistic():
+    """Those of the other seeds would hide it; other combinations of a sweep keep theirs."""
+    episodes = np.array([[1.0, 3.0], [np.nan, np.nan]])
+    row = scores.table([({}, [0, 1])], episodes, None)["score"]
+    np.testing.assert_array_equal(row["per_seed"], [2.0, np.nan])
+    assert all(np.isnan(row[name]) for name in ("mean", "std", "iqm")) and np.isnan(row["ci95"]).all()
+    sweep = scores.table([({"eta": 0.1}, [0]), ({"eta": 1.0}, [1])], episodes, None)["sweep"]
+    assert sweep[0]["score"]["mean"] == 2 and np.isnan(sweep[1]["score"]["mean"])
+
+
 def test_bad_input_is_refused():
     with pytest.raises(ValueError, match="finite"):
-        scores.summarise([1.0, np.nan])
+        scores.summarise([1.0, np.inf])
     with pytest.raises(ValueError, match="at least one"):
         scores.summarise([])
     with pytest.raises(ValueError, match="must be bool"):

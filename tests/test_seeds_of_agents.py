@@ -5,25 +5,35 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from oracles import assert_trees_equal, random_batch, seed_of
 
 from gtp_jax.agent import make_agent
+from gtp_jax.compiler import update_options
 from gtp_jax.critics import twin_q
 from gtp_jax.guidance import GUIDANCE
 from gtp_jax.networks import flow_network, q_network
 from gtp_jax.policies import gtp
-from gtp_jax.seeds import Seeds
+from gtp_jax.seeds import Seeds, batch_indices, seed_keys
 
 DATA = random_batch(50)
 UPDATES = 10
 
 
-def learners(seeds, devices=1):
-    """A small GTP agent with twin critics, one for each seed."""
+BATCH_SIZE = 16
+
+
+def make():
+    """A small GTP agent with twin critics."""
     policy = gtp.make(
         network=flow_network(2, (8,)), action_low=-jnp.ones(2), action_high=jnp.ones(2), curriculum_updates=16
     )
-    agent = make_agent(policy, twin_q.make(q_network=q_network(2, (8,))), GUIDANCE["advantage"](), num_steps=2)
+    return make_agent(policy, twin_q.make(q_network=q_network(2, (8,))), GUIDANCE["advantage"](), num_steps=2)
+
+
+def learners(seeds, devices=1):
+    """An agent for each seed."""
+    agent = make()
     names = (
         "eta",
         "lambda_flow",
@@ -41,7 +51,7 @@ def learners(seeds, devices=1):
         agent.update,
         DATA,
         seeds=seeds,
-        batch_size=16,
+        batch_size=BATCH_SIZE,
         devices=jax.devices()[:devices],
     )
 
@@ -111,6 +121,33 @@ def test_two_devices_agree_with_one(two):
         for name in ("policy/loss", "critic/loss"):
             np.testing.assert_allclose(here[name], there[name], rtol=1e-4)
     assert one[0]["policy/loss"][0] != one[0]["policy/loss"][1] and len({float(m["critic/q"][0]) for m in one}) > 5
+
+
+def test_pmap_is_jit_with_named_sharding():
+    """Bit for bit, the seeds sharded over two devices: JAX's two ways to say the same."""
+    agent, seeds = make(), (0, 1)
+    mesh = Mesh(np.array(jax.devices()), ("device",))
+    sharded, everywhere = NamedSharding(mesh, PartitionSpec("device")), NamedSharding(mesh, PartitionSpec())
+
+    def advance(states, data_keys, data):
+        def one(state, data_key):
+            def body(state, _):
+                rows = batch_indices(data_key, state.step, BATCH_SIZE, len(DATA.reward))
+                return agent.update(state, jax.tree.map(lambda column: column[rows], data))
+
+            state, metrics = jax.lax.scan(body, state, length=UPDATES)
+            return state, jax.tree.map(lambda value: jnp.mean(value, axis=0), metrics)
+
+        return jax.vmap(one)(states, data_keys)
+
+    split = Runs(learners(seeds, devices=2))
+    mine, (metrics,) = split((UPDATES,))
+    first = jax.tree.map(lambda leaf: leaf.reshape(2, *leaf.shape[2:]), split.first)
+    arguments = (*jax.device_put((first, seed_keys(seeds)[1]), sharded), jax.device_put(DATA, everywhere))
+    compiled = jax.jit(advance, out_shardings=sharded, compiler_options=update_options(jax.devices()[0]))
+    other, values = compiled(*arguments)
+    assert {len(leaf.sharding.device_set) for leaf in jax.tree.leaves(other)} == {2}
+    assert_trees_equal((mine, metrics), jax.device_get((other._replace(key=jax.random.key_data(other.key)), values)))
 
 
 def test_a_run_moves_between_devices(two, two_final):

@@ -11,6 +11,7 @@ import pytest
 
 from gtp_jax import records
 from gtp_jax.checkpoint import Checkpoints, Saved
+from gtp_jax.loggers import Metrics
 from gtp_jax.storage import Storage
 
 STATE = Saved({"w": np.arange(6, dtype=np.float32).reshape(2, 3)}, (), {"step": np.zeros(2, np.int32)})
@@ -21,8 +22,15 @@ ABOUT = {
 }
 
 
+LABELS = [{"seed": 0}, {"seed": 1}]
+
+
+def losses(step):
+    return {"loss": np.array([step, step + 0.5])}
+
+
 def rows(step):
-    return records.rows(step, [{"seed": 0}, {"seed": 1}], {"loss": np.array([step, step + 0.5])})
+    return records.rows(step, LABELS, losses(step))
 
 
 class Run:
@@ -30,11 +38,12 @@ class Run:
 
     def __init__(self, workdir):
         self.said = []
-        self.storage = Storage(workdir, self.said.append)
+        metrics = Metrics(workdir, LABELS, {"tensorboard": False, "wandb": ""}, {})
+        self.storage = Storage(workdir, metrics, self.said.append)
         self.workdir = workdir
 
     def go(self, step):
-        self.storage.write(rows(step))
+        self.storage.write(step, losses(step))
         self.storage.save(step, STATE, ABOUT)
 
     def written(self):
@@ -66,6 +75,21 @@ def test_rows_wait_for_the_disk_and_checkpoints_for_the_rows(run, monkeypatch):
     assert run.storage.holds(40) and len(run.said) == 2
     expected = "".join(json.dumps(row) + "\n" for step in (10, 20, 30, 40) for row in rows(step))
     assert (run.workdir / "metrics.jsonl").read_text() == expected
+
+
+def test_what_repeats_the_rows_ends_nothing(run, monkeypatch):
+    """The table, the pictures: made again at the next evaluation."""
+    run.go(10)
+    drawn = []
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", refuse)
+        run.storage.publish(drawn.append)
+    assert "cannot be written" in run.said[0] and not drawn
+    run.storage.publish(drawn.append)
+    assert drawn == [rows(10)]
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", refuse)
+        run.storage.close()
 
 
 def test_a_disk_that_takes_half_a_row_keeps_none_of_it(tmp_path, monkeypatch):
@@ -107,9 +131,9 @@ def saved(workdir, *steps):
 
 def test_rows_past_the_restored_step_are_dropped(run):
     saved(run.workdir, 10, 20)
-    run.storage.write(rows(30))
-    step, state = run.storage.restore(STATE, ABOUT)
-    assert step == 20 and run.written() == [10, 20]
+    run.storage.write(30, losses(30))
+    step, about, state = run.storage.restore(STATE, ABOUT)
+    assert (step, about) == (20, ABOUT) and run.written() == [10, 20]
     np.testing.assert_array_equal(state.policy["w"], STATE.policy["w"])
 
 
@@ -137,7 +161,7 @@ def test_without_a_sound_step_it_starts_again_and_says_so(run):
 def test_another_run_is_refused_with_every_difference(run):
     """Where config.json was lost, too; nothing is touched."""
     saved(run.workdir, 10)
-    run.storage.write(rows(20))
+    run.storage.write(20, losses(20))
     other = ABOUT | {"fingerprint": "bb", "settings": ABOUT["settings"] | {"guidance": {"eta": 0.5}}}
     with pytest.raises(
         ValueError, match="guidance.eta: 1.0 there, 0.5 now.*|dataset: .*content aa.*content bb"

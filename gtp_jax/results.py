@@ -1,0 +1,82 @@
+"""What a run makes of its metrics and evaluations for people and programs: pictures, episodes.json and summary.json."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gtp_jax import lanes, plots, recipes, records, scores
+from gtp_jax.datasets import Dataset
+from gtp_jax.evaluation import Episodes
+
+
+class Results:
+    """The results of all lanes of a run, in its directory."""
+
+    def __init__(self, settings: Mapping[str, Any], workdir: Path, dataset: Dataset):
+        self.settings, self.workdir, self.dataset = settings, workdir, dataset
+        self.lanes = lanes.lanes(settings)
+        self.labels = [lane.label() for lane in self.lanes]
+        self.title = f"{dataset.id}, {recipes.describe(settings)}"
+
+    def score(self, episodes: Episodes) -> np.ndarray:
+        """Each episode's score [S, E]."""
+        return scores.of_episodes(self.dataset.id, episodes.returns, episodes.success)
+
+    def curves(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Draws curves.png from the rows of metrics.jsonl."""
+        groups = {lanes.describe(values): places for values, places in lanes.combinations(self.lanes)}
+        metrics = records.columns(rows, self.labels)
+        plots.curves(metrics, self.workdir / "curves.png", groups=groups, title=self.title)
+
+    def maze(self, episodes: Episodes, share: slice) -> None:
+        """Draws maze.png, where there is a maze: the ways of this process's `share` of the lanes."""
+        maze = self.dataset.maze
+        if maze:
+            success = episodes.success[share]
+            plots.maze(
+                maze.maze_map,
+                [list(zip(*pair, strict=True)) for pair in zip(episodes.positions, success, strict=True)],
+                self.workdir / "maze.png",
+                cell_size=maze.cell_size,
+                start=maze.start_xy,
+                goal=maze.goal_xy,
+                success_radius=maze.success_radius,
+                goal_noise=maze.position_noise,
+                titles=[
+                    f"{', '.join(f'{k} {v:g}' for k, v in label.items())}: {100 * np.mean(ok):.0f} %"
+                    for label, ok in zip(self.labels[share], success, strict=True)
+                ],
+                title=self.title,
+            )
+
+    def summary(self, episodes: Episodes, about: Mapping[str, Any]) -> dict[str, Any]:
+        """What summary.json holds: the scores, what they are scores of, and `about` of the run that made them."""
+        settings, success = self.settings, episodes.success if self.dataset.maze else None
+        return records.plain(
+            {
+                "dataset": self.dataset.id,
+                "fingerprint": self.dataset.fingerprint,
+                "behaviour": self.dataset.summary,
+                "env": self.dataset.summary["environment"],
+                "algorithm": recipes.describe(settings),
+                "seeds": [lane.seed for lane in self.lanes[: settings["num_seeds"]]],
+                "num_updates": settings["num_updates"],
+                "eval_episodes": settings["eval"]["num_episodes"],
+                "num_steps": settings["policy"]["num_steps"],
+                "temperature": settings["policy"]["temperature"],
+                "matmul_precision": settings["matmul_precision"],
+                **scores.table(lanes.combinations(self.lanes), self.score(episodes), success),
+                **about,
+                "versions": records.versions(),
+                "commit": records.commit(),
+            }
+        )
+
+    def write(self, episodes: Episodes, summary: Mapping[str, Any]) -> None:
+        """Writes episodes.json, and summary.json last, so that its presence means that the run is finished."""
+        success = episodes.success if self.dataset.maze else None
+        of_episodes = {"lanes": self.labels, "score": self.score(episodes), "success": success}
+        records.write_json(self.workdir / "episodes.json", of_episodes)
+        records.write_json(self.workdir / "summary.json", summary)

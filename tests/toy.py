@@ -1,0 +1,132 @@
+"""Whole runs in this process: a toy environment, random data, tiny networks, one compiled program for all of them."""
+
+import io
+
+import gymnasium
+import jax
+import numpy as np
+from oracles import random_batch, settings_with
+from rich.console import Console
+
+from gtp_jax.checkpoint import Checkpoints
+from gtp_jax.datasets import Dataset
+from gtp_jax.datasets.transforms import Observer
+from gtp_jax.terminal import Terminal
+from gtp_jax.training import Training
+
+UPDATES = 20
+SETTINGS = {
+    "dataset": "mujoco/hopper/medium-v0",
+    "num_updates": UPDATES,
+    "num_seeds": 2,
+    "devices": 1,
+    "batch_size": 8,
+    "log_every": 5,
+    "checkpoint_every": 5,
+    "policy__name": "gaussian",
+    "policy__num_steps": 1,
+    "eval__every": 10,
+    "eval__num_episodes": 3,
+    "eval__progress_episodes": 2,
+    "eval__num_envs": 2,
+}
+
+
+class ThreeSteps(gymnasium.Env):
+    """Episodes of three steps that pay the action's first number; like a simulator, it does not bear NaN."""
+
+    observation_space = gymnasium.spaces.Box(-1, 1, (3,))
+    action_space = gymnasium.spaces.Box(-1, 1, (2,))
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.steps = 0
+        return self.np_random.normal(size=3).astype(np.float32), {}
+
+    def step(self, action):
+        assert np.isfinite(action).all()
+        self.steps += 1
+        return self.np_random.normal(size=3).astype(np.float32), float(action[0]), False, self.steps == 3, {}
+
+
+def dataset(dataset_id: str) -> Dataset:
+    batch = random_batch(64)
+    return Dataset(
+        id=dataset_id,
+        batch=batch,
+        episode=np.zeros(64, np.int32),
+        observe=Observer.fit("identity", batch.obs, standardise=False),
+        action_low=-np.ones(2, np.float32),
+        action_high=np.ones(2, np.float32),
+        fingerprint="0" * 64,
+        summary={"transitions": 64, "behaviour_success": None, "environment": "toy"},
+        make_env=ThreeSteps,
+        maze=None,
+    )
+
+
+ENGINES = {}  # by number of seeds: of the first such run, for all of them
+
+
+class Meddling:
+    """An engine that does something before each chunk of updates."""
+
+    def __init__(self, engine, before):
+        self._engine, self._before = engine, before
+
+    def __getattr__(self, name):
+        return getattr(self._engine, name)
+
+    def advance(self, state, length):
+        return self._engine.advance(self._before(int(self._engine.gather(state.step)[0]), state), length)
+
+
+class Killed(Exception):
+    """What a test raises where a process would be killed."""
+
+
+class Run:
+    """A run of `SETTINGS` with changes; `before` may change the state before an update, or end the run."""
+
+    def __init__(self, workdir, *, before=None, **changes):
+        workdir.mkdir(exist_ok=True)
+        self.workdir, self.settings, self.output = workdir, settings_with(**(SETTINGS | changes)), io.StringIO()
+        terminal = Terminal(Console(file=self.output, highlight=False, soft_wrap=True))
+        self.training = Training(self.settings, workdir, dataset(self.settings["dataset"]), terminal)
+        engine = ENGINES.setdefault(self.settings["num_seeds"], self.training.engine)
+        self.training.engine = Meddling(engine, before or (lambda step, state: state))
+
+    def __call__(self):
+        """Runs to the end; returns the summary."""
+        checkpoints = Checkpoints(self.workdir / "checkpoints")
+        try:
+            summary, signal_number = self.training.run(checkpoints)
+        finally:
+            checkpoints.close()
+            self.training.close()
+        assert not signal_number
+        return summary
+
+    def poison(self, state, field: str, value: float, seed: int = 1):
+        """The state with `value` in every parameter of one seed's `field`."""
+        engine = self.training.engine
+        host = engine.gather(state)
+
+        def changed(leaf):
+            leaf = leaf.copy()
+            leaf[seed] = value
+            return leaf
+
+        host = host._replace(**{field: jax.tree.map(changed, getattr(host, field))})
+        return engine.place(host._replace(key=jax.random.wrap_key_data(host.key, impl="threefry2x32")))
+
+
+def arrays(workdir, step: int = UPDATES):
+    """Every array of a checkpoint by its name, as Orbax reads it without being told what to expect."""
+    checkpoints = Checkpoints(workdir / "checkpoints")
+    args = checkpoints._ocp.args
+    items = ("policy", "critic", "training")
+    read = checkpoints._read(step, **{name: args.StandardRestore() for name in items})
+    checkpoints.close()
+    leaves = jax.tree_util.tree_leaves_with_path({name: read[name] for name in items})
+    return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}
