@@ -37,6 +37,8 @@ def make_agent(
         raise ValueError(
             "this guidance needs a critic, and there is none" if critic is None else "this critic would guide nothing"
         )
+    if guidance.improve and critic.q is None:
+        raise ValueError("this guidance asks for the value of sampled actions, and this critic values states alone")
     transform = optax.chain(optax.clip_by_global_norm(max_grad_norm), optax.scale_by_adam())
 
     def init(key: Key, batch: Batch, hparams: HParams) -> State:
@@ -82,7 +84,8 @@ def make_agent(
         return actions[:n], actions[n:]
 
     def update_critic(state: State, key: Key, batch: Batch) -> tuple[State, Array, Metrics]:
-        evaluation = critic.evaluate(state.critic, state.critic_ema, batch, *draw(state.policy_ema, key, batch))
+        drawn = draw(state.policy_ema, key, batch)
+        evaluation = critic.evaluate(state.critic, state.critic_ema, batch, *drawn, state.hparams)
         evaluation = jax.lax.stop_gradient(evaluation)
 
         def loss(params):

@@ -178,6 +178,9 @@ class LoadedPolicy:
         """
         if candidates > 1 and self._critic is None:
             raise ValueError(f"candidates = {candidates}: this run cloned and has no critic to choose by; use 1")
+        if candidates > 1 and self._critic.q is None:
+            name = self.settings["critic"]["name"]
+            raise ValueError(f"candidates = {candidates}: critic.name = {name!r} values states, not actions; use 1")
         return acting(
             self._sampling,
             self.params,

@@ -18,7 +18,7 @@ import numpy as np
 from gtp_jax import divergence, hosts, lanes, recipes, records
 from gtp_jax.background import Background
 from gtp_jax.checkpoint import Checkpoints, DamagedCheckpoint, Saved
-from gtp_jax.datasets import Dataset
+from gtp_jax.datasets import Dataset, returns
 from gtp_jax.evaluation import Episodes, Evaluator
 from gtp_jax.loggers import Metrics
 from gtp_jax.results import Results
@@ -59,11 +59,13 @@ class Training:
         own = self.lanes[self.share]
         self.seeds = tuple(lane.seed for lane in own)
         self.agent, _ = recipes.make(settings, dataset.action_low, dataset.action_high)
-        example = jax.tree.map(lambda column: column[:1], dataset.batch)
+        critic = settings["critic"]
+        batch = returns.n_step(dataset.batch, dataset.episode, critic["n_step"], critic["discount"])
+        example = jax.tree.map(lambda column: column[:1], batch)
         self.engine = Seeds(
             lambda key, hparams: self.agent.init(key, example, hparams),
             self.agent.update,
-            dataset.batch,
+            batch,
             seeds=self.seeds,
             batch_size=settings["batch_size"],
             own=[{name: jnp.float32(each) for name, each in lanes.hyperparameters(settings, own).items()}],
