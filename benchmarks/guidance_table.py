@@ -72,13 +72,17 @@ def critics(cells: dict) -> str:
     return "\n".join(lines)
 
 
+def tables(cells: dict) -> dict[str, str]:
+    """Every table by its name in the page."""
+    return {group: scores(cells, group) for group in GROUPS} | {"critics": critics(cells)}
+
+
 def main() -> None:
     """Prints what is there."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--write", action="store_true", help="into docs/guidance.md")
     arguments = parser.parse_args()
-    cells = load(ROOT / RESULTS)
-    texts = {group: scores(cells, group) for group in GROUPS} | {"critics": critics(cells)}
+    texts = tables(load(ROOT / RESULTS))
     print("\n\n".join(texts.values()))
     if arguments.write:
         for name, text in texts.items():
