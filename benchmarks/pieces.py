@@ -59,7 +59,7 @@ def pieces(settings: dict) -> dict[str, tuple]:
         "the whole update": (agent.update, (state, batch)),
         "sampling at obs and next_obs, K = 5": (lambda p: policy.sample(p, key, both, 5), (state.policy_ema,)),
         "values of sampled and of the data's actions": (
-            lambda s, b: critic.evaluate(s.critic, s.critic_ema, b, drawn[:1], drawn[1:]),
+            lambda s, b: critic.evaluate(s.critic, s.critic_ema, b, drawn[:1], drawn[1:], s.hparams),
             (state, batch),
         ),
         "gradient of the policy's loss": (policy_gradient, (state.policy, state, batch)),

@@ -7,6 +7,21 @@ import optax
 from gtp_jax.types import Agent, Array, Batch, Critic, Guidance, HParams, Key, Metrics, Params, Policy, State
 
 
+def draw(
+    policy: Policy, params: Params, key: Key, batch: Batch, next_samples: int, samples: int, num_steps: int
+) -> tuple[Array | None, Array | None]:
+    """The policy samples that a critic needs, in one chain: [next_samples, B, A] at next_obs, [samples, B, A] at obs.
+
+    Both are None where it needs none.
+    """
+    if next_samples + samples == 0:
+        return None, None
+    shape = batch.obs.shape
+    at = [jnp.broadcast_to(batch.next_obs, (next_samples, *shape)), jnp.broadcast_to(batch.obs, (samples, *shape))]
+    actions = policy.sample(params, key, jnp.concatenate(at), num_steps)
+    return actions[:next_samples], actions[next_samples:]
+
+
 def make_agent(
     policy: Policy,
     critic: Critic | None,
@@ -37,6 +52,8 @@ def make_agent(
         raise ValueError(
             "this guidance needs a critic, and there is none" if critic is None else "this critic would guide nothing"
         )
+    if guidance.improve and critic.q is None:
+        raise ValueError("this guidance asks for the value of sampled actions, and this critic values states alone")
     transform = optax.chain(optax.clip_by_global_norm(max_grad_norm), optax.scale_by_adam())
 
     def init(key: Key, batch: Batch, hparams: HParams) -> State:
@@ -71,18 +88,10 @@ def make_agent(
         progress = jnp.minimum(state.step / decay_updates, 1.0)
         return state.hparams["policy_lr"] * 0.5 * (1.0 + jnp.cos(jnp.pi * progress))
 
-    def draw(params: Params, key: Key, batch: Batch) -> tuple[Array | None, Array | None]:
-        """All the policy samples that the critic needs, in one chain: [n, B, A] at next_obs and at obs."""
-        n, m = critic.next_samples, critic.samples * guidance.needs_advantage
-        if n + m == 0:
-            return None, None
-        shape = batch.obs.shape
-        obs = jnp.concatenate([jnp.broadcast_to(batch.next_obs, (n, *shape)), jnp.broadcast_to(batch.obs, (m, *shape))])
-        actions = policy.sample(params, key, obs, num_steps)
-        return actions[:n], actions[n:]
-
     def update_critic(state: State, key: Key, batch: Batch) -> tuple[State, Array, Metrics]:
-        evaluation = critic.evaluate(state.critic, state.critic_ema, batch, *draw(state.policy_ema, key, batch))
+        samples = critic.samples * guidance.needs_advantage
+        drawn = draw(policy, state.policy_ema, key, batch, critic.next_samples, samples, num_steps)
+        evaluation = critic.evaluate(state.critic, state.critic_ema, batch, *drawn, state.hparams)
         evaluation = jax.lax.stop_gradient(evaluation)
 
         def loss(params):

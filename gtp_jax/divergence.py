@@ -55,7 +55,7 @@ class Watch:
 
         Args:
           labels: what names each training, S of them.
-          bounds: of the mean |Q| of each, [S].
+          bounds: of the mean |Q|, or |V|, of each, [S].
           say: gets one line for each training that diverges, when it does.
         """
         self._labels, self._bounds, self._say = list(labels), bounds, say
@@ -75,13 +75,14 @@ class Watch:
         """Looks at the metrics [S] of the updates from `first` to `last`."""
         for name, values in metrics.items():
             self._add(first, last, ~np.isfinite(values), lambda place, name=name: f"{name} is not finite")
-        q, bounds = metrics.get("critic/q", np.zeros(len(self._labels))), self._bounds
+        for name in {"critic/q", "critic/value"} & metrics.keys():
+            value = metrics[name]
 
-        def exploded(place):
-            allowed = f"{bounds[place]:.4g}, critic.divergence times what rewards and discount allow"
-            return f"critic/q = {q[place]:.4g} is beyond {allowed}"
+            def exploded(place, name=name, value=value):
+                allowed = f"{self._bounds[place]:.4g}, critic.divergence times what rewards and discount allow"
+                return f"{name} = {value[place]:.4g} is beyond {allowed}"
 
-        self._add(first, last, np.abs(q) > bounds, exploded)
+            self._add(first, last, np.abs(value) > self._bounds, exploded)
 
     def state(self, first: int, last: int, state: Any) -> None:
         """Looks at the state after update `last`, a pytree of host arrays [S, ...]."""

@@ -82,6 +82,13 @@ METHODS: dict[str, Callable[[str], dict[str, Any]]] = {
         "guidance.eta": 1.0,  # not published
     },
     "gtp-bc": lambda task: {"guidance.name": "none"},
+    # Clones what did better than its state's mean, by returns to the episode's end: docs/guidance.md.
+    "gtp-filter": lambda task: {
+        "critic.name": "value",
+        "critic.n_step": 0,
+        "critic.expectile": 0.5,
+        "guidance.name": "filter",
+    },
     "d-bc": lambda task: _cloning("vp_diffusion", 5),
     "c-bc": lambda task: _cloning("consistency", 2),
     "fm-bc": lambda task: _cloning("flow_matching", 5),

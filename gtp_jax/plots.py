@@ -176,6 +176,60 @@ def _rgb(colour: str) -> np.ndarray:
     return np.array(to_rgb(colour))
 
 
+def diagnosis(
+    report: Mapping,
+    value: np.ndarray,
+    truth: np.ndarray,
+    critic: np.ndarray,
+    actions: np.ndarray,
+    weights: np.ndarray,
+    path: str | Path,
+) -> None:
+    """Draws what experiments/diagnose.py found, six panels on one page.
+
+    Args:
+      report: what it writes to diagnostics.json.
+      value, truth: [N] values of held-out transitions and the returns that followed.
+      critic, actions: [S, N] advantages of sampled actions, by the critic and by the simulator, mean 0 in each state.
+      weights: [B] of data.
+      path: the PNG file to write.
+    """
+    figure = _figure(12.5, 7.0)
+    grid = figure.add_gridspec(2, 3)
+
+    def panel(place, title, x, y=""):
+        axes = _axes(figure, grid[place], title, x)
+        axes.set_ylabel(y, fontsize=9, color=_INK)
+        return axes
+
+    def bars(place, title, values):
+        axes = panel(place, title, "")
+        axes.bar(list(values), list(values.values()), color=[_SUCCESS, _FAILURE, _GOAL, _START][: len(values)])
+
+    for place, title, x, y in (
+        ((0, 0), "held-out episodes", truth, value),
+        (
+            (0, 1),
+            f"actions at one state, rank correlation {report['ranking'] or 0:.2f}",
+            actions.ravel(),
+            critic.ravel(),
+        ),
+    ):
+        axes = panel(place, title, "what followed", "what the critic said")
+        axes.plot(x, y, ".", ms=2 if x.size > 1000 else 4, alpha=0.4, color=_SUCCESS)
+        low, high = min(x.min(), y.min()), max(x.max(), y.max())
+        axes.plot([low, high], [low, high], color=_INK, lw=0.8)
+    found = report["actions"]
+    names = {"advantages\nof actions": "action", "critic's\nerror there": "critic_error", "noise of\na return": "noise"}
+    bars((0, 2), "spread among actions at one state", {name: found[key] for name, key in names.items()})
+    axes = panel((1, 0), f"weights: {100 * report['weights']['effective_share']:.0f} % effective", "weight", "share")
+    axes.hist(weights, bins=40, weights=np.full(len(weights), 1 / len(weights)), color=_SUCCESS)
+    bars((1, 1), "true return of an action", {key: report["choice"][key] for key in ("mean", "picked", "best")})
+    bars((1, 2), "outside the data's support, share", report["outside"])
+    figure.suptitle(f"{report['dataset']}, {report['method']}", fontsize=12, color=_INK)
+    _save(figure, path)
+
+
 def _figure(width: float, height: float):
     # A Figure of its own canvas, without pyplot: no global state, no window, nothing to close.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -186,13 +240,14 @@ def _figure(width: float, height: float):
     return figure
 
 
-def _axes(figure, cell, title: str):
+def _axes(figure, cell, title: str, x: str = "updates"):
     from matplotlib.ticker import EngFormatter
 
     axes = figure.add_subplot(cell)
     axes.set_title(title, **_TITLE)
-    axes.set_xlabel("updates", fontsize=9, color=_INK)
-    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    axes.set_xlabel(x, fontsize=9, color=_INK)
+    if x == "updates":
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     axes.tick_params(which="both", labelsize=8, colors=_INK, length=0)
     axes.grid(color=_GRID, linewidth=0.8)
     axes.set_axisbelow(True)

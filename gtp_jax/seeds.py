@@ -109,7 +109,7 @@ class Seeds:
         # One seed after the other, since a vmapped program may round differently at another width.
         self._init = jax.jit(lambda *arguments: jax.lax.map(lambda one: init(*one), arguments))
         self._own = tuple(own)
-        self._data = jax.device_put(data, NamedSharding(mesh, PartitionSpec()))
+        self.data = jax.device_put(data, NamedSharding(mesh, PartitionSpec()))
         self._data_keys = self.place(seed_keys(self.seeds)[1])
         num_rows = jax.tree.leaves(data)[0].shape[0]
 
@@ -153,10 +153,10 @@ class Seeds:
         """
         if num_updates not in self._compiled:
             started = time.perf_counter()
-            lowered = self._advance.lower(state, self._data_keys, self._data, num_updates)
+            lowered = self._advance.lower(state, self._data_keys, self.data, num_updates)
             self._compiled[num_updates] = lowered.compile(self._options)
             self.compile_seconds += time.perf_counter() - started
-        return self._compiled[num_updates](state, self._data_keys, self._data)
+        return self._compiled[num_updates](state, self._data_keys, self.data)
 
     def place(self, tree: Any) -> Any:
         """From a pytree of [S, ...] to the layout of the devices."""

@@ -12,11 +12,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from gtp_jax import lanes, recipes
+from gtp_jax.agent import draw
 from gtp_jax.checkpoint import Checkpoints, Saved
 from gtp_jax.compiler import acting_options
 from gtp_jax.datasets import Observer
 from gtp_jax.guidance import best_of, softmax_of
-from gtp_jax.types import Array, Batch, Key
+from gtp_jax.types import Array, Batch, Evaluation, Key
 
 SCHEMA = 2  # of what a run says of itself in checkpoints and summary.json
 
@@ -110,6 +111,7 @@ class LoadedPolicy:
         compiled = functools.partial(jax.jit, static_argnums=3, compiler_options=acting_options(jax.devices()[0]))
         self._sample = compiled(self._sampling)
         self._sample_all = compiled(jax.vmap(self._sampling, in_axes=(0, None, None, None, None)))
+        self._judge = jax.jit(self._judging)
         self._key = jax.random.key(0)
         # Taking a lane's parameters out of all costs more than a sample: done once for each that acts.
         self._params_of = functools.cache(lambda index: jax.tree.map(lambda leaf: leaf[index], self.params))
@@ -163,6 +165,25 @@ class LoadedPolicy:
         key = self._key if key is None else key
         return np.asarray(sample(params, key, self.observe(obs), int(num_steps), temperature))
 
+    def judge(self, batch: Batch, *, key: Key | None = None, seed_index: int = 0) -> Evaluation:
+        """What the run's averaged critic says of transitions [B, ...], observations as the policy sees them.
+
+        Raises:
+          ValueError: where no critic was trained.
+        """
+        if self._critic is None:
+            raise ValueError("this run cloned and has no critic to ask; train one with guidance")
+        own = lanes.hyperparameters(self.settings, self.lanes)
+        hparams = {name: jnp.float32(values[seed_index]) for name, values in own.items()}
+        params, critic_params = jax.tree.map(lambda leaf: leaf[seed_index], (self.params, self._critic_params))
+        return self._judge(params, critic_params, self._key if key is None else key, batch, hparams)
+
+    def _judging(self, params: Any, critic_params: Any, key: Key, batch: Batch, hparams: Any) -> Evaluation:
+        with jax.default_matmul_precision(self.settings["matmul_precision"]):
+            critic, num_steps = self._critic, self.settings["critic"]["num_steps"]
+            drawn = draw(self._policy, params, key, batch, critic.next_samples, critic.samples, num_steps)
+            return critic.evaluate(critic_params, critic_params, batch, *drawn, hparams)
+
     def acting(
         self,
         *,
@@ -179,6 +200,9 @@ class LoadedPolicy:
         """
         if candidates > 1 and self._critic is None:
             raise ValueError(f"candidates = {candidates}: this run cloned and has no critic to choose by; use 1")
+        if candidates > 1 and self._critic.q is None:
+            name = self.settings["critic"]["name"]
+            raise ValueError(f"candidates = {candidates}: critic.name = {name!r} values states, not actions; use 1")
         return acting(
             self._sampling,
             self.params,

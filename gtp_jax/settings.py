@@ -64,6 +64,7 @@ DEFAULTS: dict[str, Any] = {
         "num_steps": 2,  # K of the actions it bootstraps from and compares with
         "candidates": 1,  # next actions of which it takes the best
         "samples": 1,  # sampled actions in the baseline of the advantage
+        "n_step": 1,  # rewards summed before the bootstrap; 0: to the episode's end
         "expectile": 0.9,
         "ensemble": 2,
         "hidden": (256, 256, 256),
@@ -141,6 +142,7 @@ RANGES: dict[str, Range] = {
     "policy.learning_rate": _RATE,
     "policy.ema": _RATE,
     "critic.num_steps": _COUNT,
+    "critic.n_step": _NOT_NEGATIVE,
     "critic.samples": _COUNT,
     "critic.candidates": _COUNT,
     "critic.expectile": Range(0, 1, excluded=(0, 1)),
@@ -193,6 +195,11 @@ def check(settings: Mapping[str, Any]) -> None:
     for name in ("policy.hidden", "critic.hidden"):
         if not flat[name] or any(not isinstance(width, int) or width < 1 for width in flat[name]):
             raise ValueError(f"{name} = {flat[name]!r} must be widths of layers, each a whole number from 1")
+    if flat["critic.n_step"] != 1 and flat["sweep.discount"]:
+        raise ValueError(
+            f"sweep.discount = {flat['sweep.discount']!r} cannot go with critic.n_step = {flat['critic.n_step']!r}, "
+            "whose returns are summed once with critic.discount; set that, in a run for each value"
+        )
     if flat["policy.sigma_min"] >= flat["policy.sigma_max"]:
         raise ValueError(
             f"policy.sigma_min = {flat['policy.sigma_min']!r} must be below policy.sigma_max = "

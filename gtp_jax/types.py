@@ -71,9 +71,9 @@ class Critic(NamedTuple):
     """
 
     init: Any  # (key, batch) -> params
-    evaluate: Any  # (params, target_params, batch, next_actions or None, actions or None) -> Evaluation
+    evaluate: Any  # (params, target_params, batch, next_actions or None, actions or None, hparams) -> Evaluation
     loss: Any  # (params, target_params, batch, next_value [B], hparams) -> (per_example [B], metrics)
-    q: Any  # (params, obs [*B, O], action [*B, A]) -> [E, *B] for an ensemble of E
+    q: Any  # (params, obs [*B, O], action [*B, A]) -> [E, *B] for an ensemble of E; None: it values states alone
     next_samples: int  # policy samples at next_obs that `evaluate` needs
     samples: int  # policy samples at obs that `evaluate` needs for the advantage
 

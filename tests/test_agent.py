@@ -190,7 +190,7 @@ def test_the_averages_serve_as_targets(batch):
         sample=lambda params, key, obs, num_steps, temperature=1.0: jnp.full((*obs.shape[:-1], 2), params),
     )
 
-    def evaluate(params, target_params, batch, next_actions, actions):
+    def evaluate(params, target_params, batch, next_actions, actions, hparams):
         return Evaluation(params * target_params * next_actions[0, :, 0], actions[0, :, 0])
 
     def loss(params, target_params, batch, next_value, hparams):

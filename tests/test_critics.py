@@ -8,10 +8,12 @@ from oracles import Chain, constant_policy, random_batch
 from scipy import stats
 
 from gtp_jax.agent import make_agent
-from gtp_jax.critics import expectile, twin_q
+from gtp_jax.critics import expectile, twin_q, value
 from gtp_jax.guidance import GUIDANCE
 from gtp_jax.networks import q_network, v_network
 from gtp_jax.value_losses import expectile_loss, td_loss
+
+HPARAMS = {"discount": jnp.float32(0.9)}
 
 
 def test_td_loss_in_closed_form():
@@ -50,7 +52,7 @@ def test_twin_q_evaluates_as_one_would_by_hand(batch):
     assert (critic.next_samples, critic.samples) == (1, 3)
     params, target = (jax.jit(critic.init)(jax.random.key(seed), batch) for seed in (0, 1))
     actions = np.random.default_rng(0).normal(size=(4, 16, 2)).astype(np.float32)
-    result = jax.jit(critic.evaluate)(params, target, batch, actions[:1], actions[1:])
+    result = jax.jit(critic.evaluate)(params, target, batch, actions[:1], actions[1:], HPARAMS)
     np.testing.assert_allclose(result.next_value, q(target, batch.next_obs, actions[0]).min(0), rtol=1e-5, atol=1e-6)
     baseline = np.mean([q(target, batch.obs, action).min(0) for action in actions[1:]], axis=0)
     expected = q(target, batch.obs, batch.action).min(0) - baseline
@@ -65,7 +67,7 @@ def test_the_best_of_several_candidates_is_each_critics_own(batch):
     assert (critic.next_samples, critic.samples) == (4, 2)
     params, target = (jax.jit(critic.init)(jax.random.key(seed), batch) for seed in (0, 1))
     actions = 3 * np.random.default_rng(0).normal(size=(6, 16, 2)).astype(np.float32)
-    result = jax.jit(critic.evaluate)(params, target, batch, actions[:4], actions[4:])
+    result = jax.jit(critic.evaluate)(params, target, batch, actions[:4], actions[4:], HPARAMS)
     by_hand, other_order = np.empty(16), np.empty(16)
     for b in range(16):
         values = np.array([[q(target, batch.next_obs, actions[n])[e, b] for n in range(4)] for e in range(3)])
@@ -73,7 +75,7 @@ def test_the_best_of_several_candidates_is_each_critics_own(batch):
     np.testing.assert_allclose(result.next_value, by_hand, rtol=1e-4, atol=1e-6)
     assert np.abs(by_hand - other_order).max() > 1e-3  # or the order would not show
     # The advantage is what it is with one candidate.
-    alone = jax.jit(critic.evaluate)(params, target, batch, actions[:1], actions[4:])
+    alone = jax.jit(critic.evaluate)(params, target, batch, actions[:1], actions[4:], HPARAMS)
     np.testing.assert_allclose(result.advantage, alone.advantage, rtol=1e-4, atol=1e-6)
 
 
@@ -83,7 +85,7 @@ def test_without_samples_at_obs_there_is_no_advantage(batch):
     critic = twin_q.make(q_network=network)
     target = jax.jit(critic.init)(jax.random.key(1), batch)
     actions = np.random.default_rng(0).normal(size=(1, 16, 2)).astype(np.float32)
-    result = jax.jit(critic.evaluate)(target, target, batch, actions, actions[:0])
+    result = jax.jit(critic.evaluate)(target, target, batch, actions, actions[:0], HPARAMS)
     expected = jax.jit(network.apply)(target, batch.next_obs, actions[0]).min(0)
     np.testing.assert_allclose(result.next_value, expected, rtol=1e-5, atol=1e-6)
     np.testing.assert_array_equal(result.advantage, np.zeros(16))
@@ -94,14 +96,13 @@ def test_expectile_evaluates_as_one_would_by_hand(batch):
     critic = expectile.make(q_network=q_net, v_network=v_net, expectile=0.7)
     assert (critic.next_samples, critic.samples) == (0, 0)
     params, target = (jax.jit(critic.init)(jax.random.key(seed), batch) for seed in (0, 1))
-    result = jax.jit(critic.evaluate)(params, target, batch, None, None)
+    result = jax.jit(critic.evaluate)(params, target, batch, None, None, HPARAMS)
     q, v = jax.jit(q_net.apply), jax.jit(v_net.apply)
     np.testing.assert_allclose(result.next_value, v(params.v, batch.next_obs), rtol=1e-5, atol=1e-6)
     advantage = q(target.q, batch.obs, batch.action).min(0) - v(params.v, batch.obs)
     np.testing.assert_allclose(result.advantage, advantage, rtol=1e-4, atol=1e-6)
 
-    hparams = {"discount": jnp.float32(0.9)}
-    loss, _ = jax.jit(critic.loss)(params, target, batch, result.next_value, hparams)
+    loss, _ = jax.jit(critic.loss)(params, target, batch, result.next_value, HPARAMS)
     q_now = q(params.q, batch.obs, batch.action)
     td = ((batch.reward + 0.9 * batch.discount * result.next_value)[None] - q_now) ** 2
     weights = np.where(advantage < 0, 0.3, 0.7)
@@ -113,17 +114,18 @@ def critics():
     return [
         twin_q.make(q_network=q_net),
         expectile.make(q_network=q_net, v_network=v_network((8,)), expectile=0.9),
+        value.make(v_network=v_network((8,)), expectile=0.9),
     ]
 
 
-@pytest.mark.parametrize("critic", critics(), ids=["twin_q", "expectile"])
+@pytest.mark.parametrize("critic", critics(), ids=["twin_q", "expectile", "value"])
 def test_no_gradient_flows_into_the_target(critic, batch):
     params, target = (jax.jit(critic.init)(jax.random.key(seed), batch) for seed in (0, 1))
 
     @jax.jit
     def gradients(params, target):
         def total(params, target):
-            return critic.loss(params, target, batch, batch.reward, {"discount": jnp.float32(0.9)})[0].sum()
+            return critic.loss(params, target, batch, batch.reward, HPARAMS)[0].sum()
 
         return jax.grad(total, argnums=(0, 1))(params, target)
 
@@ -132,11 +134,11 @@ def test_no_gradient_flows_into_the_target(critic, batch):
     assert all((leaf != 0).any() for leaf in jax.tree.leaves(of_params))
 
 
-@pytest.mark.parametrize("critic", critics(), ids=["twin_q", "expectile"])
+@pytest.mark.parametrize("critic", critics(), ids=["twin_q", "expectile", "value"])
 def test_termination_stops_the_bootstrap(critic, batch):
     """The next value matters exactly where discount is 1; a time-out is no termination."""
     params = jax.jit(critic.init)(jax.random.key(0), batch)
-    loss = jax.jit(lambda value: critic.loss(params, params, batch, value, {"discount": jnp.float32(0.9)})[0])
+    loss = jax.jit(lambda value: critic.loss(params, params, batch, value, HPARAMS)[0])
     changed = np.asarray(loss(batch.reward)) != np.asarray(loss(batch.reward + 5))
     np.testing.assert_array_equal(changed, np.asarray(batch.discount) == 1)
 
@@ -153,8 +155,8 @@ def train(critic, chain, num_updates):
         state = agent.init(key, batch, hparams)
         state, _ = jax.lax.scan(lambda state, _: agent.update(state, batch), state, length=num_updates)
         actions = jnp.full((1, 4, 1), chain.target_action)
-        advantage = critic.evaluate(state.critic, state.critic_ema, batch, actions, actions).advantage
-        return critic.q(state.critic, batch.obs, batch.action), advantage
+        advantage = critic.evaluate(state.critic, state.critic_ema, batch, actions, actions, hparams).advantage
+        return critic.q and critic.q(state.critic, batch.obs, batch.action), advantage
 
     return run(jax.random.key(0))
 
@@ -178,6 +180,29 @@ def test_expectile_learns_a_known_chain(level):
     np.testing.assert_allclose(advantage[2:], [-level, 1 - level], atol=0.05)
 
 
+def test_state_values_evaluate_as_one_would_by_hand(batch):
+    """next_value = Vema(next_obs); A = r + gamma discount Vema(next_obs) - Vema(obs), 0.9 being the one gamma."""
+    network = v_network((8, 8))
+    critic = value.make(v_network=network, expectile=0.7)
+    assert (critic.next_samples, critic.samples, critic.q) == (0, 0, None)
+    params, target = (jax.jit(critic.init)(jax.random.key(seed), batch) for seed in (0, 1))
+    result = jax.jit(critic.evaluate)(params, target, batch, None, None, HPARAMS)
+    v = jax.jit(network.apply)
+    np.testing.assert_allclose(result.next_value, v(target, batch.next_obs), rtol=1e-5, atol=1e-6)
+    followed = batch.reward + 0.9 * batch.discount * result.next_value
+    np.testing.assert_allclose(result.advantage, followed - v(target, batch.obs), rtol=1e-4, atol=1e-6)
+    loss, _ = jax.jit(critic.loss)(params, target, batch, result.next_value, HPARAMS)
+    error = followed - v(params, batch.obs)
+    np.testing.assert_allclose(loss, np.where(error < 0, 0.3, 0.7) * error**2, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("level", [0.5, 0.9])
+def test_state_values_learn_a_known_chain(level):
+    """Room 1 pays 0 or 1 and is worth the level; room 0 pays -1 or 0 and is worth level - 1 + 0.9 level."""
+    _, advantage = train(value.make(v_network=v_network((32, 32)), expectile=level), Chain(), 1200)
+    np.testing.assert_allclose(advantage, [1 - level, -level, -level, 1 - level], atol=0.05)
+
+
 def test_impossible_settings_are_refused():
     with pytest.raises(ValueError, match="critic.samples = 0"):
         twin_q.make(q_network=q_network(), samples=0)
@@ -186,3 +211,5 @@ def test_impossible_settings_are_refused():
     for level in (0.0, 1.0, -0.5):
         with pytest.raises(ValueError, match=f"critic.expectile = {level}"):
             expectile.make(q_network=q_network(), v_network=v_network(), expectile=level)
+        with pytest.raises(ValueError, match=f"critic.expectile = {level}"):
+            value.make(v_network=v_network(), expectile=level)

@@ -153,3 +153,10 @@ def test_each_training_is_told_apart_by_all_of_its_label():
         "rewards and discount allow"
     )
     assert watch.diverged() == [True] * 4
+
+
+def test_values_of_states_alone_are_watched_too():
+    watch = divergence.Watch([{"seed": 0}, {"seed": 1}], np.array([1.0, 1.0]), lambda line: None)
+    watch.metrics(1, 5, {"critic/value": np.array([0.9, -1.1])})
+    (record,) = watch.found
+    assert record["seed"] == 1 and record["reason"].startswith("critic/value = -1.1 is beyond 1")

@@ -27,7 +27,7 @@ def known_q(best=0.5):
         value = 2 - jnp.sum((action - best) ** 2, axis=-1)
         return jnp.stack([value, 3 * value])
 
-    def evaluate(params, target_params, batch, next_actions, actions):
+    def evaluate(params, target_params, batch, next_actions, actions, hparams):
         return Evaluation(jnp.zeros_like(batch.reward), jnp.zeros_like(batch.reward))
 
     def loss(params, target_params, batch, next_value, hparams):

@@ -35,8 +35,8 @@ def make(*, q_network: Network, v_network: Network, expectile: float = 0.9) -> C
         key_q, key_v = jax.random.split(key)
         return ExpectileParams(q_network.init(key_q, batch.obs, batch.action), v_network.init(key_v, batch.obs))
 
-    def evaluate(params, target_params, batch: Batch, next_actions, actions) -> Evaluation:
-        del next_actions, actions
+    def evaluate(params, target_params, batch: Batch, next_actions, actions, hparams: HParams) -> Evaluation:
+        del next_actions, actions, hparams
         value, next_value = v_network.apply(params.v, jnp.stack([batch.obs, batch.next_obs]))
         q = jnp.min(q_network.apply(target_params.q, batch.obs, batch.action), axis=0)
         return Evaluation(next_value=next_value, advantage=q - value)

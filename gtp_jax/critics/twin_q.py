@@ -25,9 +25,9 @@ def make(*, q_network: Network, samples: int = 1, candidates: int = 1) -> Critic
         return q_network.init(key, batch.obs, batch.action)
 
     def evaluate(
-        params: Params, target_params: Params, batch: Batch, next_actions: Array, actions: Array
+        params: Params, target_params: Params, batch: Batch, next_actions: Array, actions: Array, hparams: HParams
     ) -> Evaluation:
-        del params
+        del params, hparams
         n, m = len(next_actions), len(actions)
         # All in one pass: the candidates at next_obs and, where an advantage is asked for, the data's action and the
         # baseline's at obs.

@@ -14,6 +14,7 @@ _HOMES = {
     "Observer": "transforms",
     "OBSERVATIONS": "transforms",
     "REWARDS": "transforms",
+    "transform_reward": "transforms",
     "TASKS": "antmaze",
 }
 __all__ = sorted(_HOMES)

@@ -1,0 +1,185 @@
+"""Says what the critic of an AntMaze run knows, and what its guidance makes of it: for when value guidance hurts.
+
+    python experiments/diagnose.py --workdir=DIR [--lane=0] [--states=16] [--actions=8] [--repeats=2] [--steps=300]
+
+Puts the simulator back into states that the policy meets, tries several of its actions at each, goes on with the
+policy, and compares what then happens with what the critic said; and the critic's values with the returns of episodes
+that it was not trained on, collected with another seed. Writes DIR/diagnostics.json and DIR/diagnostics.png.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import logging
+
+from gtp_jax import branches, datasets, diagnostics, load_policy, plots, recipes, records
+from gtp_jax.datasets import antmaze, returns
+from gtp_jax.guidance import GUIDANCE, MAX_WEIGHT
+from gtp_jax.terminal import Terminal
+from gtp_jax.types import Batch
+
+ROWS = 4_000  # of the data: for the support, and for the weights
+
+
+def parse(argv: list[str] | None = None) -> argparse.Namespace:
+    """Reads the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--workdir", type=Path, required=True, help="directory of the run")
+    parser.add_argument("--lane", type=int, default=0, help="which of its trainings, in the order of its seeds")
+    parser.add_argument("--states", type=int, default=16, help="states that the policy meets")
+    parser.add_argument("--actions", type=int, default=8, help="of the policy, tried at each")
+    parser.add_argument("--repeats", type=int, default=2, help="returns of each action, since the policy draws noise")
+    parser.add_argument("--steps", type=int, default=300, help="environment steps after which a return is cut")
+    parser.add_argument("--transitions", type=int, default=20_000, help="of the held-out episodes")
+    parser.add_argument("--seed", type=int, default=0, help="of states, actions and what follows")
+    arguments = parser.parse_args(argv)
+    for name, least in (("lane", 0), ("states", 2), ("actions", 2), ("repeats", 2), ("steps", 1), ("transitions", 1)):
+        if getattr(arguments, name) < least:
+            parser.error(f"--{name}={getattr(arguments, name)} must be at least {least}")
+    return arguments
+
+
+def held_out(dataset, settings: dict, observe, transitions: int):
+    """The same task collected with the next seed: batch as the policy sees it, and episodes."""
+    embedded = antmaze.parse(dataset.id)
+    other = embedded._replace(transitions=transitions, seed=embedded.seed + 1)
+    found = datasets.load(other.id, **settings["data"])
+    obs, next_obs = (observe.scale(found.observe.unscale(each)) for each in (found.batch.obs, found.batch.next_obs))
+    return found.id, found.batch._replace(obs=obs, next_obs=next_obs), found.episode
+
+
+def branch(policy, dataset, arguments) -> dict[str, np.ndarray]:
+    """Tries actions at states: `obs` [S, O], `action` [S, N, A], `value` [S, N] by the critic, `returns` [S, N, R]."""
+    settings, own = policy.settings, policy.settings["policy"]
+    root = jax.random.key(arguments.seed)
+    keys = jax.random.split(root, 3)
+
+    def act(key, num_steps=own["num_steps"]):
+        return lambda step, obs: policy(
+            obs, key=jax.random.fold_in(key, step), num_steps=num_steps, seed_index=arguments.lane
+        )
+
+    s, n, r = arguments.states, arguments.actions, arguments.repeats
+    envs = [dataset.make_env() for _ in range(max(s, 32))]
+    times = np.random.default_rng(arguments.seed).integers(0, arguments.steps, s)
+    states = branches.visited(envs[:s], act(keys[0]), times, arguments.seed)
+    stacked = branches.stack(states)
+    every = {name: np.repeat(part, n, axis=0) for name, part in stacked.items()}
+    action = act(keys[1])(0, every).reshape(s, n, -1)
+    jobs = [states[i] for i in range(s) for _ in range(n * r)]
+    tried = np.repeat(action.reshape(s * n, -1), r, axis=0)
+    found = branches.play(envs, act(keys[2]), jobs, tried, steps=arguments.steps)
+    for env in envs:
+        env.close()
+    reward = datasets.transform_reward(
+        settings["data"]["reward"], found.reward.reshape(-1), np.zeros(found.reward.size)
+    )
+    reward = reward.reshape(found.reward.shape) * (np.arange(arguments.steps) < found.length[:, None])
+    discount = settings["critic"]["discount"]
+    once = slice(None, None, r)
+    transitions = Batch(
+        obs=policy.observe(every),
+        action=action.reshape(s * n, -1),
+        reward=reward[once, 0].astype(np.float32),
+        discount=1.0 - (found.terminated & (found.length == 1))[once].astype(np.float32),
+        next_obs=policy.observe(branches.stack(found.next_obs[once])),
+    )
+    return {
+        "obs": policy.observe(stacked),
+        "action": action,
+        "value": np.asarray(policy.judge(transitions, seed_index=arguments.lane).advantage, np.float64).reshape(s, n),
+        "returns": (reward @ discount ** np.arange(arguments.steps)).reshape(s, n, r),
+    }
+
+
+def main(argv: list[str] | None = None) -> dict:
+    """Writes the two files and prints the numbers."""
+    arguments, terminal = parse(argv), Terminal()
+    logging.set_verbosity(logging.WARNING)
+    policy = load_policy(arguments.workdir)
+    settings = policy.settings
+    if arguments.lane >= len(policy.lanes):
+        raise ValueError(f"--lane={arguments.lane}: {arguments.workdir} has {len(policy.lanes)} trainings, from 0")
+    if not antmaze.is_embedded(settings["dataset"]):
+        raise ValueError(f"{settings['dataset']}: only embedded data can be collected anew, with another seed")
+    if recipes.is_cloning(settings):
+        raise ValueError(f"{arguments.workdir}: this run cloned and has no critic to diagnose")
+    critic, lane = settings["critic"], policy.lanes[arguments.lane]
+    dataset = datasets.load(settings["dataset"], **settings["data"])
+    rng = np.random.default_rng(arguments.seed)
+
+    # The bootstrap's value of where each held-out transition led, against what then followed.
+    held_id, held, episode = held_out(dataset, settings, policy.observe, arguments.transitions)
+    to_go = returns.to_go(held.reward, episode, critic["discount"])
+    inside = np.flatnonzero(np.diff(episode) == 0)
+    truth = to_go[inside + 1]
+
+    def judge(batch, rows):
+        return policy.judge(jax.tree.map(lambda column: column[rows], batch), seed_index=arguments.lane)
+
+    value = np.asarray(judge(held, inside).next_value)
+
+    tried = branch(policy, dataset, arguments)
+    mean = tried["returns"].mean(axis=2)
+    centred, wanted = (each - each.mean(axis=1, keepdims=True) for each in (tried["value"], mean))
+
+    many = returns.n_step(dataset.batch, dataset.episode, critic["n_step"], critic["discount"])
+    rows = rng.choice(len(many.reward), min(ROWS, len(many.reward)), replace=False)
+    eta = lane.swept.get("eta", settings["guidance"]["eta"])
+    weights, weighed = GUIDANCE[settings["guidance"]["name"]]().weigh(
+        judge(many, rows).advantage, {"eta": jnp.float32(eta)}
+    )
+
+    data, group = (dataset.batch.obs[rows], dataset.batch.action[rows]), dataset.episode[rows]
+    fresh = rng.choice(len(held.reward), min(1000, len(held.reward)), replace=False)
+    repeated = np.repeat(tried["obs"], arguments.actions, axis=0)
+    picks = np.take_along_axis(tried["action"], np.argmax(tried["value"], axis=1)[:, None, None], axis=1)[:, 0]
+    report = {
+        "dataset": dataset.id,
+        "held_out": held_id,
+        "method": recipes.describe(settings),
+        "updates": policy.step,
+        "lane": lane.label(),
+        "values": diagnostics.calibration(value, truth),
+        "actions": diagnostics.among_actions(tried["returns"])
+        | {"critic_error": float(np.sqrt(((centred - wanted) ** 2).mean())), "critic": float(centred.std())},
+        "ranking": diagnostics.ranking(tried["value"], mean),
+        "choice": diagnostics.choice(tried["value"], mean),
+        "weights": {
+            "effective_share": weighed.get("guidance/effective_share", 1.0),
+            "clipped": float((np.asarray(weights) >= MAX_WEIGHT).mean()),
+        },
+        "outside": {
+            "held-out data": diagnostics.outside(data, (held.obs[fresh], held.action[fresh]), group).mean(),
+            "sampled": diagnostics.outside(data, (repeated, tried["action"].reshape(len(repeated), -1)), group).mean(),
+            "picked": diagnostics.outside(data, (tried["obs"], picks), group).mean(),
+        },
+        "arguments": {key: str(each) if key == "workdir" else each for key, each in vars(arguments).items()},
+        "command": " ".join(["python", *sys.argv]),
+        "date": records.now(),
+        "device": records.device(),
+        "versions": records.versions(),
+        "commit": records.commit(),
+    }
+    records.write_json(arguments.workdir / "diagnostics.json", report)
+    plots.diagnosis(
+        records.plain(report), value, truth, centred, wanted, np.asarray(weights), arguments.workdir / "diagnostics.png"
+    )
+    for part in ("values", "actions", "ranking", "choice", "weights", "outside"):
+        found = records.plain(report[part])
+        found = found if isinstance(found, dict) else {"rank correlation": found}
+        terminal.say(f"{part}: " + ", ".join(f"{k} {v:.3g}" if v is not None else f"{k} -" for k, v in found.items()))
+    terminal.say(f"{arguments.workdir / 'diagnostics.json'}, {arguments.workdir / 'diagnostics.png'}")
+    return report
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (ValueError, FileNotFoundError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)

@@ -1,0 +1,54 @@
+"""Returns of recorded episodes: what followed each transition, without any value function's opinion."""
+
+import numpy as np
+
+from gtp_jax.types import Batch
+
+
+def to_go(reward: np.ndarray, episode: np.ndarray, discount: float) -> np.ndarray:
+    """The discounted rewards [N] from each transition to the end of its episode, float64.
+
+    Args:
+      reward: [N].
+      episode: [N], the episode that a transition belongs to; those of one episode stand together, in order.
+      discount: gamma.
+    """
+    total, following = np.empty(len(reward)), 0.0
+    for i in range(len(reward) - 1, -1, -1):
+        if i + 1 == len(reward) or episode[i + 1] != episode[i]:
+            following = 0.0
+        following = total[i] = reward[i] + discount * following
+    return total
+
+
+def ends(episode: np.ndarray) -> np.ndarray:
+    """The place [N] of the last transition of each transition's episode."""
+    last = np.append(np.flatnonzero(np.diff(episode)), len(episode) - 1)
+    return last[np.searchsorted(last, np.arange(len(episode)))]
+
+
+def n_step(batch: Batch, episode: np.ndarray, steps: int, discount: float) -> Batch:
+    """Transitions over several steps, none across an episode's end.
+
+    Row t holds sum_{k<m} gamma^k r_{t+k}, leads to what was observed m steps after it, and its `discount` is
+    gamma^(m-1), or 0 where the episode terminated within them: together with the gamma that an update multiplies it by,
+    reward + gamma * discount * V(next_obs) is the m-step return. m is `steps`, or what is left of the episode.
+
+    Args:
+      batch: one-step transitions [N, ...], NumPy.
+      episode: [N], as for `to_go`.
+      steps: n; 1 changes nothing, 0 reaches to the episode's end (Monte-Carlo returns, bootstrapped at time-outs only).
+      discount: gamma.
+    """
+    if steps == 1:
+        return batch
+    here, end = np.arange(len(episode)), ends(episode)
+    last = np.minimum(here + steps - 1, end) if steps else end
+    gamma_m = discount ** (last - here + 1.0)
+    rest = to_go(batch.reward.astype(np.float64), episode, discount)
+    beyond = np.where(last < end, rest[np.minimum(last + 1, len(rest) - 1)], 0.0)
+    return batch._replace(
+        reward=(rest - gamma_m * beyond).astype(np.float32),
+        discount=(discount ** (last - here) * batch.discount[last]).astype(np.float32),
+        next_obs=batch.next_obs[last],
+    )
