@@ -111,7 +111,9 @@ class Storage:
         return last == step
 
     def close(self) -> None:
-        """Ends the metrics."""
+        """Waits for the last save, whatever ended the run, and ends the metrics."""
+        with self._enduring(self._workdir):
+            self._checkpoints.close()
         if self._metrics is not None:
             with self._enduring(self._workdir):
                 self._metrics.close()

@@ -129,6 +129,13 @@ def saved(workdir, *steps):
     return Run(workdir)
 
 
+def test_closing_waits_for_the_last_save(run):
+    """As the end of a run by an error does; half a step is none."""
+    run.go(10)
+    run.storage.close()
+    assert [path.name for path in (run.workdir / "checkpoints").iterdir()] == ["10"]
+
+
 def test_rows_past_the_restored_step_are_dropped(run):
     saved(run.workdir, 10, 20)
     run.storage.write(30, losses(30))

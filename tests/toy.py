@@ -98,13 +98,11 @@ class Run:
 
     def __call__(self):
         """Runs to the end; returns the summary."""
-        checkpoints = Checkpoints(self.workdir / "checkpoints")
         try:
-            summary, signal_number = self.training.run(checkpoints)
+            summary, code = self.training.run()
         finally:
-            checkpoints.close()
             self.training.close()
-        assert not signal_number
+        assert not code
         return summary
 
     def poison(self, state, field: str, value: float, seed: int = 1):
