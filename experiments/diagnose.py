@@ -47,7 +47,7 @@ def held_out(dataset, settings: dict, observe, transitions: int):
     """The same task collected with the next seed: batch as the policy sees it, and episodes."""
     embedded = antmaze.parse(dataset.id)
     other = embedded._replace(transitions=transitions, seed=embedded.seed + 1)
-    found = datasets.load(other.id, **settings["data"])
+    found = datasets.load(other.id, **settings["data"] | {"episodes": "all"})
     obs, next_obs = (observe.scale(found.observe.unscale(each)) for each in (found.batch.obs, found.batch.next_obs))
     return found.id, found.batch._replace(obs=obs, next_obs=next_obs), found.episode
 

@@ -82,6 +82,8 @@ METHODS: dict[str, Callable[[str], dict[str, Any]]] = {
         "guidance.eta": 1.0,  # not published
     },
     "gtp-bc": lambda task: {"guidance.name": "none"},
+    # Clones the episodes that reached the goal, all of them and no others: no critic.
+    "gtp-success": lambda task: {"guidance.name": "none", "data.episodes": "successful"},
     # Clones what did better than its state's mean, by returns to the episode's end: docs/guidance.md.
     "gtp-filter": lambda task: {
         "critic.name": "value",

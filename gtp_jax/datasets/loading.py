@@ -13,6 +13,9 @@ from gtp_jax.datasets.transforms import Observer, transform_observation, transfo
 from gtp_jax.types import Batch
 
 
+EPISODES = ("all", "successful")
+
+
 class Dataset(NamedTuple):
     """An offline dataset of N transitions, in the host's memory."""
 
@@ -35,6 +38,7 @@ def load(
     observation: str | None = None,
     standardise: bool = True,
     cut_at_success: bool | None = None,
+    episodes: str = "all",
     transitions: int | None = None,
     seed: int | None = None,
     root: str | os.PathLike | None = None,
@@ -53,6 +57,8 @@ def load(
       standardise: whether observations are shifted and scaled by the mean and deviation of the data's.
       cut_at_success: whether episodes end, terminated, at their first reward above 0; None is for AntMaze only, where
         hosted data go on at the goal (Minari issue 296).
+      episodes: "all", or "successful": only those with a reward above 0, which cloning then imitates; observations are
+        standardised as for all.
       transitions: another size of an embedded dataset, which has another id: 5000 gives `gtp/antmaze/umaze-5k-v0`.
       seed: another seed of an embedded dataset's collection; other than 0 it is part of the id.
       root: folder of Minari datasets; None is Minari's own.
@@ -77,7 +83,7 @@ def load(
             raise ValueError(f"{dataset_id}: transitions and seed choose variants of embedded datasets only")
         raw = minari.read(hosted.download(dataset_id, folder_root), dataset_id)
         evaluation = environments.for_metadata(dataset_id, raw.metadata, _observation_size(raw))
-    return _prepare(dataset_id, raw, evaluation, reward, observation, standardise, cut_at_success)
+    return _prepare(dataset_id, raw, evaluation, reward, observation, standardise, cut_at_success, episodes)
 
 
 def _observation_size(raw: minari.Raw) -> int | None:
@@ -93,7 +99,10 @@ def _prepare(
     observation: str | None,
     standardise: bool,
     cut_at_success: bool | None,
+    episodes: str,
 ) -> Dataset:
+    if episodes not in EPISODES:
+        raise ValueError(f"{dataset_id}: episodes = {episodes!r} is not one of {', '.join(EPISODES)}")
     if observation is None:
         observation = "goal-scales" if evaluation.is_antmaze else "identity"
     if cut_at_success is None:
@@ -122,8 +131,13 @@ def _prepare(
         discount=1.0 - terminal[keep].astype(np.float32),
         next_obs=seen[rows + 1],
     )
+    chosen = np.ones(len(episode), bool)
+    if episodes == "successful":
+        chosen = np.isin(episode, episode[raw.reward[keep] > 0])
+        if not chosen.any():
+            raise ValueError(f'{dataset_id}: episodes = "successful", but none has a reward above 0; use "all"')
     summary = {
-        "transitions": len(episode),
+        "transitions": int(chosen.sum()),
         "transitions_stored": len(raw.episode),
         "episodes": num_episodes,
         "behaviour_success": _success(raw) if evaluation.is_antmaze else None,
@@ -134,11 +148,12 @@ def _prepare(
         "observation": observation,
         "standardise": standardise,
         "cut_at_success": cut_at_success,
+        "episodes_used": episodes,
     }
     return Dataset(
         id=dataset_id,
-        batch=batch,
-        episode=episode,
+        batch=Batch(*(column[chosen] for column in batch)),
+        episode=np.unique(episode[chosen], return_inverse=True)[1].astype(np.int32),
         observe=observe,
         action_low=raw.action_low,
         action_high=raw.action_high,
