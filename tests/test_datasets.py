@@ -115,23 +115,6 @@ def test_cut_at_the_first_success(antmaze):
     assert json.loads(json.dumps(summary)) == summary
 
 
-def test_only_successful_episodes(antmaze):
-    """The first and the third episode reach the goal; scales and behaviour are those of all the data."""
-    every = datasets.load("test/ant-v0", root=antmaze, reward="minus-one")
-    data = datasets.load("test/ant-v0", root=antmaze, reward="minus-one", episodes="successful")
-    rows = [0, 1, 2, 5, 6]
-    for column, of_all in zip(data.batch, every.batch, strict=True):
-        np.testing.assert_array_equal(column, of_all[rows])
-    np.testing.assert_array_equal(data.episode, [0, 0, 0, 1, 1])
-    assert data.episode.dtype == np.int32 and data.observe.spec() == every.observe.spec()
-    assert data.summary == every.summary | {"transitions": 5, "episodes_used": "successful"}
-    with pytest.raises(ValueError, match="episodes = 'best' is not one of all, successful"):
-        datasets.load("test/ant-v0", root=antmaze, episodes="best")
-    write(antmaze, "test/lost-v0", [antmaze_episode(100, 3)], env_spec=env_spec(maze_map=UMAZE))
-    with pytest.raises(ValueError, match='episodes = "successful", but none has a reward above 0'):
-        datasets.load("test/lost-v0", root=antmaze, episodes="successful")
-
-
 def test_what_the_policy_sees_is_the_same_in_data_and_environment(antmaze):
     data = datasets.load("test/ant-v0", root=antmaze)
     assert data.batch.obs.shape == (7, 36) and data.summary["observation"] == "goal-scales"

@@ -12,7 +12,6 @@ from gtp_jax.datasets.maze import MazeInfo
 from gtp_jax.datasets.transforms import Observer, transform_observation, transform_reward
 from gtp_jax.types import Batch
 
-
 EPISODES = ("all", "successful")
 
 
