@@ -13,10 +13,11 @@ import numpy as np
 
 from gtp_jax import lanes, recipes
 from gtp_jax.agent import draw
-from gtp_jax.checkpoint import Checkpoints, Saved
+from gtp_jax.checkpoint import Checkpoints, DamagedCheckpoint, Saved
 from gtp_jax.compiler import acting_options
 from gtp_jax.datasets import Observer
 from gtp_jax.guidance import best_of, softmax_of
+from gtp_jax.settings import check, completed
 from gtp_jax.types import Array, Batch, Evaluation, Key
 
 SCHEMA = 2  # of what a run says of itself in checkpoints and summary.json
@@ -87,12 +88,15 @@ class LoadedPolicy:
                 f"{about.get('versions', {}).get('gtp_jax')}, and this version reads layout {SCHEMA}; load it with the "
                 "version that wrote it, or train again"
             )
-        self.settings, self.step = about["settings"], step
+        self.settings, self.step = completed(about["settings"]), step
+        check(self.settings)
         self.lanes = lanes.from_labels(about["lanes"])
         self.seeds: tuple[int, ...] = tuple(lane.seed for lane in self.lanes)
         self.diverged: list[dict[str, Any]] = about.get("diverged", [])  # divergence.Watch.found at this checkpoint
         self.observe = Observer.from_spec(about["observer"])
         low, high = (np.asarray(about[name], np.float32) for name in ("action_low", "action_high"))
+        if low.ndim != 1 or low.shape != high.shape or not (np.isfinite([low, high]).all() and (low <= high).all()):
+            raise ValueError(f"action_low and action_high must be finite bounds [A], got {low!s:.80} and {high!s:.80}")
         self._policy = recipes.make_policy(self.settings["policy"], low, high, self.settings["curriculum_updates"])
         example = Batch(
             obs=jnp.zeros((1, len(self.observe.mean))),
@@ -235,7 +239,7 @@ def load_policy(workdir: str | Path, step: int | None = None) -> LoadedPolicy:
 
     Raises:
       FileNotFoundError: where there is no sound checkpoint, or not this one.
-      ValueError: where another version wrote it in another layout.
+      ValueError: where another version wrote it in another layout, or it is not what a run writes.
       DamagedCheckpoint: where `step` is damaged.
     """
     directory = Path(workdir) / "checkpoints"
@@ -248,7 +252,12 @@ def load_policy(workdir: str | Path, step: int | None = None) -> LoadedPolicy:
             raise FileNotFoundError(f"{directory} holds no finished checkpoint yet")
 
         def read(step: int) -> LoadedPolicy:
-            return LoadedPolicy(checkpoints.about(step), checkpoints, step)
+            try:
+                return LoadedPolicy(checkpoints.about(step), checkpoints, step)
+            except DamagedCheckpoint:
+                raise
+            except Exception as error:  # of every kind, where `about` is not what a run wrote
+                raise ValueError(f"{directory / str(step)} cannot be loaded: {error}") from error
 
         if step is not None:
             if step not in steps:

@@ -9,6 +9,8 @@ from typing import Any
 _HOMES = {
     "Dataset": "loading",
     "load": "loading",
+    "check": "loading",
+    "check_batch_size": "loading",
     "DatasetUnavailable": "hosted",
     "MazeInfo": "maze",
     "Observer": "transforms",

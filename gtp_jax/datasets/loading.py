@@ -9,7 +9,14 @@ import numpy as np
 from gtp_jax.datasets import antmaze, environments, hosted, minari, store
 from gtp_jax.datasets.collect import Progress, collect_in_child
 from gtp_jax.datasets.maze import MazeInfo
-from gtp_jax.datasets.transforms import Observer, transform_observation, transform_reward
+from gtp_jax.datasets.transforms import (
+    OBSERVATIONS,
+    REWARDS,
+    Observer,
+    check_choice,
+    transform_observation,
+    transform_reward,
+)
 from gtp_jax.types import Batch
 
 EPISODES = ("all", "successful")
@@ -28,6 +35,28 @@ class Dataset(NamedTuple):
     summary: dict[str, Any]  # JSON-able: sizes, success, returns, the names of the transforms
     make_env: Callable[[], Any]  # () -> the gymnasium.Env to evaluate in; picklable
     maze: MazeInfo | None  # for pictures; AntMaze only
+
+
+def check(dataset_id: str, *, reward: str = "none", observation: str | None = None, batch_size: int = 1) -> None:
+    """Raises ValueError for what `load` would refuse by its name alone, without looking at a file or the network.
+
+    Likewise for a `batch_size` above the number of transitions, where the id says it.
+    """
+    if not isinstance(dataset_id, str) or len(dataset_id) > 200:
+        raise ValueError(f"not a dataset id: {dataset_id!r:.100}; Minari's look like D4RL/antmaze/umaze-v1")
+    check_choice("reward transform", reward, REWARDS)
+    if observation is not None:
+        check_choice("observation transform", observation, OBSERVATIONS)
+    if antmaze.is_embedded(dataset_id):
+        check_batch_size(batch_size, antmaze.parse(dataset_id).transitions, dataset_id)
+    else:
+        hosted.check_id(dataset_id)
+
+
+def check_batch_size(batch_size: int, transitions: int, dataset_id: str) -> None:
+    """Raises ValueError where a minibatch is larger than the data that it is drawn from."""
+    if batch_size > transitions:
+        raise ValueError(f"batch_size = {batch_size} must be at most {transitions}, the transitions of {dataset_id}")
 
 
 def load(
@@ -69,6 +98,7 @@ def load(
         are named), an environment outside the allow-list.
       hosted.DatasetUnavailable: a hosted dataset that is not here and cannot be downloaded.
     """
+    check(dataset_id, reward=reward, observation=observation)
     folder_root = store.datasets_root(root)
     if antmaze.is_embedded(dataset_id):
         embedded = antmaze.parse(dataset_id, transitions, seed)
@@ -90,6 +120,7 @@ def _observation_size(raw: minari.Raw) -> int | None:
     return raw.observations["observation"].shape[-1] if is_goal else None
 
 
+@np.errstate(over="ignore", invalid="ignore")  # what overflows is refused by name
 def _prepare(
     dataset_id: str,
     raw: minari.Raw,
@@ -121,12 +152,14 @@ def _prepare(
     rows = raw.obs_index[keep]
     observe = Observer.fit(observation, flat[rows], standardise)
     seen = observe.scale(flat)
-    episode = raw.episode[keep]
+    episode, rewards = raw.episode[keep], transform_reward(reward, raw.reward[keep], raw.episode[keep])
+    minari.check_numbers(dataset_id, f"observations as {observation!r}", seen, np.bincount(raw.episode) + 1)
+    minari.check_numbers(dataset_id, f"rewards as {reward!r}", rewards, np.bincount(episode))
     batch = Batch(
         obs=seen[rows],
         # Within the tolerance of the check: float32 rounding, no more.
         action=np.clip(raw.action[keep].astype(np.float32), raw.action_low, raw.action_high),
-        reward=transform_reward(reward, raw.reward[keep], episode),
+        reward=rewards,
         discount=1.0 - terminal[keep].astype(np.float32),
         next_obs=seen[rows + 1],
     )

@@ -1,10 +1,12 @@
 """Named transforms of rewards and observations, for a dataset and for the environment a policy is evaluated in."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
+
+from gtp_jax.names import there_are
 
 STD_FLOOR = 1e-3  # a feature that hardly varies in the data is not blown up
 
@@ -36,10 +38,15 @@ REWARDS: dict[str, Callable[[RewardInfo], np.ndarray]] = {
 }
 
 
+def check_choice(what: str, name: object, valid: Iterable[str]) -> None:
+    """Raises ValueError, naming what there is, for a transform that there is not."""
+    if not isinstance(name, str) or name not in valid:
+        raise ValueError(f"no {what} {name!r:.100}; {there_are(name, sorted(valid))}")
+
+
 def transform_reward(name: str, reward: np.ndarray, episode: np.ndarray) -> np.ndarray:
     """Rewards [N] under a named transform, float32; `episode` [N] tells episodes apart, from 0 up."""
-    if name not in REWARDS:
-        raise ValueError(f"no reward transform {name!r}; there are {sorted(REWARDS)}")
+    check_choice("reward transform", name, REWARDS)
     return REWARDS[name](RewardInfo(np.asarray(reward, np.float64), episode)).astype(np.float32)
 
 
@@ -69,8 +76,7 @@ def transform_observation(name: str, observation: Any) -> np.ndarray:
 
     Raises ValueError naming the expected and the given keys or shapes.
     """
-    if name not in OBSERVATIONS:
-        raise ValueError(f"no observation transform {name!r}; there are {sorted(OBSERVATIONS)}")
+    check_choice("observation transform", name, OBSERVATIONS)
     if name == "identity":
         if isinstance(observation, Mapping):
             raise ValueError(f'"identity" expects an array [*B, O], got a dict with keys {sorted(observation)}')
@@ -142,8 +148,7 @@ class Observer:
         """The observer that `spec` was taken from. Raises ValueError for what `spec()` cannot have written."""
         if not isinstance(spec, Mapping) or not {"transform", "mean", "std"} <= set(spec):
             raise ValueError(f"an observer's spec has the keys transform, mean and std, got {spec!r:.200}")
-        if spec["transform"] not in OBSERVATIONS:
-            raise ValueError(f"no observation transform {spec['transform']!r}; there are {sorted(OBSERVATIONS)}")
+        check_choice("observation transform", spec["transform"], OBSERVATIONS)
         mean, std = np.asarray(spec["mean"], np.float32), np.asarray(spec["std"], np.float32)
         expected = _GOAL_TRANSFORMS[spec["transform"]][1] if spec["transform"] in _GOAL_TRANSFORMS else mean.size
         if mean.shape != (expected,) or std.shape != (expected,):
