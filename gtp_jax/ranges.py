@@ -88,6 +88,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "eval.overlap": ("auto", "always", "never"),
     "data.reward": ("none", "minus-one", "minus-half-times-four", "minus-quarter-times-two", "return-range"),
     "data.observation": ("goal-scales", "goal-relative", "ant", "identity"),
+    "data.episodes": ("all", "successful"),
     "policy.target": ("online", "ema"),
     "policy.gap": ("adjacent", "any"),
     "policy.tau": ("any", "zero"),

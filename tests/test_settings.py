@@ -50,6 +50,7 @@ def test_the_words_are_those_that_the_code_knows():
     assert set(CHOICES["guidance.name"]) == set(GUIDANCE)
     assert set(CHOICES["data.reward"]) == set(datasets.REWARDS)
     assert set(CHOICES["data.observation"]) == set(datasets.OBSERVATIONS)
+    assert set(CHOICES["data.episodes"]) == set(datasets.EPISODES)
     assert set(CHOICES["policy.activation"]) == set(CHOICES["critic.activation"]) == set(networks.ACTIVATIONS)
     assert set(CHOICES["policy.target"]) == set(flow_policy.TARGETS)
     assert set(CHOICES["policy.solver"]) == set(flow_map.SOLVERS)

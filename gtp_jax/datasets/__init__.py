@@ -11,6 +11,7 @@ _HOMES = {
     "load": "loading",
     "check": "loading",
     "check_batch_size": "loading",
+    "EPISODES": "loading",
     "DatasetUnavailable": "hosted",
     "MazeInfo": "maze",
     "Observer": "transforms",
