@@ -196,6 +196,20 @@ def test_mistakes_end_early_with_one_line(runner, whole, tmp_path, words, says):
     assert not (tmp_path / "run").exists()
 
 
+def test_a_logger_without_its_package_is_refused_before_anything_is_made(runner, tmp_path):
+    (tmp_path / "sitecustomize.py").write_text("import sys; sys.modules['tensorboardX'] = None")
+    done = subprocess.run(
+        [sys.executable, str(RUN), TINY, "--config.log.tensorboard=True", "--workdir=run"],
+        cwd=tmp_path,
+        env=runner.env | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{runner.env.get('PYTHONPATH', '')}"},
+        text=True,
+        capture_output=True,
+    )
+    assert done.returncode == 2 and done.stderr.count("\n") == 1, done.stderr
+    assert done.stderr.startswith("error: log.tensorboard = True needs") and "pip install tensorboardX" in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
 # The pieces, in this process.
 
 
