@@ -78,13 +78,15 @@ def main(argv: list[str] | None = None) -> None:
     arguments = parse(argv)
     from absl import logging
 
-    from gtp_jax import datasets, lanes, load_policy, records, scores, video
+    from gtp_jax import datasets, divergence, lanes, load_policy, records, scores, video
     from gtp_jax.evaluation import Evaluator
     from gtp_jax.terminal import Terminal
 
     terminal = Terminal()
     logging.set_verbosity(logging.WARNING)
     policy = load_policy(arguments.workdir, arguments.step)
+    for record in policy.diverged:
+        terminal.say(divergence.describe(record))
     if arguments.video:
         video.choose_backend()
     dataset = datasets.load(policy.settings["dataset"], **policy.settings["data"])

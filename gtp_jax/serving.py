@@ -90,6 +90,7 @@ class LoadedPolicy:
         self.settings, self.step = about["settings"], step
         self.lanes = lanes.from_labels(about["lanes"])
         self.seeds: tuple[int, ...] = tuple(lane.seed for lane in self.lanes)
+        self.diverged: list[dict[str, Any]] = about.get("diverged", [])  # divergence.Watch.found at this checkpoint
         self.observe = Observer.from_spec(about["observer"])
         low, high = (np.asarray(about[name], np.float32) for name in ("action_low", "action_high"))
         self._policy = recipes.make_policy(self.settings["policy"], low, high, self.settings["curriculum_updates"])
@@ -114,7 +115,16 @@ class LoadedPolicy:
         self._judge = jax.jit(self._judging)
         self._key = jax.random.key(0)
         # Taking a lane's parameters out of all costs more than a sample: done once for each that acts.
-        self._params_of = functools.cache(lambda index: jax.tree.map(lambda leaf: leaf[index], self.params))
+        self._params_of = functools.cache(self._parameters)
+
+    def _parameters(self, index: int) -> Any:
+        params = jax.tree.map(lambda leaf: leaf[index], self.params)
+        if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(params)):
+            raise ValueError(
+                f"seed_index = {index}: {lanes.describe(self.lanes[index].label())} diverged in training, its "
+                "parameters are not finite; choose another lane"
+            )
+        return params
 
     def _sampling(self, params: Any, key: Key, obs: Array, num_steps: int, temperature: Array) -> Array:
         # In the precision of the run, which JAX's own default need not be.
@@ -144,8 +154,8 @@ class LoadedPolicy:
           [*B, A] inside the action's bounds, or [S, *B, A] where all lanes act.
 
         Raises:
-          ValueError: for an observation of another form than the policy was trained on, and for other arguments that
-            mean nothing.
+          ValueError: for an observation of another form than the policy was trained on, for a lane whose parameters are
+            not finite, and for other arguments that mean nothing.
         """
         own = self.settings["policy"]
         num_steps = own["num_steps"] if num_steps is None else num_steps
