@@ -130,6 +130,10 @@ def test_a_training_that_diverges_is_named_and_the_rest_finishes(runner):
     rows = records.read(directory / "metrics.jsonl")
     assert [row["score"] for row in rows if row["lambda_flow"] == 1e38 and "score" in row] == [0, 0, 0]
     assert all(row["policy/loss"] is not None for row in rows if row["lambda_flow"] == 1)
+    words = [f"--workdir={directory}", "--num_steps=1", "--episodes=1"]
+    again = [sys.executable, str(RUN.with_name("evaluate.py")), *words]
+    output = subprocess.run(again, env=runner.env, text=True, capture_output=True, check=True).stdout
+    assert "seed = 0, lambda_flow = 1e+38 diverged during updates 1 to 5" in output
 
 
 def test_signals_leave_a_checkpoint(whole, runner):
