@@ -109,3 +109,12 @@ def test_matmuls_are_counted_as_often_as_they_run():
         return y
 
     assert benchmark("flops").of_matmuls(update, x) == (3 + 2) * 128
+
+
+def test_kills_and_damages_are_shown_as_they_were_measured_and_lost_nothing():
+    faults = benchmark("faults_table")
+    found = faults.counts()
+    assert found.pop("kills") == 100 and found.pop("damages") == 200 and found.pop("runs") > 20
+    assert found == {"differ": 0, "lost": 0, "silent": 0}
+    text = faults.PAGE.read_text()
+    assert faults.insert(text, "measured", faults.table()) == text
