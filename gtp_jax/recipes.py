@@ -49,15 +49,20 @@ def _make_member(package, part: str, settings: Mapping[str, Any], given: Mapping
     return module.make(**{key: value for key, value in {**settings, **given}.items() if key in asked})
 
 
+def time_scale(name: str) -> str:
+    """How a policy's network sees time, a name of `networks.TIME_SCALES`."""
+    return getattr(_member(policies, name), "TIME_SCALE", "log")
+
+
 def make_policy(settings: Mapping[str, Any], action_low: Array, action_high: Array, curriculum_updates: int) -> Policy:
     """Builds the policy that settings (the part "policy") name, with those of them that its `make` asks for.
 
     Raises:
       ValueError: for an unknown name, or a setting that the policy has no use for.
     """
-    time_scale = getattr(_member(policies, settings["name"]), "TIME_SCALE", "log")
+    scale = time_scale(settings["name"])
     given = {
-        "network": networks.flow_network(len(action_low), settings["hidden"], settings["activation"], time_scale),
+        "network": networks.flow_network(len(action_low), settings["hidden"], settings["activation"], scale),
         "action_low": jnp.asarray(action_low),
         "action_high": jnp.asarray(action_high),
         "curriculum_updates": curriculum_updates,

@@ -97,6 +97,7 @@ class LoadedPolicy:
         low, high = (np.asarray(about[name], np.float32) for name in ("action_low", "action_high"))
         if low.ndim != 1 or low.shape != high.shape or not (np.isfinite([low, high]).all() and (low <= high).all()):
             raise ValueError(f"action_low and action_high must be finite bounds [A], got {low!s:.80} and {high!s:.80}")
+        self.action_low, self.action_high = low, high
         self._policy = recipes.make_policy(self.settings["policy"], low, high, self.settings["curriculum_updates"])
         example = Batch(
             obs=jnp.zeros((1, len(self.observe.mean))),
@@ -114,12 +115,12 @@ class LoadedPolicy:
         saved = checkpoints.restore(step, Saved(*jax.eval_shape(jax.vmap(init), keys), None))
         self.params, self._critic_params = jax.device_put((saved.policy, saved.critic))
         compiled = functools.partial(jax.jit, static_argnums=3, compiler_options=acting_options(jax.devices()[0]))
-        self._sample = compiled(self._sampling)
-        self._sample_all = compiled(jax.vmap(self._sampling, in_axes=(0, None, None, None, None)))
+        self._sample = compiled(self.sampling)
+        self._sample_all = compiled(jax.vmap(self.sampling, in_axes=(0, None, None, None, None)))
         self._judge = jax.jit(self._judging)
         self._key = jax.random.key(0)
         # Taking a lane's parameters out of all costs more than a sample: done once for each that acts.
-        self._params_of = functools.cache(self._parameters)
+        self.params_of = functools.cache(self._parameters)
 
     def _parameters(self, index: int) -> Any:
         params = jax.tree.map(lambda leaf: leaf[index], self.params)
@@ -130,10 +131,27 @@ class LoadedPolicy:
             )
         return params
 
-    def _sampling(self, params: Any, key: Key, obs: Array, num_steps: int, temperature: Array) -> Array:
+    def sampling(self, params: Any, key: Key, obs: Array, num_steps: int, temperature: Array) -> Array:
+        """Actions [*B, A] of a lane's parameters for observations [*B, O] as the policy sees them; to be compiled."""
         # In the precision of the run, which JAX's own default need not be.
         with jax.default_matmul_precision(self.settings["matmul_precision"]):
             return self._policy.sample(params, key, obs, num_steps, temperature)
+
+    def resolve(self, num_steps: int | None, temperature: float | None, seed_index: int | None) -> tuple[int, float]:
+        """The run's own K and temperature in the place of None; ValueError, naming the argument, for what is none."""
+        own = self.settings["policy"]
+        num_steps = own["num_steps"] if num_steps is None else num_steps
+        temperature = own["temperature"] if temperature is None else temperature
+        if not isinstance(num_steps, int | np.integer) or num_steps < 1:
+            raise ValueError(f"num_steps = {num_steps!r} must be a whole number from 1")
+        if not 0 <= temperature < math.inf:
+            raise ValueError(f"temperature = {temperature!r} must be at least 0 and finite")
+        if seed_index is not None and seed_index not in range(len(self.lanes)):
+            raise ValueError(
+                f"seed_index = {seed_index!r}: this run has {len(self.lanes)} lanes, counted from 0 (seeds "
+                f"{', '.join(map(str, self.seeds))}); None is all of them"
+            )
+        return int(num_steps), float(temperature)
 
     def __call__(
         self,
@@ -161,23 +179,12 @@ class LoadedPolicy:
           ValueError: for an observation of another form than the policy was trained on, for a lane whose parameters are
             not finite, and for other arguments that mean nothing.
         """
-        own = self.settings["policy"]
-        num_steps = own["num_steps"] if num_steps is None else num_steps
-        temperature = own["temperature"] if temperature is None else temperature
-        if not isinstance(num_steps, int | np.integer) or num_steps < 1:
-            raise ValueError(f"num_steps = {num_steps!r} must be a whole number from 1")
-        if not 0 <= temperature < math.inf:
-            raise ValueError(f"temperature = {temperature!r} must be at least 0 and finite")
-        if seed_index is not None and seed_index not in range(len(self.lanes)):
-            raise ValueError(
-                f"seed_index = {seed_index!r}: this run has {len(self.lanes)} lanes, counted from 0 (seeds "
-                f"{', '.join(map(str, self.seeds))}); None is all of them"
-            )
+        num_steps, temperature = self.resolve(num_steps, temperature, seed_index)
         sample, params = (
-            (self._sample_all, self.params) if seed_index is None else (self._sample, self._params_of(seed_index))
+            (self._sample_all, self.params) if seed_index is None else (self._sample, self.params_of(seed_index))
         )
         key = self._key if key is None else key
-        return np.asarray(sample(params, key, self.observe(obs), int(num_steps), temperature))
+        return np.asarray(sample(params, key, self.observe(obs), num_steps, temperature))
 
     def judge(self, batch: Batch, *, key: Key | None = None, seed_index: int = 0) -> Evaluation:
         """What the run's averaged critic says of transitions [B, ...], observations as the policy sees them.
@@ -218,7 +225,7 @@ class LoadedPolicy:
             name = self.settings["critic"]["name"]
             raise ValueError(f"candidates = {candidates}: critic.name = {name!r} values states, not actions; use 1")
         return acting(
-            self._sampling,
+            self.sampling,
             self.params,
             self.seeds,
             num_steps=num_steps,

@@ -50,23 +50,24 @@ def transform_reward(name: str, reward: np.ndarray, episode: np.ndarray) -> np.n
     return REWARDS[name](RewardInfo(np.asarray(reward, np.float64), episode)).astype(np.float32)
 
 
-def _ant(parts: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+def _ant(parts: Mapping[str, Any], xp: Any) -> list[Any]:
+    del xp
     return [parts["achieved_goal"], parts["observation"][..., :27]]
 
 
-def _goal_relative(parts: Mapping[str, np.ndarray]) -> list[np.ndarray]:
-    return [*_ant(parts), parts["desired_goal"] - parts["achieved_goal"]]
+def _goal_relative(parts: Mapping[str, Any], xp: Any) -> list[Any]:
+    return [*_ant(parts, xp), parts["desired_goal"] - parts["achieved_goal"]]
 
 
-def _goal_scales(parts: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+def _goal_scales(parts: Mapping[str, Any], xp: Any) -> list[Any]:
     """The goal's direction at three scales: the environment moves it by up to a metre, and counts 0.45 m as reached."""
-    *ant, offset = _goal_relative(parts)
-    distance = np.linalg.norm(offset, axis=-1, keepdims=True)
-    unit = offset / np.maximum(distance, np.float32(1e-8))
-    return [*ant, offset, unit, np.exp(-distance), np.clip(offset, -1.5, 1.5)]
+    *ant, offset = _goal_relative(parts, xp)
+    distance = xp.linalg.norm(offset, axis=-1, keepdims=True)
+    unit = offset / xp.maximum(distance, np.float32(1e-8))
+    return [*ant, offset, unit, xp.exp(-distance), xp.clip(offset, -1.5, 1.5)]
 
 
-_GOAL_PARTS = ("achieved_goal", "observation", "desired_goal")
+_GOAL_PARTS = {"achieved_goal": 2, "observation": 27, "desired_goal": 2}
 _GOAL_TRANSFORMS = {"goal-scales": (_goal_scales, 36), "goal-relative": (_goal_relative, 31), "ant": (_ant, 29)}
 OBSERVATIONS = (*_GOAL_TRANSFORMS, "identity")
 
@@ -83,7 +84,7 @@ def transform_observation(name: str, observation: Any) -> np.ndarray:
         # A copy, so that an environment that reuses its observation array cannot change what was seen.
         return np.array(observation, dtype=np.float32)
     parts = _goal_parts(name, observation)
-    return np.concatenate(_GOAL_TRANSFORMS[name][0](parts), axis=-1, dtype=np.float32)
+    return np.concatenate(_GOAL_TRANSFORMS[name][0](parts, np), axis=-1, dtype=np.float32)
 
 
 def _goal_parts(name: str, observation: Any) -> dict[str, np.ndarray]:
@@ -134,6 +135,17 @@ class Observer:
         if not flat.ndim or flat.shape[-1] != len(self.mean):
             raise ValueError(f"{self.transform!r} expects an array [*B, {len(self.mean)}], got shape {flat.shape}")
         return (flat - self.mean) / self.std
+
+    def sizes(self) -> dict[str, int] | int:
+        """Numbers of a raw observation: of each part of a dict, or of an array."""
+        return dict(_GOAL_PARTS) if self.transform in _GOAL_TRANSFORMS else len(self.mean)
+
+    def traced(self, observation: Any, xp: Any) -> Any:
+        """The same as a call, written with the functions of `xp`, such as jax.numpy, and without checks: to compile."""
+        if self.transform in _GOAL_TRANSFORMS:
+            observation = xp.concatenate(_GOAL_TRANSFORMS[self.transform][0](observation, xp), axis=-1)
+        mean, std = (xp.broadcast_to(each, observation.shape) for each in (self.mean, self.std))
+        return (observation - mean) / std
 
     def unscale(self, standardised: np.ndarray) -> np.ndarray:
         """The inverse of `scale`, up to rounding."""
