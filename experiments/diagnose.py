@@ -11,16 +11,10 @@ import argparse
 import sys
 from pathlib import Path
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from absl import logging
 
-from gtp_jax import branches, datasets, diagnostics, load_policy, plots, recipes, records
-from gtp_jax.datasets import antmaze, returns
-from gtp_jax.guidance import GUIDANCE, MAX_WEIGHT
 from gtp_jax.terminal import Parser, Terminal, refuse
-from gtp_jax.types import Batch
 
 ROWS = 4_000  # of the data: for the support, and for the weights
 
@@ -45,6 +39,9 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
 
 def held_out(dataset, settings: dict, observe, transitions: int):
     """The same task collected with the next seed: batch as the policy sees it, and episodes."""
+    from gtp_jax import datasets
+    from gtp_jax.datasets import antmaze
+
     embedded = antmaze.parse(dataset.id)
     other = embedded._replace(transitions=transitions, seed=embedded.seed + 1)
     found = datasets.load(other.id, **settings["data"] | {"episodes": "all"})
@@ -54,6 +51,11 @@ def held_out(dataset, settings: dict, observe, transitions: int):
 
 def branch(policy, dataset, arguments) -> dict[str, np.ndarray]:
     """Tries actions at states: `obs` [S, O], `action` [S, N, A], `value` [S, N] by the critic, `returns` [S, N, R]."""
+    import jax
+
+    from gtp_jax import branches, datasets
+    from gtp_jax.types import Batch
+
     settings, own = policy.settings, policy.settings["policy"]
     root = jax.random.key(arguments.seed)
     keys = jax.random.split(root, 3)
@@ -99,6 +101,13 @@ def branch(policy, dataset, arguments) -> dict[str, np.ndarray]:
 def main(argv: list[str] | None = None) -> dict:
     """Writes the two files and prints the numbers."""
     arguments, terminal = parse(argv), Terminal()
+    import jax
+    import jax.numpy as jnp
+
+    from gtp_jax import datasets, diagnostics, load_policy, plots, recipes, records
+    from gtp_jax.datasets import antmaze, returns
+    from gtp_jax.guidance import GUIDANCE, MAX_WEIGHT
+
     logging.set_verbosity(logging.WARNING)
     policy = load_policy(arguments.workdir)
     settings = policy.settings
