@@ -25,6 +25,7 @@ DEFAULTS: dict[str, Any] = {
     "seeds_at_once": 0,  # how many a device updates side by side, the others after them, for less memory; 0: all
     "sweep": dict.fromkeys(HPARAMS, ()),  # values to train with in place of the one setting, all combinations
     "num_updates": 40_000,
+    "continue_from": "",  # directory of another run, whose last checkpoint this one goes on from
     "curriculum_updates": 0,  # over which the time grid grows; 0: num_updates of the run's first start
     "batch_size": 256,
     "max_grad_norm": 10.0,  # at which the gradients of policy and critic are clipped, each by its global norm

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gtp_jax import divergence, hosts, lanes, recipes, records
+from gtp_jax import continuing, divergence, hosts, lanes, recipes, records
 from gtp_jax.background import Background
 from gtp_jax.checkpoint import Saved
 from gtp_jax.datasets import Dataset, check_batch_size, returns
@@ -67,6 +67,9 @@ class Training:
         self.watch = divergence.Watch(self.labels, bounds, terminal.say)
         metrics = Metrics(workdir, self.labels, settings["log"], settings) if hosts.first() else None
         self.storage = Storage(workdir, metrics, terminal.say)
+        self.continued_from: dict[str, Any] | None = None  # the run that this one goes on from
+        if settings["continue_from"] and not (workdir / "checkpoints").is_dir():
+            continuing.check(settings["continue_from"], self.about())
 
     def facts(self) -> dict[str, str]:
         """What is run, on what, for a person to read before it starts."""
@@ -98,6 +101,7 @@ class Training:
                 "action_high": self.dataset.action_high,
                 "fingerprint": self.dataset.fingerprint,
                 "diverged": self.watch.found,
+                "continued_from": self.continued_from,
                 "versions": records.versions(),
             }
         )
@@ -117,11 +121,17 @@ class Training:
     def restore(self) -> tuple[int, State]:
         """The newest sound checkpoint's step and state; or 0 and a new state."""
         state = self.engine.init()
-        found = self.storage.restore(self.split(state), self.about())
-        if found is None:
+        like, source = self.split(state), self.settings["continue_from"]
+        found = self.storage.restore(like, self.about())
+        if found is None and not source:
             return 0, state
-        step, about, saved = found
+        step, about, saved = found or continuing.adopt(source, like)
         self.watch.recall(about["diverged"])
+        if found:
+            self.continued_from = about.get("continued_from")
+        else:
+            self.continued_from = continuing.provenance(source, step, about, self.about())
+            self.save(step, saved)  # from here on the run stands alone
         return step, self.join(saved)
 
     def evaluate(self, state: State, num_episodes: int, then: Callable[[Episodes], None]) -> None:
@@ -231,6 +241,7 @@ class Training:
         about = {
             "schema": SCHEMA,
             "diverged": self.watch.found,
+            "continued_from": self.continued_from,
             "device": records.device() | {"used": [str(device) for device in self.engine.devices]},
             "timing": timing,
         }

@@ -53,7 +53,7 @@ def settle(workdir: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Completes the settings at a run's first start; at a later one, checks that config.json is of the same run.
 
     The curriculum's length, where it is left open, is the number of updates of the first start, so that a longer run
-    continues a shorter one on the same time grids.
+    continues a shorter one on the same time grids, in its directory or in another one (`continue_from`).
 
     Args:
       workdir: the run's directory.
@@ -67,9 +67,10 @@ def settle(workdir: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
     """
     path = workdir / "config.json"
     settings = records.plain(settings)
-    saved = _read(path, lambda saved: check(completed(saved))) or {}
+    saved, source = _read_config(path), settings["continue_from"]
     if not settings["curriculum_updates"]:
-        settings["curriculum_updates"] = saved.get("curriculum_updates", settings["num_updates"])
+        first = saved or (_read_config(Path(source) / "config.json") if source else {})
+        settings["curriculum_updates"] = first.get("curriculum_updates", settings["num_updates"])
     if saved:
         different = differences(saved, settings)
         if different:
@@ -80,6 +81,10 @@ def settle(workdir: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
                 "would shorten it; choose another --workdir"
             )
     return settings
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    return _read(path, lambda saved: check(completed(saved))) or {}
 
 
 def differences(there: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

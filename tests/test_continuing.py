@@ -1,0 +1,109 @@
+"""A run that goes on from another one in a directory of its own: as resuming would, or with other settings."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+from oracles import assert_trees_equal
+from runs import RUN, SHRUNK, UPDATES, final_arrays, state_like, summary_of
+
+from gtp_jax import records
+from gtp_jax.checkpoint import Checkpoints
+
+MORE = UPDATES + 20
+
+
+def arrays(directory, step):
+    checkpoints = Checkpoints(directory / "checkpoints", read_only=True)
+    saved = checkpoints.restore(step, state_like(directory))
+    checkpoints.close()
+    return jax.tree.map(np.asarray, saved)
+
+
+@pytest.fixture(scope="module")
+def source(whole, runner):
+    """A copy of the whole run, and how it and its files are."""
+    directory = runner.folder / "source"
+    shutil.copytree(whole[0], directory)
+    return directory
+
+
+def test_equal_settings_end_as_resuming_does(source, runner, whole):
+    """More updates in the old directory, and in a new one: parameters, optimisers and the new rows bit for bit."""
+    before = {path: path.stat().st_mtime_ns for path in source.rglob("*")}
+    new, resumed = runner.folder / "continued", runner.folder / "resumed"
+    output = runner(f"--workdir={new}", num_updates=MORE, continue_from=source)
+    assert f"resuming after {UPDATES} of {MORE} updates" in output
+    assert {path: path.stat().st_mtime_ns for path in source.rglob("*")} == before
+    shutil.copytree(source, resumed)
+    runner(f"--workdir={resumed}", num_updates=MORE)
+    assert_trees_equal(final_arrays(new), final_arrays(resumed))
+    rows = records.read(resumed / "metrics.jsonl")
+    assert records.read(new / "metrics.jsonl") == [row for row in rows if row["step"] > UPDATES]
+    assert json.loads((new / "config.json").read_text())["curriculum_updates"] == UPDATES
+
+    found = summary_of(new)["continued_from"]
+    assert found["directory"] == str(source) and found["num_updates"] == UPDATES
+    assert found["fingerprint"] == summary_of(source)["fingerprint"] and found["continued_from"] is None
+    assert found["settings"] == [] and found["versions"] == summary_of(source)["versions"]
+    assert summary_of(resumed)["continued_from"] is None
+
+
+def test_another_eta_starts_from_the_same_state_and_stands_alone(source, runner):
+    """The first checkpoint is the other run's last, but for the hyperparameters; then its directory may go."""
+    lent = runner.folder / "lent"
+    shutil.copytree(source, lent)
+    directory = runner.folder / "other-eta"
+    changes = {"num_updates": UPDATES + 40, "continue_from": lent, "guidance.eta": 4.0, "critic.discount": 0.9}
+    child = runner.start(f"--workdir={directory}", **changes)
+    while not (directory / "checkpoints" / str(UPDATES)).is_dir():
+        assert child.poll() is None or child.returncode == 0, child.communicate()[0]
+    child.kill()
+    child.communicate()
+    own, other = arrays(directory, UPDATES), final_arrays(source)
+    shutil.rmtree(lent)
+    runner(f"--workdir={directory}", **changes)
+    found = summary_of(directory)["continued_from"]
+    assert found["settings"] == [
+        "critic.discount: 0.99 there, 0.9 now",
+        "guidance.eta: 1.0 there, 4.0 now",
+    ]
+    hparams = own.training.pop("hparams")
+    assert_trees_equal(own, other._replace(training={k: v for k, v in other.training.items() if k != "hparams"}))
+    np.testing.assert_array_equal(hparams["eta"], np.float32([4, 4]))
+    np.testing.assert_array_equal(hparams["discount"], np.float32([0.9, 0.9]))
+    later = final_arrays(directory)
+    assert (later.training["step"] == UPDATES + 40).all()
+    assert any((a != b).any() for a, b in zip(*map(jax.tree.leaves, (later.policy, own.policy)), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        (
+            {"policy.hidden": "(9,)", "critic.ensemble": 3, "num_seeds": 1, "policy.name": "ctm"},
+            [
+                *("policy.hidden: [8] there, [9] now", "critic.ensemble: 2 there, 3 now"),
+                *("seeds: [0, 1] there, [0] now", "policy.name: 'gtp' there, 'ctm' now"),
+            ],
+        ),
+        ({"guidance.eta": 0.0}, ["critic: 'trained' there, 'none' now"]),
+        ({"data.observation": "ant"}, ["observation: 'goal-scales' there, 'ant' now", "36 there, 29 now"]),
+        ({"dataset": "gtp/antmaze/umaze-700-v0"}, ["statistics of the observations"]),
+        ({"num_updates": UPDATES}, [f"num_updates = {UPDATES} must be above {UPDATES}"]),
+        ({"continue_from": "nowhere"}, ["continue_from = 'nowhere'", "no directory of a run"]),
+    ],
+    ids=["networks", "critic", "observation", "data", "updates", "nowhere"],
+)
+def test_what_cannot_be_continued_is_refused_by_name(source, runner, tmp_path, changes, says):
+    given = SHRUNK | {"num_updates": MORE, "continue_from": source} | changes
+    words = [f"--config.{name}={value}" for name, value in given.items()]
+    command = [sys.executable, str(RUN), "--config=antmaze.py:tiny", *words, "--workdir=new"]
+    done = subprocess.run(command, cwd=tmp_path, env=runner.env, text=True, capture_output=True)
+    assert done.returncode == 2 and done.stderr.startswith("error: "), done.stderr
+    assert len(done.stderr.splitlines()) == 1 and all(word in done.stderr for word in says), done.stderr
+    assert not (tmp_path / "new").exists()
