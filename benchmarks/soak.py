@@ -81,13 +81,11 @@ def strike(child: subprocess.Popen, run: Path, data: Path, rng: np.random.Genera
     return None
 
 
-def killed_run(
-    runner: Any, name: str, *, seed: int, first: int, most: int, whole: float, **changes: Any
-) -> tuple[Path, list[dict]]:
+def killed_run(runner: Any, name: str, *, seed: int, first: int, most: int, whole: float) -> tuple[Path, list[dict]]:
     """One run with at most so many kills, then left to end: its directory and the kills, numbered from `first` on."""
     run, kills = runner.folder / name, []
     while True:
-        child = runner.start(f"--workdir={run}", **changes)
+        child = runner.start(f"--workdir={run}")
         number = first + len(kills)
         if len(kills) < most:
             rng, data = np.random.default_rng((seed, number)), Path(runner.env["MINARI_DATASETS_PATH"])
