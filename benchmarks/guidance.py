@@ -40,13 +40,14 @@ SHARED = {
 GROUPS = {
     "report": Group(
         SHARED | {"num_seeds": 3, "eval.num_episodes": 100},
-        {"gtp-bc": ("gtp-bc", {}), "gtp": ("gtp", {}), RECIPE: (RECIPE, {})},
+        {name: (name, {}) for name in ("gtp-bc", "gtp", "gtp-success", RECIPE)},
     ),
     "tuning": Group(
         SHARED | {"seed_offset": 100, "num_seeds": 1, "eval.num_episodes": 50, "eval.num_envs": 10},
         {
             "gtp-bc": ("gtp-bc", {}),
             "gtp": ("gtp", {}),
+            "gtp-success": ("gtp-success", {}),
             RECIPE: (RECIPE, {}),
             "ten-steps": (RECIPE, {"critic.n_step": 10}),
             "one-step": (RECIPE, {"critic.n_step": 1}),
@@ -71,7 +72,7 @@ def run_cell(group: str, task: str, row: str, runs: Path) -> dict[str, Any]:
     overrides = [f"--config.{name}={value}" for name, value in (settings | changes).items()]
     command = ["experiments/run.py", f"--config=antmaze.py:{task},{method}", f"--workdir={workdir}", *overrides]
     python(command)
-    if method != "gtp-bc":
+    if method not in ("gtp-bc", "gtp-success"):
         python(["experiments/diagnose.py", f"--workdir={workdir}", "--states=8"])
     diagnostics = ROOT / workdir / "diagnostics.json"
     return {

@@ -29,8 +29,9 @@ import numpy as np
 
 from gtp_jax import lanes, recipes, records
 from gtp_jax.compiler import update_options
+from gtp_jax.ranges import PRECISIONS
 from gtp_jax.seeds import Seeds
-from gtp_jax.settings import DEFAULTS, PRECISIONS, check
+from gtp_jax.settings import DEFAULTS, check
 from gtp_jax.types import Batch
 
 OBS, ACTIONS = 36, 8

@@ -103,7 +103,7 @@ def settings_table() -> str:
     lines = ["| setting | default | may be | |", "|---|---|---|---|"]
     for name, default in settings.flatten(settings.DEFAULTS):
         if not name.startswith("sweep."):
-            lines.append(f"| `{name}` | `{default!r}` | {settings.RANGES.get(name, '')} | {meaning[name]} |")
+            lines.append(f"| `{name}` | `{default!r}` | {settings.allowed(name)} | {meaning[name]} |")
     swept = ", ".join(f"`{name}` (`{key}`)" for name, key in settings.HPARAMS.items())
     return "\n".join([*lines, "", f"May be swept, `--config.sweep.eta='(0.1, 1.0)'`: {swept}."])
 

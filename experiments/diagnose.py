@@ -19,7 +19,7 @@ from absl import logging
 from gtp_jax import branches, datasets, diagnostics, load_policy, plots, recipes, records
 from gtp_jax.datasets import antmaze, returns
 from gtp_jax.guidance import GUIDANCE, MAX_WEIGHT
-from gtp_jax.terminal import Terminal
+from gtp_jax.terminal import Parser, Terminal, refuse
 from gtp_jax.types import Batch
 
 ROWS = 4_000  # of the data: for the support, and for the weights
@@ -27,7 +27,7 @@ ROWS = 4_000  # of the data: for the support, and for the weights
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
     """Reads the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = Parser(description=__doc__.splitlines()[0])
     parser.add_argument("--workdir", type=Path, required=True, help="directory of the run")
     parser.add_argument("--lane", type=int, default=0, help="which of its trainings, in the order of its seeds")
     parser.add_argument("--states", type=int, default=16, help="states that the policy meets")
@@ -47,7 +47,7 @@ def held_out(dataset, settings: dict, observe, transitions: int):
     """The same task collected with the next seed: batch as the policy sees it, and episodes."""
     embedded = antmaze.parse(dataset.id)
     other = embedded._replace(transitions=transitions, seed=embedded.seed + 1)
-    found = datasets.load(other.id, **settings["data"])
+    found = datasets.load(other.id, **settings["data"] | {"episodes": "all"})
     obs, next_obs = (observe.scale(found.observe.unscale(each)) for each in (found.batch.obs, found.batch.next_obs))
     return found.id, found.batch._replace(obs=obs, next_obs=next_obs), found.episode
 
@@ -181,5 +181,4 @@ if __name__ == "__main__":
     try:
         main()
     except (ValueError, FileNotFoundError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        refuse(error)

@@ -18,49 +18,55 @@ from pathlib import Path
 
 import numpy as np
 
+from gtp_jax.ranges import RANGES, Range
+from gtp_jax.terminal import Parser, Terminal, refuse
 
-def numbers(kind: Callable[[str], float], least: float) -> Callable[[str], list]:
-    """Reads numbers that are separated by commas, finite and none of them below `least`."""
 
-    def read(text: str) -> list:
+def number(allowed: Range, kind: type = int) -> Callable[[str], int | float]:
+    """What reads one number of a range from the command line."""
+
+    def read(text: str) -> int | float:
         try:
-            values = [kind(word) for word in text.split(",")]
+            value = kind(text)
         except ValueError:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a list of {kind.__name__}s like 1,2,5") from None
-        if not all(least <= value < math.inf for value in values):
-            raise argparse.ArgumentTypeError(f"{text!r}: each must be at least {least:g} and finite")
-        return list(dict.fromkeys(values))
+            value = None
+        if value is None or value not in allowed:
+            raise argparse.ArgumentTypeError(
+                f"{text[:80]!r} must be a {'whole ' if kind is int else ''}number {allowed}"
+            )
+        return value
 
     return read
 
 
-def count(text: str) -> int:
-    """Reads a number of things, from 1 up."""
-    (value,) = numbers(int, 1)(text)
-    return value
+def numbers(allowed: Range, kind: type = int) -> Callable[[str], list[int | float]]:
+    """What reads several numbers of a range, separated by commas, each once."""
+    return lambda text: list(dict.fromkeys(number(allowed, kind)(word) for word in text.split(",")))
 
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
-    """Reads the command line."""
-    parser = argparse.ArgumentParser(description="Evaluates a trained policy.")
+    """Reads the command line; a mistake ends the program with one line and exit code 2."""
+    parser = Parser(description="Evaluates a trained policy.")
+
+    def add(name: str, setting: str, default: str | None, many: bool, kind: type, text: str) -> None:
+        parser.add_argument(name, type=(numbers if many else number)(RANGES[setting], kind), default=default, help=text)
+
     parser.add_argument("--workdir", type=Path, required=True, help="directory of the run")
-    parser.add_argument("--num_steps", type=numbers(int, 1), default="1,2,5", help="sampling steps K, by commas")
+    add("--num_steps", "policy.num_steps", "1,2,5", True, int, "sampling steps K, by commas")
+    add("--temperature", "policy.temperature", "1", True, float, "scales of the first draw, by commas")
+    add("--candidates", "critic.candidates", "1", True, int, "best of N by the critic, by commas")
     parser.add_argument(
-        "--temperature", type=numbers(float, 0), default="1", help="scales of the first draw, by commas"
+        "--softmax",
+        type=number(RANGES["guidance.eta"], float),
+        metavar="BETA",
+        help="draw among the candidates by softmax(BETA Q) instead",
     )
-    parser.add_argument("--candidates", type=numbers(int, 1), default="1", help="best of N by the critic, by commas")
-    parser.add_argument(
-        "--softmax", type=float, metavar="BETA", help="draw among the candidates by softmax(BETA Q) instead"
-    )
-    parser.add_argument("--episodes", type=count, default=100, help="episodes of each seed and combination")
-    parser.add_argument("--num_envs", type=count, default=25, help="environments of each seed")
-    parser.add_argument("--step", type=int, help="another of the kept checkpoints than the last one")
-    parser.add_argument("--seed", type=int, default=0, help="of the policies' noise")
+    add("--episodes", "eval.num_episodes", "100", False, int, "episodes of each seed and combination")
+    add("--num_envs", "eval.num_envs", "25", False, int, "environments of each seed")
+    add("--step", "num_updates", None, False, int, "another of the kept checkpoints than the last one")
+    add("--seed", "eval.seed", "0", False, int, "of the policies' noise")
     parser.add_argument("--video", action="store_true", help="film the first episode at each K")
-    arguments = parser.parse_args(argv)
-    if arguments.softmax is not None and not arguments.softmax >= 0:
-        parser.error(f"--softmax={arguments.softmax:g} must be at least 0; a negative one would favour low values")
-    return arguments
+    return parser.parse_args(argv)
 
 
 def milliseconds_per_sample(policy, obs: dict, num_steps: int, repeats: int = 300) -> float:
@@ -78,13 +84,14 @@ def main(argv: list[str] | None = None) -> None:
     arguments = parse(argv)
     from absl import logging
 
-    from gtp_jax import datasets, lanes, load_policy, records, scores, video
+    from gtp_jax import datasets, divergence, lanes, load_policy, records, scores, video
     from gtp_jax.evaluation import Evaluator
-    from gtp_jax.terminal import Terminal
 
     terminal = Terminal()
     logging.set_verbosity(logging.WARNING)
     policy = load_policy(arguments.workdir, arguments.step)
+    for record in policy.diverged:
+        terminal.say(divergence.describe(record))
     if arguments.video:
         video.choose_backend()
     dataset = datasets.load(policy.settings["dataset"], **policy.settings["data"])
@@ -157,5 +164,4 @@ if __name__ == "__main__":
     try:
         main()
     except (ValueError, FileNotFoundError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        refuse(error)

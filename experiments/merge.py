@@ -6,26 +6,42 @@ The runs must be finished and differ in their seeds only (`--config.seed_offset`
 would hold, checkpoints left out: config.json, metrics.jsonl, episodes.json, summary.json and curves.png.
 """
 
-import argparse
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
 
 from gtp_jax import lanes, plots, records, scores, workdir
-from gtp_jax.settings import flatten
+from gtp_jax.foreign import read_json
+from gtp_jax.settings import check as check_settings
+from gtp_jax.settings import completed, flatten
+from gtp_jax.terminal import Parser, refuse
 
 # What may differ between the runs.
 _OF_A_RUN = {"seed_offset", "num_seeds", *workdir.FREE}
+# What a merged summary tells of each run.
+_OF_A_MERGE = ("seeds", "device", "versions", "commit", "timing")
 
 
 def read(run: Path) -> dict:
     """A finished run's files; ValueError where there is none."""
     if not (run / "summary.json").exists():
         raise ValueError(f"{run} holds no finished run (no summary.json); start its command again to finish it")
-    files = {name: json.loads((run / f"{name}.json").read_text()) for name in ("config", "summary", "episodes")}
-    return files | {"path": run, "metrics": records.read(run / "metrics.jsonl")}
+    files = {name: read_json(run / f"{name}.json") for name in ("config", "summary", "episodes")}
+    files |= {"path": run, "metrics": records.read(run / "metrics.jsonl")}
+    try:
+        check_settings(completed(files["config"]))
+        labels, success = files["episodes"]["lanes"], files["episodes"]["success"]
+        names = {name for lane in lanes.from_labels(labels) for name in lane.label()} | {"step"}
+        scores_of = np.array(files["episodes"]["score"], float)
+        lacking = {"fingerprint", "dataset", "algorithm", *_OF_A_MERGE} - files["summary"].keys()
+        sound = scores_of.ndim == 2 and len(scores_of) == len(labels) and not lacking
+        sound &= success is None or np.array(success, bool).shape == scores_of.shape
+        if not sound or any(names - row.keys() for row in files["metrics"]):
+            raise ValueError("numbers or names are missing")
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{run}: its files are not what a run writes ({type(error).__name__}: {error})") from error
+    return files
 
 
 def check(runs: list[dict]) -> None:
@@ -72,8 +88,7 @@ def merge(runs: list[dict], out: Path) -> dict:
     summary |= {"seeds": seeds, **scores.table(combinations, score, success)}
     summary["diverged"] = [record for run in runs for record in run["summary"].get("diverged", [])]
     summary["merged"] = [
-        {"run": str(run["path"]), **{n: run["summary"][n] for n in ("seeds", "device", "versions", "commit", "timing")}}
-        for run in runs
+        {"run": str(run["path"]), **{name: run["summary"][name] for name in _OF_A_MERGE}} for run in runs
     ]
     out.mkdir(parents=True)
     records.write_json(out / "config.json", runs[0]["config"] | {"seed_offset": seeds[0], "num_seeds": len(seeds)})
@@ -88,7 +103,7 @@ def merge(runs: list[dict], out: Path) -> dict:
 
 def main(argv: list[str] | None = None) -> None:
     """Reads, checks, joins; ends with one line and exit code 2 where that cannot be."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = Parser(description=__doc__.splitlines()[0])
     parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="directory of a finished run")
     parser.add_argument("--out", type=Path, required=True, help="directory to make")
     arguments = parser.parse_args(argv)
@@ -97,8 +112,7 @@ def main(argv: list[str] | None = None) -> None:
             raise ValueError(f"{arguments.out} exists; choose another --out")
         summary = merge([read(run) for run in arguments.runs], arguments.out)
     except (ValueError, FileNotFoundError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        refuse(error)
     for row in summary.get("sweep") or [summary]:
         swept = {name: value for name, value in row.items() if name != "score"} if "sweep" in summary else {}
         score = row["score"]

@@ -6,14 +6,19 @@ Run again with the same directory, it goes on from the last checkpoint.
 """
 
 import contextlib
+import importlib.util
 import os
+import re
 import sys
 import time
 from pathlib import Path
 
 from absl import app, flags, logging
-from ml_collections import config_flags
+from ml_collections import ConfigDict, config_flags
 from rich.console import Console
+
+from gtp_jax.settings import DEFAULTS, check, check_names, flatten, refusal, shown, unknown
+from gtp_jax.terminal import Terminal, refuse
 
 CONFIGS = Path(__file__).resolve().parent / "configs"
 
@@ -139,10 +144,8 @@ def report(terminal, summary: dict, workdir: Path) -> int:
 
 def main(config, workdir: Path, distributed: str | None = None) -> int:
     """Runs one configuration in one directory; returns the exit code."""
-    from gtp_jax import loggers
+    from gtp_jax import datasets, loggers
     from gtp_jax import workdir as directory
-    from gtp_jax.settings import check
-    from gtp_jax.terminal import Terminal
 
     if not flags.FLAGS["verbosity"].present:
         logging.set_verbosity(logging.WARNING)  # Orbax tells every step of every save otherwise
@@ -150,6 +153,7 @@ def main(config, workdir: Path, distributed: str | None = None) -> int:
     settings = config.to_dict()
     check(settings)
     loggers.check(settings["log"])
+    datasets.check(settings["dataset"], batch_size=settings["batch_size"])
     first, lost = True, contextlib.nullcontext()
     if distributed:
         start_jax(settings)
@@ -166,10 +170,13 @@ def main(config, workdir: Path, distributed: str | None = None) -> int:
             return report(terminal, summary, workdir)
         if not distributed:
             start_jax(settings)
-        from gtp_jax import recipes, records
+        from gtp_jax import hosts, lanes, recipes, records
+        from gtp_jax.seeds import choose_devices
         from gtp_jax.training import Training
 
         recipes.check(settings)
+        trainings = lanes.lanes(settings)
+        choose_devices(len(trainings[hosts.share(trainings)]), settings["devices"])
         training = Training(settings, workdir, load_dataset(settings, terminal), terminal)
         if first:
             records.write_json(workdir / "config.json", settings)
@@ -186,38 +193,75 @@ def main(config, workdir: Path, distributed: str | None = None) -> int:
         return code if summary is None else report(terminal, summary, workdir)
 
 
+def read_config(argv: list[str]) -> ConfigDict:
+    """What get_config of the file named by --config gives; ValueError where that is not a complete configuration.
+
+    A configuration is a Python file that runs, whatever it holds: only start files that you trust.
+    """
+    value = next((word.partition("=")[2] for word in argv if word.startswith("--config=")), None)
+    if value is None:
+        raise ValueError("--config is missing; for a first look: --config=antmaze.py:tiny")
+    path, _, variant = value.partition(":")
+    try:
+        spec = importlib.util.spec_from_file_location("config", path)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        config = module.get_config(*filter(None, [variant]))
+    except (Exception, SystemExit) as error:  # of every kind: it is anybody's code
+        raise ValueError(f"--config={value}: {type(error).__name__}: {error}") from error
+    if not isinstance(config, ConfigDict):
+        raise ValueError(f"--config={value}: get_config() must return a ConfigDict, got {shown(config)}")
+    try:
+        check_names(config.to_dict())
+    except ValueError as error:
+        raise ValueError(f"--config={value}: {error}") from None
+    return config
+
+
+def check_keys(argv: list[str]) -> None:
+    """Raises ValueError for a --config.KEY that is no setting, with the nearest that is."""
+    known = dict(flatten(DEFAULTS))
+    for word in argv:
+        match = re.match(r"--?config\.([^=]*)", word)
+        if match and match[1] not in known:
+            raise ValueError(f"{word}: {unknown(match[1])}")
+
+
 def parse_flags(argv: list[str]) -> list[str]:
     """Reads the flags; a wrong one ends the program with one line and exit code 2."""
     try:
-        return flags.FLAGS(argv)
-    except (flags.Error, AttributeError, KeyError, TypeError, ValueError) as error:
-        text = str(error).replace("\\n", " ").replace("\\'", "'")  # a KeyError's text is the repr of its message
-        print(f"error: {text}", file=sys.stderr)
-        sys.exit(2)
+        rest = flags.FLAGS(argv)
+        if len(rest) > 1:
+            raise ValueError(f"unexpected argument {rest[1]!r}; settings are set by --config.KEY=VALUE")
+        return rest
+    except (flags.Error, AttributeError, KeyError, TypeError, ValueError, SyntaxError) as error:
+        bad = re.match(r"flag --config\.([\w.]+)=(.*?): ", str(error), re.DOTALL)
+        refuse(refusal(bad[1], bad[2]) if bad and bad[1] in dict(flatten(DEFAULTS)) else error)
 
 
 if __name__ == "__main__":
     try:
         ARGUMENTS = resolve_config(sys.argv)
+        check_keys(ARGUMENTS)
+        asking = not any(word.startswith("--config=") for word in ARGUMENTS) and {"--help", "--helpfull"} & {*ARGUMENTS}
+        GIVEN = ConfigDict(DEFAULTS) if asking else read_config(ARGUMENTS)
     except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    CONFIG = config_flags.DEFINE_config_file("config", None, "NAME.py[:VARIANT]", sys_argv=ARGUMENTS)
+        refuse(error)
+    FLAGS_ONLY = [word for word in ARGUMENTS if not word.startswith("--config=")]
+    CONFIG = config_flags.DEFINE_config_dict("config", GIVEN, "NAME.py[:VARIANT]", sys_argv=FLAGS_ONLY)
     WORKDIR = flags.DEFINE_string("workdir", None, "Directory of the run; runs/NAME-VARIANT by default.")
     DISTRIBUTED = flags.DEFINE_string(
         "distributed", None, "One run over several processes: auto (SLURM, Kubernetes, TPU) or HOST:PORT,COUNT,INDEX."
     )
-    flags.mark_flag_as_required("config")
 
     def start(_) -> None:
         """Runs; what the user can mend is one line and exit code 2, the rest a traceback."""
         try:
             sys.exit(main(CONFIG.value, Path(WORKDIR.value or default_workdir(ARGUMENTS)), DISTRIBUTED.value))
         except (ValueError, OSError) as error:
-            print(f"error: {error}", file=sys.stderr)
-            sys.exit(2)
+            refuse(error)
         except KeyboardInterrupt:
             print("stopped; the same command goes on from the last checkpoint, if there is one", file=sys.stderr)
             sys.exit(130)
 
-    app.run(start, argv=ARGUMENTS, flags_parser=parse_flags)
+    app.run(start, argv=FLAGS_ONLY, flags_parser=parse_flags)

@@ -1,6 +1,7 @@
 """Generative Trajectory Policies for offline reinforcement learning, in JAX.
 
-`gtp_jax.losses` holds the losses for use in other codebases; `gtp_jax.load_policy` loads a trained policy.
+`gtp_jax.losses` holds the losses for use in other codebases; `gtp_jax.load_policy` loads a trained policy, and
+`gtp_jax.export` writes one to a file that works without this package.
 """
 
 import importlib
@@ -8,7 +9,7 @@ from typing import Any
 
 __version__ = "0.1.0"
 
-_LAZY = {"load_policy": "gtp_jax.serving"}
+_LAZY = {"load_policy": "gtp_jax.serving", "export": "gtp_jax.exporting"}
 
 
 def __getattr__(name: str) -> Any:

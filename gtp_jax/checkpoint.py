@@ -18,6 +18,8 @@ from typing import Any, NamedTuple, TypeVar
 import jax
 import numpy as np
 
+from gtp_jax.foreign import check_tree
+
 T = TypeVar("T")
 
 
@@ -249,6 +251,7 @@ class Checkpoints:
     def _read(self, step: int, **items: Any) -> Any:
         # Orbax and what lies below it raise every kind of exception on damaged files.
         try:
+            check_tree(self.directory / str(step), data="d")
             return self._manager.restore(step, args=self._ocp.args.Composite(**items))
         except Exception as error:
             raise DamagedCheckpoint(f"{self.directory / str(step)} cannot be read: {_reason(error)}") from error

@@ -75,8 +75,8 @@ class Watch:
         """Looks at the metrics [S] of the updates from `first` to `last`."""
         for name, values in metrics.items():
             self._add(first, last, ~np.isfinite(values), lambda place, name=name: f"{name} is not finite")
-        for name in {"critic/q", "critic/value"} & metrics.keys():
-            value = metrics[name]
+        for name in ("critic/q", "critic/value"):
+            value = metrics.get(name, np.zeros(len(self._labels)))
 
             def exploded(place, name=name, value=value):
                 allowed = f"{self._bounds[place]:.4g}, critic.divergence times what rewards and discount allow"

@@ -6,7 +6,8 @@ A model gives the average velocity u(x_t, t, s); everything else follows from it
     phi(x_t, t, s) = x_t - t u              extrapolation to t = 0, eq. 3         -> `extrapolate`
     phi(x_t, t, t) = x_t - t f(x_t, t)      instantaneous flow, eq. 5             -> `extrapolate` at s = t
 
-Shapes: x [*B, *event], times [*B]. Nothing here knows what x means or what it is conditioned on.
+Shapes: x [*B, *event], times [*B]. Nothing here knows what x means or what it is conditioned on. Results have the
+type of x; times that are drawn have the type that is asked for.
 """
 
 import math
@@ -16,20 +17,72 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from gtp_jax.paths import Path, conditional_velocity, expand, interpolate
-from gtp_jax.types import Array, Key, Velocity
+from gtp_jax.paths import VARIANCE_EXPLODING, Path, conditional_velocity, expand, interpolate
+from gtp_jax.types import Array, DType, Key, Velocity
+
+__all__ = [
+    "GAPS",
+    "SOLVERS",
+    "Schedule",
+    "Step",
+    "TAUS",
+    "Times",
+    "adjacent_times",
+    "average",
+    "check_choice",
+    "check_example",
+    "check_schedule",
+    "curriculum",
+    "denoising_loss",
+    "edm_velocity",
+    "edm_weight",
+    "euler_step",
+    "extrapolate",
+    "field_loss",
+    "follow",
+    "heun_step",
+    "jump",
+    "log_normal_times",
+    "solver",
+    "squared_norm",
+    "uniform_times",
+]
 
 Step = Callable[[Velocity, Array, Array, Array], Array]
 
 
+def check_example(x: Array, event_ndim: int, *, z: Array | None = None, **times: Array) -> None:
+    """Raises ValueError, naming the argument, for noise not shaped like x [*B, *event] and times not shaped [*B].
+
+    Arrays [B, 1] in the place of [B] would be broadcast to [B, B], and nothing would be seen but bad samples.
+    """
+    if z is not None and z.shape != x.shape:
+        raise ValueError(f"noise z of shape {z.shape} must be shaped like the data, {x.shape}")
+    expected = x.shape[: x.ndim - event_ndim]
+    for name, time in times.items():
+        if jnp.shape(time) != expected:
+            raise ValueError(
+                f"{name} of shape {jnp.shape(time)} must be {expected}, one time for each example of data of shape "
+                f"{x.shape} with event_ndim = {event_ndim}"
+            )
+
+
+def average(velocity: Velocity, x: Array, t: Array, s: Array) -> Array:
+    """u(x, t, s), [*B, *event]. Raises ValueError where a velocity returns another shape than that of x."""
+    u = velocity(x, t, s)
+    if u.shape != x.shape:
+        raise ValueError(f"velocity(x, t, s) returned shape {u.shape} for x of shape {x.shape}; it must return x's")
+    return u
+
+
 def jump(velocity: Velocity, x: Array, t: Array, s: Array) -> Array:
     """Phi(x_t, t, s), the point at time s on the trajectory through x at time t (eq. 2)."""
-    return x + expand(s - t, x) * velocity(x, t, s)
+    return x + expand(s - t, x) * average(velocity, x, t, s)
 
 
 def extrapolate(velocity: Velocity, x: Array, t: Array, s: Array) -> Array:
     """phi(x_t, t, s), where the average velocity over [s, t] would lead if kept up to time 0 (eq. 3)."""
-    return x - expand(t, x) * velocity(x, t, s)
+    return x - expand(t, x) * average(velocity, x, t, s)
 
 
 def follow(velocity: Velocity, x: Array, times: Array, *, step: Step = jump, event_ndim: int = 1) -> Array:
@@ -45,7 +98,7 @@ def follow(velocity: Velocity, x: Array, times: Array, *, step: Step = jump, eve
     Returns:
       [*B, *event], the point at times[-1].
     """
-    batch_shape = x.shape[: x.ndim - event_ndim]
+    batch_shape, times = x.shape[: x.ndim - event_ndim], jnp.asarray(times, x.dtype)
     for t, s in zip(times[:-1], times[1:], strict=True):
         x = step(velocity, x, jnp.broadcast_to(t, batch_shape), jnp.broadcast_to(s, batch_shape))
     return x
@@ -53,7 +106,7 @@ def follow(velocity: Velocity, x: Array, times: Array, *, step: Step = jump, eve
 
 def euler_step(velocity: Velocity, x: Array, t: Array, s: Array) -> Array:
     """One step of Euler's method from t to s along the instantaneous field u(x, t, t); first order."""
-    return x + expand(s - t, x) * velocity(x, t, t)
+    return x + expand(s - t, x) * average(velocity, x, t, t)
 
 
 def heun_step(velocity: Velocity, x: Array, t: Array, s: Array) -> Array:
@@ -61,8 +114,8 @@ def heun_step(velocity: Velocity, x: Array, t: Array, s: Array) -> Array:
 
     A step to 0 is Euler's, as in arXiv 2206.00364, algorithm 1: the field is not learnt there.
     """
-    here = velocity(x, t, t)
-    there = velocity(x + expand(s - t, x) * here, s, s)
+    here = average(velocity, x, t, t)
+    there = average(velocity, x + expand(s - t, x) * here, s, s)
     return x + expand(s - t, x) * jnp.where(expand(s, x) > 0, 0.5 * (here + there), here)
 
 
@@ -78,8 +131,6 @@ def solver(name: str) -> Step:
 def field_loss(velocity: Velocity, path: Path, x: Array, z: Array, t: Array, *, event_ndim: int = 1) -> Array:
     """|u(x_t, t, t) - dx_t/dt|^2, the loss of flow matching (arXiv 2210.02747, eq. 9), un-reduced.
 
-    On the variance-exploding path it is the denoiser's loss |x - phi(x_t, t, t)|^2 divided by t^2.
-
     Args:
       velocity: the average velocity that is trained; only its instantaneous values are.
       path: where x_t = alpha(t) x + sigma(t) z runs.
@@ -90,9 +141,21 @@ def field_loss(velocity: Velocity, path: Path, x: Array, z: Array, t: Array, *, 
 
     Returns:
       [*B].
+
+    Raises:
+      ValueError: for shapes that do not go together, also the velocity's.
     """
+    check_example(x, event_ndim, z=z, t=t)
     x_t = interpolate(path, x, z, t)
-    return squared_norm(velocity(x_t, t, t) - conditional_velocity(path, x, z, t), event_ndim)
+    return squared_norm(average(velocity, x_t, t, t) - conditional_velocity(path, x, z, t), event_ndim)
+
+
+def denoising_loss(velocity: Velocity, x: Array, z: Array, t: Array, *, event_ndim: int = 1) -> Array:
+    """|x - phi(x + t z, t, t)|^2, the denoiser's loss (arXiv 2206.00364, eq. 2; 2510.11499, eq. 18), un-reduced.
+
+    It is t^2 times the field's loss on the variance-exploding path. Arguments, result and errors as in `field_loss`.
+    """
+    return t**2 * field_loss(velocity, VARIANCE_EXPLODING, x, z, t, event_ndim=event_ndim)
 
 
 def uniform_times(num_steps: int) -> Array:
@@ -124,9 +187,9 @@ class Schedule(NamedTuple):
         return jnp.append(self.at(jnp.arange(num_steps) / num_steps), 0.0)
 
 
-def log_normal_times(key: Key, shape: tuple[int, ...]) -> Array:
+def log_normal_times(key: Key, shape: tuple[int, ...], dtype: DType = float) -> Array:
     """Times [*shape] with log t ~ N(-1.2, 1.2^2), where EDM trains its denoiser (arXiv 2206.00364, table 1)."""
-    return jnp.exp(1.2 * jax.random.normal(key, shape) - 1.2)
+    return jnp.exp(1.2 * jax.random.normal(key, shape, dtype) - 1.2)
 
 
 def edm_weight(t: Array, sigma_data: float) -> Array:
@@ -147,7 +210,7 @@ def check_schedule(schedule: Schedule) -> Schedule:
     return schedule
 
 
-def curriculum(step: Array, num_updates: int, first: int = 10, last: int = 1280) -> Array:
+def curriculum(step: Array | int, num_updates: int, first: int = 10, last: int = 1280) -> Array:
     """Number of grid intervals after `step` updates: first, doubled eight times over num_updates, never above last.
 
     App. C.2 of the paper; N of consistency models (arXiv 2303.01469, App. C) is one more.
@@ -174,10 +237,11 @@ def adjacent_times(
     key: Key,
     shape: tuple[int, ...],
     schedule: Schedule,
-    num_intervals: Array,
+    num_intervals: Array | int,
     *,
     gap: str = "adjacent",
     tau: str = "any",
+    dtype: DType = float,
 ) -> Times:
     """Draws t and u as neighbours on a grid of `num_intervals` intervals and tau among the grid's points up to u.
 
@@ -191,6 +255,7 @@ def adjacent_times(
       num_intervals: of the grid, may be traced.
       gap: "adjacent", or "any" for u uniform over the grid's points below t.
       tau: "any", or "zero" for jumps to 0 only, as in a consistency model.
+      dtype: of the times.
     """
     key_t, key_tau, key_u = jax.random.split(key, 3)
     index = jax.random.randint(key_t, shape, 0, num_intervals)
@@ -201,15 +266,18 @@ def adjacent_times(
     if tau == "zero":
         last = jnp.full(shape, num_intervals)
 
-    def target(i):
-        return jnp.where(i == num_intervals, 0.0, schedule.at(i / num_intervals))
+    def time(i):
+        return schedule.at((i / num_intervals).astype(dtype))
 
-    return Times(schedule.at(index / num_intervals), target(nearer), target(last))
+    def target(i):
+        return jnp.where(i == num_intervals, 0.0, time(i))
+
+    return Times(time(index), target(nearer), target(last))
 
 
 def squared_norm(x: Array, event_ndim: int) -> Array:
-    """|x|^2 over the event axes: [*B, *event] -> [*B]."""
-    return jnp.sum(x**2, axis=tuple(range(-event_ndim, 0)))
+    """|x|^2 over the event axes: [*B, *event] -> [*B]. A chunk [H, A] is summed as the vector [H A] is, to the bit."""
+    return jnp.sum(x.reshape(*x.shape[: x.ndim - event_ndim], -1) ** 2, axis=-1)
 
 
 def edm_velocity(network: Callable[[Array, Array, Array], Array], sigma_data: float) -> Velocity:

@@ -16,7 +16,7 @@ def _normalise(advantage: Array) -> Array:
     return advantage / (jnp.std(advantage) + _EPSILON)
 
 
-def advantage_weights(advantage: Array, eta: Array, max_weight: float = MAX_WEIGHT) -> Array:
+def advantage_weights(advantage: Array, eta: Array | float, max_weight: float = MAX_WEIGHT) -> Array:
     """w = exp(eta max(0, A) / (std(A) + eps)), clipped at `max_weight` (arXiv 2510.11499, eq. 14).
 
     Args:
@@ -31,20 +31,26 @@ def advantage_weights(advantage: Array, eta: Array, max_weight: float = MAX_WEIG
     return jax.lax.stop_gradient(jnp.minimum(jnp.exp(eta * scaled), max_weight))
 
 
-def exponential_weights(advantage: Array, eta: Array, max_weight: float = MAX_WEIGHT) -> Array:
-    """w = exp(eta A / (std(A) + eps)), clipped at `max_weight`: eq. 12 of the paper, bad actions weighed down too."""
+def exponential_weights(advantage: Array, eta: Array | float, max_weight: float = MAX_WEIGHT) -> Array:
+    """w = exp(eta A / (std(A) + eps)), clipped at `max_weight` (arXiv 2510.11499, eq. 12): bad actions weigh less, too.
+
+    Arguments as in `advantage_weights`; [B] -> [B] in (0, max_weight].
+    """
     return jax.lax.stop_gradient(jnp.minimum(jnp.exp(eta * _normalise(advantage)), max_weight))
 
 
-def unnormalised_weights(advantage: Array, eta: Array, max_weight: float = MAX_WEIGHT) -> Array:
-    """w = exp(eta A), clipped at `max_weight`, as in AWR (arXiv 1910.00177) and IQL (arXiv 2110.06169, eq. 7)."""
+def unnormalised_weights(advantage: Array, eta: Array | float, max_weight: float = MAX_WEIGHT) -> Array:
+    """w = exp(eta A), clipped at `max_weight`, as in AWR (arXiv 1910.00177) and IQL (arXiv 2110.06169, eq. 7).
+
+    Arguments as in `advantage_weights`, eta in units of 1/reward; [B] -> [B] in (0, max_weight].
+    """
     return jax.lax.stop_gradient(jnp.minimum(jnp.exp(eta * advantage), max_weight))
 
 
-def filter_weights(advantage: Array, eta: Array, max_weight: float = MAX_WEIGHT) -> Array:
-    """w = 1(A > 0), the binary filter of CRR (arXiv 2006.15134, eq. 3); eta and max_weight play no part."""
+def filter_weights(advantage: Array, eta: Array | float = 0.0, max_weight: float = MAX_WEIGHT) -> Array:
+    """w = 1(A > 0), the binary filter of CRR (arXiv 2006.15134, eq. 3): [B] -> [B]; eta and max_weight play no part."""
     del eta, max_weight
-    return jax.lax.stop_gradient(jnp.where(advantage > 0, 1.0, 0.0))
+    return jax.lax.stop_gradient(jnp.where(advantage > 0, 1.0, 0.0).astype(advantage.dtype))
 
 
 def effective_sample_share(weights: Array) -> Array:
@@ -61,7 +67,12 @@ def normalised_q_loss(key: Key, q: Array) -> Array:
 
     Returns:
       [B], un-reduced.
+
+    Raises:
+      ValueError: where q is not [E, B].
     """
+    if q.ndim != 2:
+        raise ValueError(f"q of shape {q.shape} must be [E, B], the values that an ensemble of E gives B actions")
     first = jax.random.randint(key, (), 0, q.shape[0])
     scale = jnp.mean(jnp.abs(q[(first + 1) % q.shape[0]]))
     return -q[first] / jax.lax.stop_gradient(scale + _EPSILON)
@@ -72,7 +83,7 @@ def best_of(actions: Array, q: Array) -> Array:
     return _take(actions, jnp.argmax(jnp.min(q, axis=0), axis=0))
 
 
-def softmax_of(key: Key, actions: Array, q: Array, inverse_temperature: Array = 1.0) -> Array:
+def softmax_of(key: Key, actions: Array, q: Array, inverse_temperature: Array | float = 1.0) -> Array:
     """A candidate drawn with probability ~ exp(beta min_j Q_j), as the code of arXiv 2208.06193 draws one of 50.
 
     Args:

@@ -30,7 +30,11 @@ def lanes(settings: Mapping[str, Any]) -> tuple[Lane, ...]:
 
 
 def from_labels(labels: Sequence[Mapping[str, Any]]) -> tuple[Lane, ...]:
-    """The inverse of `Lane.label` for several."""
+    """The inverse of `Lane.label` for several. Raises ValueError for what is no list of labels."""
+    for label in labels if isinstance(labels, Sequence) else [labels]:
+        sound = isinstance(label, Mapping) and "seed" in label
+        if not sound or not all(type(number) in (int, float) for number in label.values()):
+            raise ValueError(f"lanes: {label!r:.100} must name a seed and swept values by numbers")
     return tuple(
         Lane(label["seed"], {name: value for name, value in label.items() if name != "seed"}) for label in labels
     )

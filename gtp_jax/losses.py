@@ -11,18 +11,69 @@ def loss(params, key, obs, action):
     return (terms.consistency + terms.flow).mean()
 """
 
-from gtp_jax.flow_map import Schedule as Schedule
-from gtp_jax.flow_map import Times as Times
-from gtp_jax.flow_map import adjacent_times as adjacent_times
-from gtp_jax.flow_map import curriculum as curriculum
-from gtp_jax.flow_map import edm_velocity as edm_velocity
-from gtp_jax.flow_map import field_loss as field_loss
-from gtp_jax.guidance import advantage_weights as advantage_weights
-from gtp_jax.policies.consistency import consistency_loss as consistency_loss
-from gtp_jax.policies.ctm import soft_consistency_loss as soft_consistency_loss
-from gtp_jax.policies.gtp import TrajectoryLosses as TrajectoryLosses
-from gtp_jax.policies.gtp import trajectory_losses as trajectory_losses
-from gtp_jax.policies.mean_flow import mean_flow_loss as mean_flow_loss
-from gtp_jax.policies.shortcut import self_consistency_loss as self_consistency_loss
-from gtp_jax.value_losses import expectile_loss as expectile_loss
-from gtp_jax.value_losses import td_loss as td_loss
+from gtp_jax.flow_map import (
+    Schedule,
+    Times,
+    adjacent_times,
+    curriculum,
+    denoising_loss,
+    edm_velocity,
+    edm_weight,
+    field_loss,
+    log_normal_times,
+)
+from gtp_jax.guidance import (
+    advantage_weights,
+    effective_sample_share,
+    exponential_weights,
+    filter_weights,
+    normalised_q_loss,
+    unnormalised_weights,
+)
+from gtp_jax.paths import LINEAR, VARIANCE_EXPLODING, Path
+from gtp_jax.policies.consistency import consistency_loss, renoising_sampler
+from gtp_jax.policies.ctm import soft_consistency_loss
+from gtp_jax.policies.gaussian import negative_log_likelihood
+from gtp_jax.policies.gtp import TrajectoryLosses, trajectory_losses
+from gtp_jax.policies.mean_flow import mean_flow_loss, ordered_times
+from gtp_jax.policies.shortcut import dyadic_times, self_consistency_loss
+from gtp_jax.policies.vp_diffusion import Chain, noise_prediction_loss, variance_preserving_chain
+from gtp_jax.types import Velocity
+from gtp_jax.value_losses import expectile_loss, td_loss
+
+__all__ = [
+    "Chain",
+    "LINEAR",
+    "Path",
+    "Schedule",
+    "Times",
+    "TrajectoryLosses",
+    "VARIANCE_EXPLODING",
+    "Velocity",
+    "adjacent_times",
+    "advantage_weights",
+    "consistency_loss",
+    "curriculum",
+    "denoising_loss",
+    "dyadic_times",
+    "edm_velocity",
+    "edm_weight",
+    "effective_sample_share",
+    "expectile_loss",
+    "exponential_weights",
+    "field_loss",
+    "filter_weights",
+    "log_normal_times",
+    "mean_flow_loss",
+    "negative_log_likelihood",
+    "noise_prediction_loss",
+    "normalised_q_loss",
+    "ordered_times",
+    "renoising_sampler",
+    "self_consistency_loss",
+    "soft_consistency_loss",
+    "td_loss",
+    "trajectory_losses",
+    "unnormalised_weights",
+    "variance_preserving_chain",
+]

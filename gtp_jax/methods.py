@@ -8,6 +8,8 @@ numbers, running averages updated at every step, and one sampled action at evalu
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+from gtp_jax.names import there_are
+
 
 class Published(NamedTuple):
     """What the authors of a method tuned for each task."""
@@ -82,6 +84,8 @@ METHODS: dict[str, Callable[[str], dict[str, Any]]] = {
         "guidance.eta": 1.0,  # not published
     },
     "gtp-bc": lambda task: {"guidance.name": "none"},
+    # Clones the episodes that reached the goal, all of them and no others: no critic.
+    "gtp-success": lambda task: {"guidance.name": "none", "data.episodes": "successful"},
     # Clones what did better than its state's mean, by returns to the episode's end: docs/guidance.md.
     "gtp-filter": lambda task: {
         "critic.name": "value",
@@ -111,7 +115,7 @@ def overrides(method: str, task: str) -> Mapping[str, Any]:
       ValueError: for a method that is not in METHODS, or a task without published hyperparameters.
     """
     if method not in METHODS:
-        raise ValueError(f"unknown method {method!r}; there are {', '.join(METHODS)}")
+        raise ValueError(f"unknown method {method!r}; {there_are(method, METHODS)}")
     try:
         return METHODS[method](task)
     except KeyError:

@@ -17,12 +17,18 @@ class Path(NamedTuple):
     sigma_dot: Callable[[Array], Array]
 
 
+__all__ = ["LINEAR", "VARIANCE_EXPLODING", "Path", "conditional_velocity", "expand", "interpolate"]
+
 VARIANCE_EXPLODING = Path(jnp.ones_like, lambda t: t, jnp.zeros_like, jnp.ones_like)
 LINEAR = Path(lambda t: 1.0 - t, lambda t: t, lambda t: -jnp.ones_like(t), jnp.ones_like)
 
 
 def expand(t: Array, x: Array) -> Array:
-    """Gives t [*B] as many trailing axes of length 1 as x [*B, *event] has event axes."""
+    """Gives t [*B] as many trailing axes of length 1 as x [*B, *event] has event axes.
+
+    Raises:
+      ValueError: where t has more axes than x.
+    """
     if t.ndim > x.ndim:
         raise ValueError(f"time of shape {t.shape} has more axes than x of shape {x.shape}; pass one time per example")
     return t.reshape(t.shape + (1,) * (x.ndim - t.ndim))

@@ -2,7 +2,6 @@
 
 import importlib
 import inspect
-import pkgutil
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,19 +13,17 @@ from gtp_jax import critics, networks, policies
 from gtp_jax.agent import make_agent
 from gtp_jax.flow_map import Schedule
 from gtp_jax.guidance import GUIDANCE
+from gtp_jax.names import members as names
+from gtp_jax.names import there_are
 from gtp_jax.settings import DEFAULTS, HPARAMS, flatten
+from gtp_jax.settings import check as check_settings
 from gtp_jax.types import Agent, Array, Batch, Critic, Policy
-
-
-def names(package) -> tuple[str, ...]:
-    """The members of a family: the module names of its package."""
-    return tuple(sorted(module.name for module in pkgutil.iter_modules(package.__path__)))
 
 
 def _member(package, name: str):
     if name not in names(package):
         family = package.__name__.rpartition(".")[2]
-        raise ValueError(f"unknown name {name!r} among {family}; there are {', '.join(names(package))}")
+        raise ValueError(f"unknown name {name!r} among {family}; {there_are(name, names(package))}")
     return importlib.import_module(f"{package.__name__}.{name}")
 
 
@@ -52,15 +49,20 @@ def _make_member(package, part: str, settings: Mapping[str, Any], given: Mapping
     return module.make(**{key: value for key, value in {**settings, **given}.items() if key in asked})
 
 
+def time_scale(name: str) -> str:
+    """How a policy's network sees time, a name of `networks.TIME_SCALES`."""
+    return getattr(_member(policies, name), "TIME_SCALE", "log")
+
+
 def make_policy(settings: Mapping[str, Any], action_low: Array, action_high: Array, curriculum_updates: int) -> Policy:
     """Builds the policy that settings (the part "policy") name, with those of them that its `make` asks for.
 
     Raises:
       ValueError: for an unknown name, or a setting that the policy has no use for.
     """
-    time_scale = getattr(_member(policies, settings["name"]), "TIME_SCALE", "log")
+    scale = time_scale(settings["name"])
     given = {
-        "network": networks.flow_network(len(action_low), settings["hidden"], settings["activation"], time_scale),
+        "network": networks.flow_network(len(action_low), settings["hidden"], settings["activation"], scale),
         "action_low": jnp.asarray(action_low),
         "action_high": jnp.asarray(action_high),
         "curriculum_updates": curriculum_updates,
@@ -153,11 +155,10 @@ def make(
       The agent and its hyperparameters, float32 scalars that may differ between seeds.
 
     Raises:
-      ValueError: for a name that no policy, critic or guidance has, or settings that do not go together.
+      ValueError: for what settings.check refuses, or settings that do not go together.
     """
+    check_settings(settings)
     policy_settings, critic_settings, guidance_settings = (settings[k] for k in ("policy", "critic", "guidance"))
-    if guidance_settings["name"] not in GUIDANCE:
-        raise ValueError(f"unknown guidance {guidance_settings['name']!r}; there are {', '.join(GUIDANCE)}")
     cloning = is_cloning(settings)
     agent = make_agent(
         make_policy(

@@ -13,10 +13,11 @@ import numpy as np
 
 from gtp_jax import lanes, recipes
 from gtp_jax.agent import draw
-from gtp_jax.checkpoint import Checkpoints, Saved
+from gtp_jax.checkpoint import Checkpoints, DamagedCheckpoint, Saved
 from gtp_jax.compiler import acting_options
 from gtp_jax.datasets import Observer
 from gtp_jax.guidance import best_of, softmax_of
+from gtp_jax.settings import check, completed
 from gtp_jax.types import Array, Batch, Evaluation, Key
 
 SCHEMA = 2  # of what a run says of itself in checkpoints and summary.json
@@ -87,11 +88,16 @@ class LoadedPolicy:
                 f"{about.get('versions', {}).get('gtp_jax')}, and this version reads layout {SCHEMA}; load it with the "
                 "version that wrote it, or train again"
             )
-        self.settings, self.step = about["settings"], step
+        self.settings, self.step = completed(about["settings"]), step
+        check(self.settings)
         self.lanes = lanes.from_labels(about["lanes"])
         self.seeds: tuple[int, ...] = tuple(lane.seed for lane in self.lanes)
+        self.diverged: list[dict[str, Any]] = about.get("diverged", [])  # divergence.Watch.found at this checkpoint
         self.observe = Observer.from_spec(about["observer"])
         low, high = (np.asarray(about[name], np.float32) for name in ("action_low", "action_high"))
+        if low.ndim != 1 or low.shape != high.shape or not (np.isfinite([low, high]).all() and (low <= high).all()):
+            raise ValueError(f"action_low and action_high must be finite bounds [A], got {low!s:.80} and {high!s:.80}")
+        self.action_low, self.action_high = low, high
         self._policy = recipes.make_policy(self.settings["policy"], low, high, self.settings["curriculum_updates"])
         example = Batch(
             obs=jnp.zeros((1, len(self.observe.mean))),
@@ -109,17 +115,43 @@ class LoadedPolicy:
         saved = checkpoints.restore(step, Saved(*jax.eval_shape(jax.vmap(init), keys), None))
         self.params, self._critic_params = jax.device_put((saved.policy, saved.critic))
         compiled = functools.partial(jax.jit, static_argnums=3, compiler_options=acting_options(jax.devices()[0]))
-        self._sample = compiled(self._sampling)
-        self._sample_all = compiled(jax.vmap(self._sampling, in_axes=(0, None, None, None, None)))
+        self._sample = compiled(self.sampling)
+        self._sample_all = compiled(jax.vmap(self.sampling, in_axes=(0, None, None, None, None)))
         self._judge = jax.jit(self._judging)
         self._key = jax.random.key(0)
         # Taking a lane's parameters out of all costs more than a sample: done once for each that acts.
-        self._params_of = functools.cache(lambda index: jax.tree.map(lambda leaf: leaf[index], self.params))
+        self.params_of = functools.cache(self._parameters)
 
-    def _sampling(self, params: Any, key: Key, obs: Array, num_steps: int, temperature: Array) -> Array:
+    def _parameters(self, index: int) -> Any:
+        params = jax.tree.map(lambda leaf: leaf[index], self.params)
+        if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(params)):
+            raise ValueError(
+                f"seed_index = {index}: {lanes.describe(self.lanes[index].label())} diverged in training, its "
+                "parameters are not finite; choose another lane"
+            )
+        return params
+
+    def sampling(self, params: Any, key: Key, obs: Array, num_steps: int, temperature: Array) -> Array:
+        """Actions [*B, A] of a lane's parameters for observations [*B, O] as the policy sees them; to be compiled."""
         # In the precision of the run, which JAX's own default need not be.
         with jax.default_matmul_precision(self.settings["matmul_precision"]):
             return self._policy.sample(params, key, obs, num_steps, temperature)
+
+    def resolve(self, num_steps: int | None, temperature: float | None, seed_index: int | None) -> tuple[int, float]:
+        """The run's own K and temperature in the place of None; ValueError, naming the argument, for what is none."""
+        own = self.settings["policy"]
+        num_steps = own["num_steps"] if num_steps is None else num_steps
+        temperature = own["temperature"] if temperature is None else temperature
+        if not isinstance(num_steps, int | np.integer) or num_steps < 1:
+            raise ValueError(f"num_steps = {num_steps!r} must be a whole number from 1")
+        if not 0 <= temperature < math.inf:
+            raise ValueError(f"temperature = {temperature!r} must be at least 0 and finite")
+        if seed_index is not None and seed_index not in range(len(self.lanes)):
+            raise ValueError(
+                f"seed_index = {seed_index!r}: this run has {len(self.lanes)} lanes, counted from 0 (seeds "
+                f"{', '.join(map(str, self.seeds))}); None is all of them"
+            )
+        return int(num_steps), float(temperature)
 
     def __call__(
         self,
@@ -144,26 +176,15 @@ class LoadedPolicy:
           [*B, A] inside the action's bounds, or [S, *B, A] where all lanes act.
 
         Raises:
-          ValueError: for an observation of another form than the policy was trained on, and for other arguments that
-            mean nothing.
+          ValueError: for an observation of another form than the policy was trained on, for a lane whose parameters are
+            not finite, and for other arguments that mean nothing.
         """
-        own = self.settings["policy"]
-        num_steps = own["num_steps"] if num_steps is None else num_steps
-        temperature = own["temperature"] if temperature is None else temperature
-        if not isinstance(num_steps, int | np.integer) or num_steps < 1:
-            raise ValueError(f"num_steps = {num_steps!r} must be a whole number from 1")
-        if not 0 <= temperature < math.inf:
-            raise ValueError(f"temperature = {temperature!r} must be at least 0 and finite")
-        if seed_index is not None and seed_index not in range(len(self.lanes)):
-            raise ValueError(
-                f"seed_index = {seed_index!r}: this run has {len(self.lanes)} lanes, counted from 0 (seeds "
-                f"{', '.join(map(str, self.seeds))}); None is all of them"
-            )
+        num_steps, temperature = self.resolve(num_steps, temperature, seed_index)
         sample, params = (
-            (self._sample_all, self.params) if seed_index is None else (self._sample, self._params_of(seed_index))
+            (self._sample_all, self.params) if seed_index is None else (self._sample, self.params_of(seed_index))
         )
         key = self._key if key is None else key
-        return np.asarray(sample(params, key, self.observe(obs), int(num_steps), temperature))
+        return np.asarray(sample(params, key, self.observe(obs), num_steps, temperature))
 
     def judge(self, batch: Batch, *, key: Key | None = None, seed_index: int = 0) -> Evaluation:
         """What the run's averaged critic says of transitions [B, ...], observations as the policy sees them.
@@ -204,7 +225,7 @@ class LoadedPolicy:
             name = self.settings["critic"]["name"]
             raise ValueError(f"candidates = {candidates}: critic.name = {name!r} values states, not actions; use 1")
         return acting(
-            self._sampling,
+            self.sampling,
             self.params,
             self.seeds,
             num_steps=num_steps,
@@ -225,7 +246,7 @@ def load_policy(workdir: str | Path, step: int | None = None) -> LoadedPolicy:
 
     Raises:
       FileNotFoundError: where there is no sound checkpoint, or not this one.
-      ValueError: where another version wrote it in another layout.
+      ValueError: where another version wrote it in another layout, or it is not what a run writes.
       DamagedCheckpoint: where `step` is damaged.
     """
     directory = Path(workdir) / "checkpoints"
@@ -238,7 +259,12 @@ def load_policy(workdir: str | Path, step: int | None = None) -> LoadedPolicy:
             raise FileNotFoundError(f"{directory} holds no finished checkpoint yet")
 
         def read(step: int) -> LoadedPolicy:
-            return LoadedPolicy(checkpoints.about(step), checkpoints, step)
+            try:
+                return LoadedPolicy(checkpoints.about(step), checkpoints, step)
+            except DamagedCheckpoint:
+                raise
+            except Exception as error:  # of every kind, where `about` is not what a run wrote
+                raise ValueError(f"{directory / str(step)} cannot be loaded: {error}") from error
 
         if step is not None:
             if step not in steps:

@@ -2,7 +2,10 @@
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any
+
+from gtp_jax.names import nearest
+from gtp_jax.ranges import MAX_DEPTH, MAX_SWEPT, MOST, RANGES, TEXTS, WIDTH, choices
 
 # The numbers of an update that live in its state, so that they may differ between the trainings of one program.
 HPARAMS = {
@@ -32,7 +35,7 @@ DEFAULTS: dict[str, Any] = {
     "matmul_precision": "float32",  # of matrix products: "float32", "tensorfloat32" or "bfloat16"; a CPU has the first
     "gpu_memory_fraction": 0.75,  # of a GPU's memory that JAX takes when it starts
     "dataset": "gtp/antmaze/umaze-v0",
-    "data": {"reward": "none", "observation": "goal-scales", "standardise": True},
+    "data": {"reward": "none", "observation": "goal-scales", "standardise": True, "episodes": "all"},
     "policy": {
         "name": "gtp",
         "num_steps": 5,  # K at evaluation
@@ -94,72 +97,6 @@ DEFAULTS: dict[str, Any] = {
 }
 
 
-PRECISIONS = ("float32", "tensorfloat32", "bfloat16")
-OVERLAPS = ("auto", "always", "never")
-
-
-class Range(NamedTuple):
-    """The numbers from `low` to `high`, without those in `excluded`."""
-
-    low: float
-    high: float = math.inf
-    excluded: tuple[float, ...] = ()
-
-    def __contains__(self, value: float) -> bool:
-        return self.low <= value <= self.high and math.isfinite(value) and value not in self.excluded
-
-    def __str__(self) -> str:
-        upper = f"at most {self.high:g}" if math.isfinite(self.high) else "finite"
-        others = "".join(f", not {value:g}" for value in self.excluded)
-        return f"at least {self.low:g}, {upper}{others}"
-
-
-_COUNT, _NOT_NEGATIVE, _POSITIVE, _RATE = Range(1), Range(0), Range(0, excluded=(0,)), Range(0, 1, excluded=(0,))
-
-RANGES: dict[str, Range] = {
-    "seed_offset": Range(0, 2**31 - 1),
-    "num_seeds": _COUNT,
-    "seeds_at_once": _NOT_NEGATIVE,
-    "num_updates": Range(1, 2**31 - 1),
-    "curriculum_updates": Range(0, 2**31 - 1),
-    "batch_size": _COUNT,
-    "max_grad_norm": _POSITIVE,
-    "log_every": _COUNT,
-    "checkpoint_every": _COUNT,
-    "devices": _NOT_NEGATIVE,
-    "cpu_devices": _NOT_NEGATIVE,
-    "gpu_memory_fraction": _RATE,
-    "policy.num_steps": _COUNT,
-    "policy.temperature": _NOT_NEGATIVE,
-    "policy.lambda_flow": _NOT_NEGATIVE,
-    "policy.lambda_consistency": _NOT_NEGATIVE,
-    "policy.intervals": _NOT_NEGATIVE,
-    "policy.sigma_min": _POSITIVE,
-    "policy.sigma_max": _POSITIVE,
-    "policy.rho": Range(1),
-    "policy.sigma_data": _POSITIVE,
-    "policy.adaptive_power": _NOT_NEGATIVE,
-    "policy.learning_rate": _RATE,
-    "policy.ema": _RATE,
-    "critic.num_steps": _COUNT,
-    "critic.n_step": _NOT_NEGATIVE,
-    "critic.samples": _COUNT,
-    "critic.candidates": _COUNT,
-    "critic.expectile": Range(0, 1, excluded=(0, 1)),
-    "critic.ensemble": _COUNT,
-    "critic.learning_rate": _RATE,
-    "critic.ema": _RATE,
-    "critic.discount": Range(0, 1),
-    "critic.divergence": Range(1),
-    "guidance.eta": _NOT_NEGATIVE,
-    "eval.num_episodes": _COUNT,
-    "eval.every": _COUNT,
-    "eval.progress_episodes": _COUNT,
-    "eval.num_envs": _COUNT,
-    "eval.seed": Range(0, 2**31 - 1),
-}
-
-
 def flatten(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """The settings one by one, `("policy.rho", 7.0)`."""
     for name, value in settings.items():
@@ -169,32 +106,120 @@ def flatten(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str
             yield prefix + name, value
 
 
+_DEFAULT = dict(flatten(DEFAULTS))
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return _is_whole(value) or isinstance(value, float)
+
+
+def allowed(name: str) -> str:
+    """What a setting may be, in words; `name` is dotted, like "policy.rho"."""
+    default = _DEFAULT[name]
+    if choices(name):
+        return f"one of {', '.join(choices(name))}"
+    if name.startswith("sweep."):
+        return f"up to {MAX_SWEPT} values, each a number {RANGES[HPARAMS[name.removeprefix('sweep.')]]}"
+    if isinstance(default, tuple):
+        return f"the widths of at most {MAX_DEPTH} layers, each a whole number {WIDTH}"
+    if isinstance(default, bool):
+        return "True or False"
+    if isinstance(default, str):
+        return TEXTS[name][0]
+    return f"a {'whole ' if _is_whole(default) else ''}number {RANGES[name]}"
+
+
+def _fits(name: str, value: Any) -> bool:
+    default = _DEFAULT[name]
+    if choices(name):
+        return isinstance(value, str) and value in choices(name)
+    if isinstance(default, tuple):
+        return isinstance(value, tuple | list) and 1 <= len(value) <= MAX_DEPTH and all(map(_is_width, value))
+    if isinstance(default, str):
+        return isinstance(value, str) and TEXTS[name][1].fullmatch(value) is not None
+    if isinstance(default, bool):
+        return isinstance(value, bool)
+    return (_is_whole if _is_whole(default) else _is_number)(value) and value in RANGES[name]
+
+
+def _is_width(value: Any) -> bool:
+    return _is_whole(value) and value in WIDTH
+
+
+def shown(value: Any) -> str:
+    """The repr of a value that somebody set, not longer than a line takes."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python refuses to write out integers of more than some thousand digits
+        text = f"a {type(value).__name__} too long to write out"
+    return " ".join((text if len(text) <= 100 else f"{text[:80]}...").split())
+
+
+def unknown(name: str) -> str:
+    """The error for a setting that there is not, with the nearest that there is."""
+    members = [key for key in _DEFAULT if key.startswith(f"{name}.")]
+    if members:
+        return f"{name} is a group of settings: {', '.join(members)}"
+    full = {key.rpartition(".")[2]: key for key in reversed(_DEFAULT)} | {key: key for key in _DEFAULT}
+    near = nearest(name, full)
+    return f"there is no setting {shown(name)}" + (f"; did you mean {full[near]}?" if near else "")
+
+
+def completed(settings: Any, like: Mapping[str, Any] = DEFAULTS) -> Any:
+    """Saved settings, with those that a later version added at their defaults."""
+    if not isinstance(settings, Mapping):
+        return settings
+    added = {
+        key: completed(settings.get(key, {}), default) if isinstance(default, Mapping) else settings.get(key, default)
+        for key, default in like.items()
+    }
+    return {**settings, **added}
+
+
+def check_names(settings: Mapping[str, Any]) -> None:
+    """Raises ValueError where a setting is missing, or where one is there that nothing reads."""
+    missing = _missing(settings, DEFAULTS, "")
+    if missing:
+        raise ValueError(f"the configuration lacks {', '.join(sorted(missing))}")
+
+
+def _missing(settings: Any, like: Mapping[str, Any], prefix: str) -> list[str]:
+    """The names in `like` that `settings` lack. Raises ValueError for names that `like` lacks."""
+    if not isinstance(settings, Mapping):
+        raise ValueError(
+            f"{prefix[:-1] or 'the configuration'} = {shown(settings)} must be a group of settings: {', '.join(like)}"
+        )
+    for key in settings:
+        if key not in like:
+            raise ValueError(unknown(f"{prefix}{key}"))
+    missing = []
+    for key, default in like.items():
+        name = prefix + key
+        if isinstance(default, Mapping):
+            missing += _missing(settings.get(key, {}), default, f"{name}.")
+        elif key not in settings:
+            missing.append(name)
+        elif isinstance(settings[key], Mapping):
+            raise ValueError(refusal(name, settings[key]))
+    return missing
 
 
 def check(settings: Mapping[str, Any]) -> None:
-    """Raises ValueError, naming key, value and what is allowed, for a setting that is missing or out of its range."""
+    """Raises ValueError, naming key, value and what is allowed, for a setting that is missing, unknown or out of range.
+
+    Looks at nothing but the settings: no data, no devices, no JAX.
+    """
+    check_names(settings)
     flat = dict(flatten(settings))
-    missing = sorted(name for name, _ in flatten(DEFAULTS) if name not in flat)
-    if missing:
-        raise ValueError(f"the configuration lacks {', '.join(missing)}")
-    for name, allowed in RANGES.items():
-        if flat[name] not in allowed:
-            raise ValueError(f"{name} = {flat[name]!r} must be {allowed}")
-    for name, key in HPARAMS.items():
-        values = flat[f"sweep.{name}"]
-        wrong = [value for value in values if not _is_number(value) or value not in RANGES[key]]
-        if wrong:
-            raise ValueError(f"sweep.{name} = {values!r}: {wrong[0]!r} must be a number {RANGES[key]}, as {key} must")
-        if len(set(values)) < len(values):
-            raise ValueError(f"sweep.{name} = {values!r} names a value twice")
-    for name, choices in (("matmul_precision", PRECISIONS), ("eval.overlap", OVERLAPS)):
-        if flat[name] not in choices:
-            raise ValueError(f"{name} = {flat[name]!r} is not one of {', '.join(choices)}")
-    for name in ("policy.hidden", "critic.hidden"):
-        if not flat[name] or any(not isinstance(width, int) or width < 1 for width in flat[name]):
-            raise ValueError(f"{name} = {flat[name]!r} must be widths of layers, each a whole number from 1")
+    for name in _DEFAULT:
+        if name.startswith("sweep."):
+            _check_sweep(name, flat[name])
+        elif not _fits(name, flat[name]):
+            raise ValueError(refusal(name, flat[name]))
     if flat["critic.n_step"] != 1 and flat["sweep.discount"]:
         raise ValueError(
             f"sweep.discount = {flat['sweep.discount']!r} cannot go with critic.n_step = {flat['critic.n_step']!r}, "
@@ -208,3 +233,36 @@ def check(settings: Mapping[str, Any]) -> None:
     for name in ("checkpoint_every", "eval.every"):
         if flat[name] % flat["log_every"]:
             raise ValueError(f"{name} = {flat[name]!r} must be a multiple of log_every = {flat['log_every']!r}")
+    if flat["seed_offset"] + flat["num_seeds"] - 1 > MOST:
+        raise ValueError(
+            f"seed_offset = {flat['seed_offset']}: with num_seeds = {flat['num_seeds']} it must be at most "
+            f"{MOST + 1 - flat['num_seeds']}"
+        )
+    trainings = flat["num_seeds"] * math.prod(len(flat[f"sweep.{name}"]) or 1 for name in HPARAMS)
+    if trainings not in RANGES["num_seeds"]:
+        raise ValueError(
+            f"num_seeds = {flat['num_seeds']}, times what is swept, are {trainings} trainings; must be "
+            f"{RANGES['num_seeds']}"
+        )
+    if flat["devices"] and trainings % flat["devices"]:
+        raise ValueError(
+            f"devices = {flat['devices']} must divide the {trainings} trainings (num_seeds = {flat['num_seeds']}, "
+            "times what is swept)"
+        )
+
+
+def refusal(name: str, value: Any) -> str:
+    """The error for a setting's bad value: key, value, what is allowed, and the nearest of it where that is a word."""
+    near = nearest(value, choices(name))
+    return f"{name} = {shown(value)} must be {allowed(name)}" + (f"; did you mean {near!r}?" if near else "")
+
+
+def _check_sweep(name: str, values: Any) -> None:
+    key = HPARAMS[name.removeprefix("sweep.")]
+    if not isinstance(values, tuple | list) or len(values) > MAX_SWEPT:
+        raise ValueError(f"{name} = {shown(values)} must be {allowed(name)}, as {key} must")
+    for value in values:
+        if not _is_number(value) or value not in RANGES[key]:
+            raise ValueError(f"{name} = {shown(values)}: {shown(value)} must be a number {RANGES[key]}, as {key} must")
+    if len(set(values)) < len(values):
+        raise ValueError(f"{name} = {shown(values)} names a value twice")

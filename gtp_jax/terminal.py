@@ -1,18 +1,21 @@
 """What a person sees of a run: the settings at the start, a progress bar, a table of scores at the end."""
 
+import argparse
 import contextlib
+import re
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, NoReturn, TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from gtp_jax import records
+from gtp_jax.names import nearest
 
 
 class _Enduring:
@@ -31,6 +34,25 @@ class _Enduring:
     def flush(self) -> None:
         with contextlib.suppress(OSError):
             self._stream.flush()
+
+
+def refuse(problem: object) -> NoReturn:
+    """Ends the program for what the user can mend: one line on standard error and exit code 2."""
+    print("error:", " ".join(str(problem).split()), file=sys.stderr)
+    sys.exit(2)
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser of command lines that refuses in one line, with the nearest flag to one that there is not."""
+
+    def __init__(self, **kwargs):
+        super().__init__(allow_abbrev=False, **kwargs)
+
+    def error(self, message: str) -> NoReturn:
+        """Ends the program with exit code 2."""
+        wrong = re.match(r"unrecognized arguments: (--[\w-]+)", message)
+        near = wrong and nearest(wrong[1], self._option_string_actions)
+        refuse(message + (f"; did you mean {near}?" if near else ""))
 
 
 class Terminal:

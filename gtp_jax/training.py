@@ -17,7 +17,7 @@ import numpy as np
 from gtp_jax import divergence, hosts, lanes, recipes, records
 from gtp_jax.background import Background
 from gtp_jax.checkpoint import Saved
-from gtp_jax.datasets import Dataset, returns
+from gtp_jax.datasets import Dataset, check_batch_size, returns
 from gtp_jax.evaluation import Episodes, Evaluator
 from gtp_jax.interruption import Interruption
 from gtp_jax.loggers import Metrics
@@ -34,6 +34,7 @@ class Training:
     """One run in one directory: all of its seeds, from the settings to the summary."""
 
     def __init__(self, settings: Mapping[str, Any], workdir: Path, dataset: Dataset, terminal: Terminal):
+        check_batch_size(settings["batch_size"], len(dataset.batch.reward), dataset.id)
         self.settings, self.workdir, self.dataset, self.terminal = settings, workdir, dataset, terminal
         self.lanes = lanes.lanes(settings)
         self.labels = [lane.label() for lane in self.lanes]

@@ -15,6 +15,7 @@ Params = Any
 Metrics = dict[str, Array]
 HParams = Mapping[str, Array]
 Key = chex.PRNGKey
+DType = jax.typing.DTypeLike
 
 
 class Batch(NamedTuple):
@@ -34,10 +35,10 @@ class Velocity(Protocol):
     """The average velocity u(x_t, t, s) = 1/(s - t) * INT_t^s f(x_r, r) dr of a flow map, conditioning closed over.
 
     u(x, t, t) is the instantaneous field f(x, t). Every loss of a flow member takes one of these, whatever library
-    made it.
+    made it and whatever it is conditioned on.
     """
 
-    def __call__(self, x: Array, t: Array, s: Array) -> Array:
+    def __call__(self, x: Array, t: Array, s: Array, /) -> Array:
         """Maps x [*B, *event] and times t, s [*B] to a velocity shaped like x."""
         ...
 

@@ -16,7 +16,13 @@ def td_loss(q: Array, reward: Array, discount: Array, next_value: Array) -> Arra
 
     Returns:
       [*B].
+
+    Raises:
+      ValueError: where one of them is not shaped like a member's values.
     """
+    for name, given in (("reward", reward), ("discount", discount), ("next_value", next_value)):
+        if given.shape != q.shape[1:]:
+            raise ValueError(f"{name} of shape {given.shape} must be {q.shape[1:]}: q of shape {q.shape} is [E, *B]")
     return jnp.sum((jnp.expand_dims(reward + discount * next_value, 0) - q) ** 2, axis=0)
 
 
@@ -24,5 +30,12 @@ def expectile_loss(difference: Array, expectile: float) -> Array:
     """|expectile - 1(difference < 0)| difference^2, element by element (arXiv 2110.06169, eq. 4).
 
     Its minimum over a constant is the expectile of the target; 0.5 gives half the squared error.
+
+    Args:
+      difference: target - value, any shape.
+      expectile: in (0, 1).
+
+    Returns:
+      Shaped like `difference`.
     """
     return jnp.where(difference < 0, 1.0 - expectile, expectile) * difference**2

@@ -1,15 +1,15 @@
 """The directory of a run: one process at a time, one configuration for good."""
 
 import fcntl
-import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from gtp_jax import records
-from gtp_jax.settings import flatten
+from gtp_jax.foreign import check_file, read_json
+from gtp_jax.settings import check, completed, flatten
 
 UNSAVED = 74  # the exit code of a run whose state or results could not be written: "input/output error" of sysexits.h
 
@@ -28,7 +28,13 @@ def claim(workdir: Path) -> Iterator[None]:
     Raises:
       ValueError: where another process holds it.
     """
-    workdir.mkdir(parents=True, exist_ok=True)
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"{workdir} cannot be made ({error.strerror}); choose another --workdir") from None
+    for path in workdir.iterdir():
+        if path.is_symlink() and path.name not in ("checkpoints", "tensorboard"):  # which may well lie on a larger disk
+            check_file(path, workdir)
     with (workdir / ".lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -61,7 +67,7 @@ def settle(workdir: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
     """
     path = workdir / "config.json"
     settings = records.plain(settings)
-    saved = _read(path) or {}
+    saved = _read(path, lambda saved: check(completed(saved))) or {}
     if not settings["curriculum_updates"]:
         settings["curriculum_updates"] = saved.get("curriculum_updates", settings["num_updates"])
     if saved:
@@ -88,14 +94,21 @@ def differences(there: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
 
 def finished(workdir: Path, settings: Mapping[str, Any]) -> dict[str, Any] | None:
     """The summary of the run, where it has ended with as many updates as are asked for."""
-    summary = _read(workdir / "summary.json")
+    summary = _read(workdir / "summary.json", _check_summary)
     return summary if summary and summary["num_updates"] == settings["num_updates"] else None
 
 
-def _read(path: Path) -> dict[str, Any] | None:
-    try:
-        return json.loads(path.read_bytes())
-    except FileNotFoundError:
+def _check_summary(summary: Any) -> None:
+    if not isinstance(summary, Mapping) or "num_updates" not in summary:
+        raise ValueError("it is not the summary of a run")
+
+
+def _read(path: Path, check: Callable[[Any], None]) -> dict[str, Any] | None:
+    if not path.exists():
         return None
+    try:
+        found = read_json(path)
+        check(found)
     except ValueError as error:
         raise ValueError(f"{path} is damaged ({error}); delete it, and the same command writes it again") from error
+    return found

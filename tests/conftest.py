@@ -28,3 +28,11 @@ def whole(runner):
     """An uninterrupted run, from nothing, that tests leave as it is: its directory and what it printed."""
     directory = runner.folder / "whole"
     return directory, runner(f"--workdir={directory}")
+
+
+@pytest.fixture
+def sentinel(tmp_path):
+    """A path that nothing may come to; the one who made it looks in the end."""
+    path = tmp_path / "sentinel"
+    yield path
+    assert not path.exists()

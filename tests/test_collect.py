@@ -82,7 +82,7 @@ def test_every_episode_is_walked_by_one_controller_drawn_evenly():
     episodes = [episode for index in range(12) for episode in simulator.block(index)]
     drawn = np.array([episode.action[0, 0] for episode in episodes])
     assert all((episode.action == first).all() for episode, first in zip(episodes, drawn, strict=True))
-    assert np.bincount(np.searchsorted(torques, drawn)).min() > 20
+    assert np.bincount(np.searchsorted(torques, drawn), minlength=3).min() > 20
     again = simulator.block(5)
     np.testing.assert_array_equal([episode.action[0, 0] for episode in again], drawn[40:48])
 
@@ -101,6 +101,23 @@ def test_size_and_ends_are_exact(root):
     np.testing.assert_array_equal(data.batch.next_obs[inside], data.batch.obs[inside + 1])
     assert data.summary["behaviour_success"] == ends[:-1].mean()
     assert np.abs(data.batch.obs[np.append(0, last[:-1] + 1), :2] - data.maze.start_xy).max() <= 1
+
+
+def test_only_successful_episodes(root, tmp_path):
+    """Those that reach the goal are left, whole; scales and behaviour are those of all the data."""
+    every = datasets.load(ID, root=root, reward="minus-one")
+    data = datasets.load(ID, root=root, reward="minus-one", episodes="successful")
+    rows = np.flatnonzero(np.isin(every.episode, every.episode[every.batch.discount == 0]))
+    assert 0 < len(rows) < 600
+    for column, of_all in zip(data.batch, every.batch, strict=True):
+        np.testing.assert_array_equal(column, of_all[rows])
+    np.testing.assert_array_equal(np.diff(data.episode), np.diff(every.episode[rows]) > 0)
+    assert data.episode[0] == 0 and data.episode.dtype == np.int32 and data.observe.spec() == every.observe.spec()
+    assert data.summary == every.summary | {"transitions": len(rows), "episodes_used": "successful"}
+    with pytest.raises(ValueError, match="episodes = 'best' is not one of all, successful"):
+        datasets.load(ID, root=root, episodes="best")
+    with pytest.raises(ValueError, match='episodes = "successful", but none has a reward above 0'):
+        datasets.load("gtp/antmaze/umaze-40-v0", root=tmp_path, episodes="successful", workers=1)
 
 
 def test_it_is_a_proper_minari_dataset(root):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from runs import RUN, Runner
 
-from gtp_jax import branches, diagnostics
+from gtp_jax import branches, diagnostics, load_policy
 from gtp_jax.datasets import TASKS
 from gtp_jax.datasets.environments import for_task
 
@@ -162,6 +162,8 @@ def test_a_run_is_diagnosed_in_one_command(runner):
     assert report["actions"]["critic"] > 0 and report["values"]["error"] > 0
     assert f"error {report['values']['error']:.3g}" in done.stdout
     assert (workdir / "diagnostics.png").read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(ValueError, match="candidates = 2: critic.name = 'value' values states, not actions; use 1"):
+        load_policy(workdir).acting(num_steps=1, temperature=1.0, noise_seed=0, candidates=2)
     for words, said in (
         (["--lane=2"], "--lane=2: .* has 2 trainings"),
         (["--repeats=1"], "--repeats=1 must be at least 2"),

@@ -7,7 +7,7 @@ import pytest
 from oracles import assert_trees_equal
 from toy import UPDATES, Killed, Run, arrays
 
-from gtp_jax import divergence, records
+from gtp_jax import divergence, load_policy, records
 from gtp_jax.checkpoint import Checkpoints
 
 
@@ -83,6 +83,14 @@ def test_a_policy_without_actions_has_no_score_and_hides_in_no_mean(broken, soun
     assert (score["mean"], score["std"], score["iqm"], score["ci95"]) == (None, None, None, [None, None])
 
 
+def test_a_loaded_policy_refuses_to_act_with_it(broken):
+    policy = load_policy(broken[0].workdir)
+    assert policy.diverged == broken[1]["diverged"]
+    assert np.isfinite(policy(np.zeros(3))).all()
+    with pytest.raises(ValueError, match="seed_index = 1: seed = 1 diverged in training.*choose another lane"):
+        policy(np.zeros(3), seed_index=1)
+
+
 def test_in_antmaze_it_scores_0(folder):
     summary = poisoned(folder / "antmaze", "policy", np.nan, at=10, dataset="D4RL/antmaze/umaze-v1")()
     assert summary["score"]["per_seed"] == [0, 0] and summary["score"]["mean"] == 0
@@ -94,6 +102,7 @@ def test_a_run_that_was_killed_after_a_seed_diverged_ends_the_same(broken, folde
     directory = folder / "killed"
     with pytest.raises(Killed):
         poisoned(directory, "policy", np.nan, at=10, killed_at=15)()
+    assert (directory / "curves.png").exists()  # drawn at the evaluation after update 10
     run = Run(directory)
     summary = run()
     assert "resuming after 15 of 20 updates" in run.output.getvalue()

@@ -111,6 +111,8 @@ def test_event_files_hold_every_number_once(tmp_path):
     write(metrics, (2, 3))
     metrics.close()
     assert set(scalars(tmp_path)) == rounded(expected((1, 2, 3)))
+    for path in tmp_path.rglob("events.*"):  # their names hold the second in which they were made
+        path.rename(path.with_name("events.out.tfevents.1000000000.here"))
     metrics = open_metrics(tmp_path, tensorboard=True)
     metrics.start(2)
     write(metrics, (3, 4))

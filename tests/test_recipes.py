@@ -193,7 +193,8 @@ def test_a_setting_that_means_nothing_to_a_policy_is_refused_by_name(policy, set
 )
 def test_a_choice_that_there_is_not_is_refused_by_name(policy, setting):
     with pytest.raises(ValueError, match=f"policy.{setting} = 'nonsense' is not one of"):
-        build(**{"policy__name": policy, f"policy__{setting}": "nonsense"})
+        changed = settings_with(**{"policy__name": policy, f"policy__{setting}": "nonsense"})
+        recipes.make_policy(changed["policy"], LOW, HIGH, 16)
 
 
 @pytest.mark.parametrize(

@@ -130,6 +130,10 @@ def test_a_training_that_diverges_is_named_and_the_rest_finishes(runner):
     rows = records.read(directory / "metrics.jsonl")
     assert [row["score"] for row in rows if row["lambda_flow"] == 1e38 and "score" in row] == [0, 0, 0]
     assert all(row["policy/loss"] is not None for row in rows if row["lambda_flow"] == 1)
+    words = [f"--workdir={directory}", "--num_steps=1", "--episodes=1"]
+    again = [sys.executable, str(RUN.with_name("evaluate.py")), *words]
+    output = subprocess.run(again, env=runner.env, text=True, capture_output=True, check=True).stdout
+    assert "seed = 0, lambda_flow = 1e+38 diverged during updates 1 to 5" in output
 
 
 def test_signals_leave_a_checkpoint(whole, runner):
@@ -193,6 +197,20 @@ def test_mistakes_end_early_with_one_line(runner, whole, tmp_path, words, says):
     assert done.returncode == 2, done.stderr
     assert done.stderr.startswith("error: ") and "Traceback" not in done.stderr, done.stderr
     assert all(word in done.stderr for word in says), done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_logger_without_its_package_is_refused_before_anything_is_made(runner, tmp_path):
+    (tmp_path / "sitecustomize.py").write_text("import sys; sys.modules['tensorboardX'] = None")
+    done = subprocess.run(
+        [sys.executable, str(RUN), TINY, "--config.log.tensorboard=True", "--workdir=run"],
+        cwd=tmp_path,
+        env=runner.env | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{runner.env.get('PYTHONPATH', '')}"},
+        text=True,
+        capture_output=True,
+    )
+    assert done.returncode == 2 and done.stderr.count("\n") == 1, done.stderr
+    assert done.stderr.startswith("error: log.tensorboard = True needs") and "pip install tensorboardX" in done.stderr
     assert not (tmp_path / "run").exists()
 
 

@@ -115,10 +115,10 @@ def test_a_loaded_policy_multiplies_in_the_precision_of_its_run(tmp_path):
     alone = jax.tree.map(lambda leaf: leaf[0], policy.params)
     given = (alone, jax.random.key(0), jnp.zeros((1, OBS)), 1, jnp.float32(1))
     with jax.default_matmul_precision("float32"):  # as something else may have left it
-        text = str(jax.make_jaxpr(policy._sampling, static_argnums=3)(*given))
+        text = str(jax.make_jaxpr(policy.sampling, static_argnums=3)(*given))
     assert "HIGHEST" not in text
     policy.settings["matmul_precision"] = "float32"
-    assert "HIGHEST" in str(jax.make_jaxpr(lambda *a: policy._sampling(*a[:3], 1, a[3]))(*given[:3], given[4]))
+    assert "HIGHEST" in str(jax.make_jaxpr(lambda *a: policy.sampling(*a[:3], 1, a[3]))(*given[:3], given[4]))
 
 
 def test_a_checkpoint_of_another_layout_is_refused(tmp_path):

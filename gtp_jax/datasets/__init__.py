@@ -9,6 +9,9 @@ from typing import Any
 _HOMES = {
     "Dataset": "loading",
     "load": "loading",
+    "check": "loading",
+    "check_batch_size": "loading",
+    "EPISODES": "loading",
     "DatasetUnavailable": "hosted",
     "MazeInfo": "maze",
     "Observer": "transforms",

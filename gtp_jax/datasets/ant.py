@@ -128,11 +128,19 @@ class AntController(NamedTuple):
           ValueError: the file lacks an array, or an array has the wrong shape or type, or is not finite.
         """
         path = Path(__file__).with_name("ant_controller.npz") if path is None else Path(path)
-        with np.load(path, allow_pickle=False) as file:
-            missing = sorted(set(cls._fields) - set(file.files))
-            if missing:
-                raise ValueError(f"{path}: arrays {missing} are missing; make it with train_ant_controller.py.")
-            controller = cls(**{name: file[name] for name in cls._fields})
+        try:
+            with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
+                missing = sorted(set(cls._fields) - set(file.files))
+                arrays = {name: file[name] for name in cls._fields} if not missing else {}
+        except FileNotFoundError:
+            raise
+        except Exception as error:  # a damaged file raises every kind, and so do pickled objects, which are not loaded
+            raise ValueError(
+                f"{path}: not an npz file of plain arrays ({error}); make it with train_ant_controller.py."
+            ) from error
+        if missing:
+            raise ValueError(f"{path}: arrays {missing} are missing; make it with train_ant_controller.py.")
+        controller = cls(**arrays)
         hidden = controller.b0.shape[-1] if controller.b0.ndim else 0
         shapes = ((FEATURE_DIM, hidden), (hidden,), (hidden, hidden), (hidden,), (hidden, ACTION_DIM), (ACTION_DIM,))
         for name, array, shape in zip(cls._fields, controller, shapes, strict=True):

@@ -87,6 +87,7 @@ TASKS = {
 }
 
 NAMESPACE = "gtp/antmaze"
+MOST_TRANSITIONS = 100_000_000  # of a collection, which would take ten hours
 _ID = re.compile(rf"{NAMESPACE}/(?P<task>[a-z-]+?)(?:-(?P<size>\d+)(?P<thousand>k?))?(?:-seed(?P<seed>\d+))?-v0")
 _HOSTED = re.compile(r"D4RL/antmaze/(?P<task>[a-z-]+)-v\d+")
 
@@ -125,9 +126,12 @@ def parse(dataset_id: str, transitions: int | None = None, seed: int | None = No
     named_size = int(match["size"]) * (1000 if match["thousand"] else 1) if match["size"] else None
     named_seed = int(match["seed"]) if match["seed"] else None
     size = _agree(dataset_id, "transitions", named_size, transitions, task.transitions)
-    if size < 1:
-        raise ValueError(f"{dataset_id}: transitions must be at least 1, got {size}")
-    return Embedded(task, size, _agree(dataset_id, "seed", named_seed, seed, 0))
+    if not 1 <= size <= MOST_TRANSITIONS:
+        raise ValueError(f"{dataset_id}: transitions must be at least 1 and at most {MOST_TRANSITIONS}, got {size}")
+    number = _agree(dataset_id, "seed", named_seed, seed, 0)
+    if number >= 2**31:
+        raise ValueError(f"{dataset_id}: the seed must be below {2**31}, got {number}")
+    return Embedded(task, size, number)
 
 
 def embedded_for(dataset_id: str) -> str | None:

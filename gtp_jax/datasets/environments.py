@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from gtp_jax.datasets import antmaze
 from gtp_jax.datasets.maze import MazeInfo
+from gtp_jax.names import there_are
 
 _ANT_MAZES = ("UMaze", "Open", "Medium", "Large")
 _VARIANTS = ("", "_Diverse_G", "_Diverse_GR")
@@ -101,8 +102,7 @@ def for_metadata(dataset_id: str, metadata: dict, observation_size: int | None) 
         return Evaluation(env_id, functools.partial(make_gym, env_id), None)
     if env_id not in ANT_MAZE_IDS:
         raise ValueError(
-            f"{dataset_id}: environment {env_id!r:.100} is not among those that can be built: "
-            f"{', '.join(GYM_IDS + ANT_MAZE_IDS)}"
+            f"{dataset_id}: environment {env_id!r:.100} cannot be built; {there_are(env_id, GYM_IDS + ANT_MAZE_IDS)}"
         )
     maze = _evaluation_maze(
         _maze_of(dataset_id, spec, "env_spec"),
@@ -118,7 +118,7 @@ def _spec(dataset_id: str, metadata: dict, key: str) -> dict | None:
         return None
     try:
         spec = json.loads(metadata[key])
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"{dataset_id}: metadata.json: {key} is not JSON: {error}") from None
     if not isinstance(spec, dict):
         raise ValueError(f"{dataset_id}: metadata.json: {key} must be an object, got {spec!r:.100}")

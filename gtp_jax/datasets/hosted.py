@@ -12,6 +12,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from gtp_jax.datasets import antmaze, store
+from gtp_jax.names import nearest
 
 _ID = re.compile(r"[\w-]+(/[\w-]+)*-v\d+")
 CONNECT_SECONDS = 2.0  # a hub's own client gives up after 20 seconds to more than a minute
@@ -21,14 +22,19 @@ class DatasetUnavailable(FileNotFoundError):
     """A hosted dataset is not on this machine and could not be downloaded."""
 
 
+def check_id(dataset_id: str) -> None:
+    """Raises ValueError for what is no dataset's id, so that none leads out of Minari's folder."""
+    if _ID.fullmatch(dataset_id) is None:
+        raise ValueError(f"not a dataset id: {dataset_id!r}; Minari's look like D4RL/antmaze/umaze-v1")
+
+
 def download(dataset_id: str, root: Path) -> Path:
     """Downloads a hosted dataset into a Minari root, unless it is there, and returns its folder.
 
     Raises ValueError for what is no dataset id, and DatasetUnavailable, within 3 seconds where there is no network,
     with one message: what is missing, where it was looked for, how to get it, and which embedded task runs instead.
     """
-    if _ID.fullmatch(dataset_id) is None:
-        raise ValueError(f"not a dataset id: {dataset_id!r}; Minari's look like D4RL/antmaze/umaze-v1")
+    check_id(dataset_id)
     folder = root / dataset_id
     if (folder / "data").exists():
         return folder
@@ -52,11 +58,12 @@ def download(dataset_id: str, root: Path) -> Path:
 
 def _message(dataset_id: str, root: Path, problem: str) -> str:
     task = antmaze.embedded_for(dataset_id)
-    instead = (
-        f"Without a download, the embedded task {antmaze.NAMESPACE}/{task}-v0 runs instead: --config=antmaze.py:{task}"
-        if task
-        else "No embedded task stands in for it yet."
-    )
+    if task:
+        name = f"{antmaze.NAMESPACE}/{task}-v0"
+        instead = f"Without a download, the embedded task {name} runs instead: --config=antmaze.py:{task}"
+    else:
+        near = nearest(dataset_id, [f"{antmaze.NAMESPACE}/{name}-v0" for name in antmaze.TASKS])
+        instead = "No embedded task stands in for it yet" + (f"; did you mean {near!r}?" if near else ".")
     return (
         f"dataset {dataset_id} is not in {root / dataset_id}, and {problem}. To get it: `minari download {dataset_id}` "
         f"where there is a network, then copy it there. {instead}"

@@ -9,8 +9,17 @@ import numpy as np
 from gtp_jax.datasets import antmaze, environments, hosted, minari, store
 from gtp_jax.datasets.collect import Progress, collect_in_child
 from gtp_jax.datasets.maze import MazeInfo
-from gtp_jax.datasets.transforms import Observer, transform_observation, transform_reward
+from gtp_jax.datasets.transforms import (
+    OBSERVATIONS,
+    REWARDS,
+    Observer,
+    check_choice,
+    transform_observation,
+    transform_reward,
+)
 from gtp_jax.types import Batch
+
+EPISODES = ("all", "successful")
 
 
 class Dataset(NamedTuple):
@@ -28,6 +37,28 @@ class Dataset(NamedTuple):
     maze: MazeInfo | None  # for pictures; AntMaze only
 
 
+def check(dataset_id: str, *, reward: str = "none", observation: str | None = None, batch_size: int = 1) -> None:
+    """Raises ValueError for what `load` would refuse by its name alone, without looking at a file or the network.
+
+    Likewise for a `batch_size` above the number of transitions, where the id says it.
+    """
+    if not isinstance(dataset_id, str) or len(dataset_id) > 200:
+        raise ValueError(f"not a dataset id: {dataset_id!r:.100}; Minari's look like D4RL/antmaze/umaze-v1")
+    check_choice("reward transform", reward, REWARDS)
+    if observation is not None:
+        check_choice("observation transform", observation, OBSERVATIONS)
+    if antmaze.is_embedded(dataset_id):
+        check_batch_size(batch_size, antmaze.parse(dataset_id).transitions, dataset_id)
+    else:
+        hosted.check_id(dataset_id)
+
+
+def check_batch_size(batch_size: int, transitions: int, dataset_id: str) -> None:
+    """Raises ValueError where a minibatch is larger than the data that it is drawn from."""
+    if batch_size > transitions:
+        raise ValueError(f"batch_size = {batch_size} must be at most {transitions}, the transitions of {dataset_id}")
+
+
 def load(
     dataset_id: str,
     *,
@@ -35,6 +66,7 @@ def load(
     observation: str | None = None,
     standardise: bool = True,
     cut_at_success: bool | None = None,
+    episodes: str = "all",
     transitions: int | None = None,
     seed: int | None = None,
     root: str | os.PathLike | None = None,
@@ -53,6 +85,8 @@ def load(
       standardise: whether observations are shifted and scaled by the mean and deviation of the data's.
       cut_at_success: whether episodes end, terminated, at their first reward above 0; None is for AntMaze only, where
         hosted data go on at the goal (Minari issue 296).
+      episodes: "all", or "successful": only those with a reward above 0, which cloning then imitates; observations are
+        standardised as for all.
       transitions: another size of an embedded dataset, which has another id: 5000 gives `gtp/antmaze/umaze-5k-v0`.
       seed: another seed of an embedded dataset's collection; other than 0 it is part of the id.
       root: folder of Minari datasets; None is Minari's own.
@@ -64,6 +98,7 @@ def load(
         are named), an environment outside the allow-list.
       hosted.DatasetUnavailable: a hosted dataset that is not here and cannot be downloaded.
     """
+    check(dataset_id, reward=reward, observation=observation)
     folder_root = store.datasets_root(root)
     if antmaze.is_embedded(dataset_id):
         embedded = antmaze.parse(dataset_id, transitions, seed)
@@ -77,7 +112,7 @@ def load(
             raise ValueError(f"{dataset_id}: transitions and seed choose variants of embedded datasets only")
         raw = minari.read(hosted.download(dataset_id, folder_root), dataset_id)
         evaluation = environments.for_metadata(dataset_id, raw.metadata, _observation_size(raw))
-    return _prepare(dataset_id, raw, evaluation, reward, observation, standardise, cut_at_success)
+    return _prepare(dataset_id, raw, evaluation, reward, observation, standardise, cut_at_success, episodes)
 
 
 def _observation_size(raw: minari.Raw) -> int | None:
@@ -85,6 +120,7 @@ def _observation_size(raw: minari.Raw) -> int | None:
     return raw.observations["observation"].shape[-1] if is_goal else None
 
 
+@np.errstate(over="ignore", invalid="ignore")  # what overflows is refused by name
 def _prepare(
     dataset_id: str,
     raw: minari.Raw,
@@ -93,7 +129,10 @@ def _prepare(
     observation: str | None,
     standardise: bool,
     cut_at_success: bool | None,
+    episodes: str,
 ) -> Dataset:
+    if episodes not in EPISODES:
+        raise ValueError(f"{dataset_id}: episodes = {episodes!r} is not one of {', '.join(EPISODES)}")
     if observation is None:
         observation = "goal-scales" if evaluation.is_antmaze else "identity"
     if cut_at_success is None:
@@ -113,17 +152,24 @@ def _prepare(
     rows = raw.obs_index[keep]
     observe = Observer.fit(observation, flat[rows], standardise)
     seen = observe.scale(flat)
-    episode = raw.episode[keep]
+    episode, rewards = raw.episode[keep], transform_reward(reward, raw.reward[keep], raw.episode[keep])
+    minari.check_numbers(dataset_id, f"observations as {observation!r}", seen, np.bincount(raw.episode) + 1)
+    minari.check_numbers(dataset_id, f"rewards as {reward!r}", rewards, np.bincount(episode))
     batch = Batch(
         obs=seen[rows],
         # Within the tolerance of the check: float32 rounding, no more.
         action=np.clip(raw.action[keep].astype(np.float32), raw.action_low, raw.action_high),
-        reward=transform_reward(reward, raw.reward[keep], episode),
+        reward=rewards,
         discount=1.0 - terminal[keep].astype(np.float32),
         next_obs=seen[rows + 1],
     )
+    chosen = np.ones(len(episode), bool)
+    if episodes == "successful":
+        chosen = np.isin(episode, episode[raw.reward[keep] > 0])
+        if not chosen.any():
+            raise ValueError(f'{dataset_id}: episodes = "successful", but none has a reward above 0; use "all"')
     summary = {
-        "transitions": len(episode),
+        "transitions": int(chosen.sum()),
         "transitions_stored": len(raw.episode),
         "episodes": num_episodes,
         "behaviour_success": _success(raw) if evaluation.is_antmaze else None,
@@ -134,11 +180,12 @@ def _prepare(
         "observation": observation,
         "standardise": standardise,
         "cut_at_success": cut_at_success,
+        "episodes_used": episodes,
     }
     return Dataset(
         id=dataset_id,
-        batch=batch,
-        episode=episode,
+        batch=Batch(*(column[chosen] for column in batch)),
+        episode=np.unique(episode[chosen], return_inverse=True)[1].astype(np.int32),
         observe=observe,
         action_low=raw.action_low,
         action_high=raw.action_high,

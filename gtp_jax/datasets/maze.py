@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+MOST_CELLS = 100  # along each side of a maze that came with a file; the simulator builds a block for each wall
 Cell = tuple[int, int]  # row, column, counted from the top left
 
 
@@ -30,7 +31,13 @@ class MazeInfo:
             for j, cell in enumerate(row):
                 if type(cell) not in (int, str) or cell not in (0, 1, "r", "g", "c"):
                     raise ValueError(f'{source}: maze_map[{i}][{j}] must be 0, 1, "r", "g" or "c", got {cell!r:.80}')
-        return cls(maze_map)
+        maze = cls(maze_map)
+        if max(len(maze_map), len(maze_map[0])) > MOST_CELLS or len(maze.free_cells) < 2:
+            raise ValueError(
+                f"{source}: maze_map must have from 2 free cells to {MOST_CELLS} by {MOST_CELLS} cells, got "
+                f"{len(maze.free_cells)} free ones of {len(maze_map)} by {len(maze_map[0])}"
+            )
+        return maze
 
     @property
     def free_cells(self) -> tuple[Cell, ...]:

@@ -1,14 +1,19 @@
 """Reading a Minari dataset: checked raw episodes first, then transitions that never reach across an episode's end."""
 
 import hashlib
-import json
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from gtp_jax.datasets import storage
+from gtp_jax.datasets.storage import CURE, BadDataset
+from gtp_jax.foreign import check_file, read_json
+
 ACTION_TOLERANCE = 1e-4
+EXACT_INTEGERS = 2**24
 
 
 class Raw(NamedTuple):
@@ -35,28 +40,34 @@ class Raw(NamedTuple):
 def read(folder: Path, dataset_id: str) -> Raw:
     """Reads and checks root / dataset_id.
 
-    Raises ValueError that names dataset, episode, field and first bad index for: no episodes, shapes that are not those
-    of the dataset's spaces, NaN or infinity, actions more than 1e-4 outside their bounds; and for unreadable files.
+    Raises BadDataset, a ValueError, that names dataset, episode, field and first bad index for: no episodes or
+    transitions, shapes that are not those of the dataset's spaces, types that are not numbers, NaN or infinity,
+    numbers that float32 does not hold, actions more than 1e-4 outside their bounds; and for files that are unreadable,
+    too large, or lead out of the folder.
     """
-    metadata = _metadata(folder, dataset_id)
     try:
-        import minari
-
-        dataset = minari.MinariDataset(folder / "data")
-        episodes = list(dataset.iterate_episodes())
-    except Exception as error:  # damaged files and metadata raise every kind
-        raise ValueError(f"{dataset_id}: {folder} cannot be read ({error}); delete it and load it again") from error
+        metadata = _metadata(folder, dataset_id)
+        observation_space, action_space = _spaces(dataset_id, metadata)
+        shapes = {path: space.shape for path, space in _leaves(observation_space, "observations").items()}
+        check_file(folder / "data" / "main_data.hdf5", folder)
+        path, size = folder / "data" / "main_data.hdf5", action_space.shape[0]
+        episodes = list(storage.episodes(path, dataset_id, metadata["total_episodes"], shapes, size))
+    except BadDataset:
+        raise
+    except Exception as error:  # damaged files raise every kind
+        raise BadDataset(f"{dataset_id}: {folder} cannot be read ({error}); delete it and load it again") from error
     if not episodes:
-        raise ValueError(f"{dataset_id}: {folder} holds no episodes; delete it and load it again")
-    _check_shapes(dataset_id, episodes, dataset.observation_space, dataset.action_space)
-    lengths = [len(episode.rewards) for episode in episodes]
-    action_space = dataset.action_space
+        raise BadDataset(f"{dataset_id}: {folder} holds no episodes; delete it and load it again")
+    lengths = [len(episode["rewards"]) for episode in episodes]
+    columns = {path: np.concatenate([episode[path] for episode in episodes]) for path in episodes[0]}
     raw = Raw(
-        observations=_concatenate([episode.observations for episode in episodes]),
-        action=np.concatenate([episode.actions for episode in episodes]),
-        reward=np.concatenate([episode.rewards for episode in episodes]),
-        terminated=np.concatenate([episode.terminations for episode in episodes]).astype(bool),
-        truncated=np.concatenate([episode.truncations for episode in episodes]).astype(bool),
+        observations=columns["observations"]
+        if "observations" in columns
+        else _nested({path: column for path, column in columns.items() if path.startswith("observations/")}),
+        action=columns["actions"],
+        reward=columns["rewards"],
+        terminated=columns["terminations"],
+        truncated=columns["truncations"],
         episode=np.repeat(np.arange(len(episodes), dtype=np.int32), lengths),
         step=np.concatenate([np.arange(length, dtype=np.int32) for length in lengths]),
         action_low=action_space.low.astype(np.float32),
@@ -64,93 +75,101 @@ def read(folder: Path, dataset_id: str) -> Raw:
         metadata=metadata,
         fingerprint=_fingerprint(episodes),
     )
-    _check_values(dataset_id, raw)
-    return raw
+    check(dataset_id, raw)
+    return raw._replace(terminated=raw.terminated.astype(bool), truncated=raw.truncated.astype(bool))
 
 
 def _metadata(folder: Path, dataset_id: str) -> dict:
-    try:
-        metadata = json.loads((folder / "data" / "metadata.json").read_text())
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{dataset_id}: {folder} is not a dataset ({error}); delete it and load it again") from error
+    metadata = read_json(folder / "data" / "metadata.json", folder)
     # Without them, Minari would build the environment that the file names, whatever code that runs.
     if not isinstance(metadata, dict) or not {"observation_space", "action_space"} <= set(metadata):
-        raise ValueError(f"{dataset_id}: metadata.json of {folder} must state observation_space and action_space")
+        raise BadDataset(f"{dataset_id}: metadata.json of {folder} must state observation_space and action_space")
+    if metadata.get("data_format", "hdf5") != "hdf5":
+        raise BadDataset(f"{dataset_id}: metadata.json: data_format = {metadata['data_format']!r:.80} must be 'hdf5'")
+    count = metadata.get("total_episodes")
+    if isinstance(count, bool) or not isinstance(count, int) or count < 0:
+        raise BadDataset(f"{dataset_id}: metadata.json: total_episodes = {count!r:.80} must be a whole number from 0")
     return metadata
 
 
-def _leaves(value: Any, path: str) -> dict[str, Any]:
-    """Arrays of nested dicts by path, sorted."""
-    if not isinstance(value, Mapping):
-        return {path: value}
-    return {name: leaf for key in sorted(value) for name, leaf in _leaves(value[key], f"{path}/{key}").items()}
-
-
-def _concatenate(parts: list) -> Any:
-    if isinstance(parts[0], Mapping):
-        return {key: _concatenate([part[key] for part in parts]) for key in parts[0]}
-    return np.concatenate(parts)
-
-
-def _check_shapes(dataset_id: str, episodes: list, observation_space, action_space) -> None:
+def _spaces(dataset_id: str, metadata: dict) -> tuple[Any, Any]:
     from gymnasium import spaces
+    from minari.serialization import deserialize_space
 
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about how the bounds of a Box are rounded
+        observation_space, action_space = (deserialize_space(metadata[f"{n}_space"]) for n in ("observation", "action"))
     if not isinstance(action_space, spaces.Box) or len(action_space.shape) != 1:
-        raise ValueError(f"{dataset_id}: actions must be a Box of one axis, got {action_space}")
-    space_shapes = {}
+        raise BadDataset(f"{dataset_id}: actions must be a Box of one axis, got {action_space!s:.200}")
+    with np.errstate(over="ignore"):
+        bounds = np.stack([action_space.low, action_space.high]).astype(np.float32)
+    if not np.isfinite(bounds).all() or (bounds[0] > bounds[1]).any():
+        raise BadDataset(f"{dataset_id}: actions must have finite bounds, low below high, got {action_space!s:.200}")
     for path, space in _leaves(observation_space, "observations").items():
         if not isinstance(space, spaces.Box):
-            raise ValueError(f"{dataset_id}: {path} must be a Box, got {space}")
-        space_shapes[path] = space.shape
-    for episode in episodes:
-        steps = len(episode.rewards)
-        if not steps:
-            raise ValueError(f"{dataset_id}: episode {episode.id} has no transitions")
-        expected = {path: (steps + 1, *shape) for path, shape in space_shapes.items()}
-        expected |= {"actions": (steps, *action_space.shape), "rewards": (steps,)}
-        expected |= {"terminations": (steps,), "truncations": (steps,)}
-        found = {path: np.shape(leaf) for path, leaf in _fields(episode).items()}
-        for path in sorted(expected | found):
-            if expected.get(path) != found.get(path):
-                raise ValueError(
-                    f"{dataset_id}: episode {episode.id}, {path}: expected shape {expected.get(path)}, got "
-                    f"{found.get(path)}"
-                )
+            raise BadDataset(f"{dataset_id}: {path} must be a Box, got {space!s:.200}")
+    return observation_space, action_space
 
 
-def _fields(episode) -> dict[str, np.ndarray]:
-    fields = _leaves(episode.observations, "observations")
-    return fields | {name: getattr(episode, name) for name in ("actions", "rewards", "terminations", "truncations")}
+def _leaves(value: Any, path: str) -> dict[str, Any]:
+    """Arrays of dicts by path, sorted."""
+    if not isinstance(value, Mapping):
+        return {path: value}
+    return {f"{path}/{key}": value[key] for key in sorted(value)}
 
 
-def _check_values(dataset_id: str, raw: Raw) -> None:
+def _nested(columns: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {path.partition("/")[2]: column for path, column in columns.items()}
+
+
+def check(dataset_id: str, raw: Raw) -> None:
+    """Raises BadDataset, naming dataset, episode, field and first bad index, for numbers that cannot be trained on."""
     steps = np.bincount(raw.episode)
     for path, array in _leaves(raw.observations, "observations").items():
-        _require(np.isfinite(array), array, steps + 1, f"{dataset_id}: {{}}, {path}: {{}} is not finite")
-    for path, array in {"actions": raw.action, "rewards": raw.reward}.items():
-        _require(np.isfinite(array), array, steps, f"{dataset_id}: {{}}, {path}: {{}} is not finite")
+        check_numbers(dataset_id, path, array, steps + 1)
+    check_numbers(dataset_id, "actions", raw.action, steps)
+    check_numbers(dataset_id, "rewards", raw.reward, steps)
     low, high = raw.action_low - ACTION_TOLERANCE, raw.action_high + ACTION_TOLERANCE
-    inside = (raw.action >= low) & (raw.action <= high)
-    message = f"{dataset_id}: {{}}, actions: {{}} is outside [{raw.action_low.min():g}, {raw.action_high.max():g}]"
-    _require(inside, raw.action, steps, message)
+    if raw.action.min() < low.max() or raw.action.max() > high.min():  # else every action is inside all bounds
+        outside = (raw.action < low) | (raw.action > high)
+        if outside.any():
+            bounds = f"[{raw.action_low.min():g}, {raw.action_high.max():g}]"
+            _refuse(dataset_id, "actions", raw.action, steps, outside, f"outside {bounds}")
+    for path, flags in (("terminations", raw.terminated), ("truncations", raw.truncated)):
+        if flags.dtype != bool and not (flags.min() >= 0 and flags.max() <= 1):
+            _refuse(dataset_id, path, flags, steps, (flags != 0) & (flags != 1), "neither 0 nor 1")
 
 
-def _require(good: np.ndarray, array: np.ndarray, lengths: np.ndarray, message: str) -> None:
-    if good.all():
-        return
-    row, *rest = np.argwhere(~good)[0].tolist()
+def check_numbers(dataset_id: str, path: str, array: np.ndarray, lengths: np.ndarray) -> None:
+    """Likewise for numbers of one field, rows of `lengths` per episode: NaN, infinity, what float32 does not hold."""
+    if array.dtype.kind == "f":
+        limit, why = np.finfo(np.float32).max, "not finite"
+    else:
+        limit, why = EXACT_INTEGERS, f"beyond the integers that float32 holds exactly, up to {EXACT_INTEGERS}"
+    with np.errstate(invalid="ignore"):
+        # Two reductions and no temporary array; NaN fails both comparisons.
+        if array.size == 0 or (array.min() >= -limit and array.max() <= limit):
+            return
+        bad = ~((array >= -limit) & (array <= limit))
+    if array.dtype.kind == "f" and np.isfinite(array).all():
+        why = f"beyond float32, whose largest number is {limit:g}"
+    _refuse(dataset_id, path, array, lengths, bad, why)
+
+
+def _refuse(dataset_id: str, path: str, array: np.ndarray, lengths: np.ndarray, bad: np.ndarray, why: str) -> None:
+    row, *rest = np.unravel_index(int(bad.argmax()), bad.shape)
     starts = np.cumsum(lengths) - lengths
     episode = int(np.searchsorted(starts, row, side="right")) - 1
-    index = [row - int(starts[episode]), *rest]
-    raise ValueError(message.format(f"episode {episode}, first at index {index}", array[(row, *rest)]))
+    index = [int(row - starts[episode]), *map(int, rest)]
+    value = array[(row, *rest)]
+    raise BadDataset(f"{dataset_id}: episode {episode}, first at index {index}, {path}: {value} is {why}; {CURE}")
 
 
-def _fingerprint(episodes: list) -> str:
+def _fingerprint(episodes: list[dict[str, np.ndarray]]) -> str:
     """Of names, shapes, dtypes and bytes, in order: the same for the same content, whenever it was written."""
     digest = hashlib.sha256()
-    for episode in episodes:
-        for path, array in _fields(episode).items():
-            array = np.ascontiguousarray(array)
-            digest.update(f"{episode.id} {path} {array.shape} {array.dtype.str}\n".encode())
-            digest.update(array)
+    for number, episode in enumerate(episodes):
+        for path, array in episode.items():
+            digest.update(f"{number} {path} {array.shape} {array.dtype.str}\n".encode())
+            digest.update(np.ascontiguousarray(array))
     return digest.hexdigest()

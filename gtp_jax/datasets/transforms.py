@@ -1,10 +1,12 @@
 """Named transforms of rewards and observations, for a dataset and for the environment a policy is evaluated in."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
+
+from gtp_jax.names import there_are
 
 STD_FLOOR = 1e-3  # a feature that hardly varies in the data is not blown up
 
@@ -36,30 +38,36 @@ REWARDS: dict[str, Callable[[RewardInfo], np.ndarray]] = {
 }
 
 
+def check_choice(what: str, name: object, valid: Iterable[str]) -> None:
+    """Raises ValueError, naming what there is, for a transform that there is not."""
+    if not isinstance(name, str) or name not in valid:
+        raise ValueError(f"no {what} {name!r:.100}; {there_are(name, sorted(valid))}")
+
+
 def transform_reward(name: str, reward: np.ndarray, episode: np.ndarray) -> np.ndarray:
     """Rewards [N] under a named transform, float32; `episode` [N] tells episodes apart, from 0 up."""
-    if name not in REWARDS:
-        raise ValueError(f"no reward transform {name!r}; there are {sorted(REWARDS)}")
+    check_choice("reward transform", name, REWARDS)
     return REWARDS[name](RewardInfo(np.asarray(reward, np.float64), episode)).astype(np.float32)
 
 
-def _ant(parts: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+def _ant(parts: Mapping[str, Any], xp: Any) -> list[Any]:
+    del xp
     return [parts["achieved_goal"], parts["observation"][..., :27]]
 
 
-def _goal_relative(parts: Mapping[str, np.ndarray]) -> list[np.ndarray]:
-    return [*_ant(parts), parts["desired_goal"] - parts["achieved_goal"]]
+def _goal_relative(parts: Mapping[str, Any], xp: Any) -> list[Any]:
+    return [*_ant(parts, xp), parts["desired_goal"] - parts["achieved_goal"]]
 
 
-def _goal_scales(parts: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+def _goal_scales(parts: Mapping[str, Any], xp: Any) -> list[Any]:
     """The goal's direction at three scales: the environment moves it by up to a metre, and counts 0.45 m as reached."""
-    *ant, offset = _goal_relative(parts)
-    distance = np.linalg.norm(offset, axis=-1, keepdims=True)
-    unit = offset / np.maximum(distance, np.float32(1e-8))
-    return [*ant, offset, unit, np.exp(-distance), np.clip(offset, -1.5, 1.5)]
+    *ant, offset = _goal_relative(parts, xp)
+    distance = xp.linalg.norm(offset, axis=-1, keepdims=True)
+    unit = offset / xp.maximum(distance, np.float32(1e-8))
+    return [*ant, offset, unit, xp.exp(-distance), xp.clip(offset, -1.5, 1.5)]
 
 
-_GOAL_PARTS = ("achieved_goal", "observation", "desired_goal")
+_GOAL_PARTS = {"achieved_goal": 2, "observation": 27, "desired_goal": 2}
 _GOAL_TRANSFORMS = {"goal-scales": (_goal_scales, 36), "goal-relative": (_goal_relative, 31), "ant": (_ant, 29)}
 OBSERVATIONS = (*_GOAL_TRANSFORMS, "identity")
 
@@ -69,15 +77,14 @@ def transform_observation(name: str, observation: Any) -> np.ndarray:
 
     Raises ValueError naming the expected and the given keys or shapes.
     """
-    if name not in OBSERVATIONS:
-        raise ValueError(f"no observation transform {name!r}; there are {sorted(OBSERVATIONS)}")
+    check_choice("observation transform", name, OBSERVATIONS)
     if name == "identity":
         if isinstance(observation, Mapping):
             raise ValueError(f'"identity" expects an array [*B, O], got a dict with keys {sorted(observation)}')
         # A copy, so that an environment that reuses its observation array cannot change what was seen.
         return np.array(observation, dtype=np.float32)
     parts = _goal_parts(name, observation)
-    return np.concatenate(_GOAL_TRANSFORMS[name][0](parts), axis=-1, dtype=np.float32)
+    return np.concatenate(_GOAL_TRANSFORMS[name][0](parts, np), axis=-1, dtype=np.float32)
 
 
 def _goal_parts(name: str, observation: Any) -> dict[str, np.ndarray]:
@@ -129,6 +136,17 @@ class Observer:
             raise ValueError(f"{self.transform!r} expects an array [*B, {len(self.mean)}], got shape {flat.shape}")
         return (flat - self.mean) / self.std
 
+    def sizes(self) -> dict[str, int] | int:
+        """Numbers of a raw observation: of each part of a dict, or of an array."""
+        return dict(_GOAL_PARTS) if self.transform in _GOAL_TRANSFORMS else len(self.mean)
+
+    def traced(self, observation: Any, xp: Any) -> Any:
+        """The same as a call, written with the functions of `xp`, such as jax.numpy, and without checks: to compile."""
+        if self.transform in _GOAL_TRANSFORMS:
+            observation = xp.concatenate(_GOAL_TRANSFORMS[self.transform][0](observation, xp), axis=-1)
+        mean, std = (xp.broadcast_to(each, observation.shape) for each in (self.mean, self.std))
+        return (observation - mean) / std
+
     def unscale(self, standardised: np.ndarray) -> np.ndarray:
         """The inverse of `scale`, up to rounding."""
         return standardised * self.std + self.mean
@@ -142,8 +160,7 @@ class Observer:
         """The observer that `spec` was taken from. Raises ValueError for what `spec()` cannot have written."""
         if not isinstance(spec, Mapping) or not {"transform", "mean", "std"} <= set(spec):
             raise ValueError(f"an observer's spec has the keys transform, mean and std, got {spec!r:.200}")
-        if spec["transform"] not in OBSERVATIONS:
-            raise ValueError(f"no observation transform {spec['transform']!r}; there are {sorted(OBSERVATIONS)}")
+        check_choice("observation transform", spec["transform"], OBSERVATIONS)
         mean, std = np.asarray(spec["mean"], np.float32), np.asarray(spec["std"], np.float32)
         expected = _GOAL_TRANSFORMS[spec["transform"]][1] if spec["transform"] in _GOAL_TRANSFORMS else mean.size
         if mean.shape != (expected,) or std.shape != (expected,):

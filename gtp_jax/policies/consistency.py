@@ -28,23 +28,38 @@ def consistency_loss(
 
     Returns:
       [*B], un-reduced.
+
+    Raises:
+      ValueError: for shapes that do not go together, also the velocities'.
     """
+    flow_map.check_example(x, event_ndim, z=z, t=t, u=u)
     zero = jnp.zeros_like(t)
     target = flow_map.jump(target_velocity, interpolate(VARIANCE_EXPLODING, x, z, u), u, zero)
     arrived = flow_map.jump(velocity, interpolate(VARIANCE_EXPLODING, x, z, t), t, zero)
     return flow_map.squared_norm(arrived - jax.lax.stop_gradient(target), event_ndim) / (t - u)
 
 
-def renoising_sampler(velocity: Velocity, key: Key, x: Array, times: Array, temperature: float = 1.0) -> Array:
+def renoising_sampler(
+    velocity: Velocity, key: Key, x: Array, times: Array, temperature: Array | float = 1.0, *, event_ndim: int = 1
+) -> Array:
     """Jumps to 0 and, but for the last time, noises again to the next time (arXiv 2303.01469, algorithm 1).
 
-    `temperature` scales the new noise.
+    Args:
+      velocity: the average velocity.
+      key: of the new noise.
+      x: [*B, *event], the point at times[0].
+      times: [K + 1], decreasing to 0.
+      temperature: scale of the new noise.
+      event_ndim: number of event axes.
+
+    Returns:
+      [*B, *event], the point at time 0.
     """
-    batch_shape = x.shape[:-1]
+    batch_shape, times = x.shape[: x.ndim - event_ndim], jnp.asarray(times, x.dtype)
     for t, s, step_key in zip(times[:-1], times[1:], jax.random.split(key, len(times) - 1), strict=True):
         t, s = jnp.broadcast_to(t, batch_shape), jnp.broadcast_to(s, batch_shape)
         x = flow_map.jump(velocity, x, t, jnp.zeros_like(t))
-        x = x + temperature * expand(s, x) * jax.random.normal(step_key, x.shape)
+        x = x + temperature * expand(s, x) * jax.random.normal(step_key, x.shape, x.dtype)
     return x
 
 

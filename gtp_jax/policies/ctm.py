@@ -24,7 +24,9 @@ def soft_consistency_loss(
     step: Step = flow_map.euler_step,
     event_ndim: int = 1,
 ) -> Array:
-    """|P(Phi(x_t, t, tau)) - sg P(Phi(step(x_t, t, u), u, tau))|^2 / (t - u), P(x) = Phi(x, tau, 0) (eq. 5 and 6).
+    """|P(Phi(x_t, t, tau)) - sg P(Phi(step(x_t, t, u), u, tau))|^2 / (t - u), P(x) = Phi(x, tau, 0).
+
+    Eq. 5 and 6 of arXiv 2310.02279.
 
     Args:
       velocity: the average velocity that is trained.
@@ -39,8 +41,12 @@ def soft_consistency_loss(
 
     Returns:
       [*B], un-reduced. The factor 1/(t - u) is ours, as in `policies.gtp`.
+
+    Raises:
+      ValueError: for shapes that do not go together, also the velocities'.
     """
     t, u, tau = times
+    flow_map.check_example(x, event_ndim, z=z, t=t, u=u, tau=tau)
     x_t = interpolate(VARIANCE_EXPLODING, x, z, t)
     x_u = jax.lax.stop_gradient(step(teacher_velocity, x_t, t, u))
     followed = jax.lax.stop_gradient(flow_map.jump(target_velocity, x_u, u, tau))
@@ -79,8 +85,7 @@ def make(
         consistency = soft_consistency_loss(
             given.velocity, given.followed(target), given.ema, given.action, z, times, step=step
         )
-        # The denoiser's loss: t^2 times that of the field.
-        flow = times.t**2 * flow_map.field_loss(given.velocity, VARIANCE_EXPLODING, given.action, z, times.t)
+        flow = flow_map.denoising_loss(given.velocity, given.action, z, times.t)
         metrics = {"policy/consistency": jnp.mean(consistency), "policy/flow": jnp.mean(flow)}
         return consistency + given.hparams["lambda_flow"] * flow, metrics
 

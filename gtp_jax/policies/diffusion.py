@@ -9,7 +9,6 @@ import jax.numpy as jnp
 
 from gtp_jax import flow_map, flow_policy
 from gtp_jax.flow_map import Schedule
-from gtp_jax.paths import VARIANCE_EXPLODING
 from gtp_jax.types import Array, Network, Policy
 
 WEIGHTINGS = ("none", "edm")
@@ -52,7 +51,7 @@ def make(
         else:
             t = schedule.at(jax.random.randint(key_times, shape, 0, _GRID_INTERVALS) / _GRID_INTERVALS)
         z = jax.random.normal(key_noise, given.action.shape)
-        loss = t**2 * flow_map.field_loss(given.velocity, VARIANCE_EXPLODING, given.action, z, t)
+        loss = flow_map.denoising_loss(given.velocity, given.action, z, t)
         weight = flow_map.edm_weight(t, sigma_data) if weighting == "edm" else 1.0
         return weight * loss, {"policy/flow": jnp.mean(loss)}
 

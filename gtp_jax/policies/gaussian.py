@@ -2,6 +2,8 @@
 IQL (arXiv 2110.06169).
 """
 
+import math
+
 import jax
 import jax.numpy as jnp
 
@@ -9,9 +11,25 @@ from gtp_jax.flow_policy import clip_action
 from gtp_jax.types import Array, Batch, HParams, Key, Metrics, Network, Params, Policy
 
 
-def negative_log_likelihood(mean: Array, log_std: Array, x: Array) -> Array:
-    """-log N(x; mean, diag exp(2 log_std)), summed over the last axis: [*B, A] -> [*B]."""
-    return jnp.sum(0.5 * ((x - mean) * jnp.exp(-log_std)) ** 2 + log_std + 0.5 * jnp.log(2 * jnp.pi), axis=-1)
+def negative_log_likelihood(mean: Array, log_std: Array, x: Array, *, event_ndim: int = 1) -> Array:
+    """-log N(x; mean, diag exp(2 log_std)), the loss of maximum likelihood, un-reduced.
+
+    Args:
+      mean: [*B, *event], the distribution's.
+      log_std: [*B, *event], logarithm of its standard deviation.
+      x: [*B, *event] data.
+      event_ndim: number of event axes.
+
+    Returns:
+      [*B], in nats.
+
+    Raises:
+      ValueError: for shapes that are not alike.
+    """
+    if not mean.shape == log_std.shape == x.shape:
+        raise ValueError(f"mean {mean.shape}, log_std {log_std.shape} and x {x.shape} must be shaped alike")
+    each = 0.5 * ((x - mean) * jnp.exp(-log_std)) ** 2 + log_std + 0.5 * math.log(2 * math.pi)
+    return jnp.sum(each.reshape(*x.shape[: x.ndim - event_ndim], -1), axis=-1)
 
 
 def make(

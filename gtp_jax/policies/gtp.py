@@ -34,7 +34,7 @@ def trajectory_losses(
     step: Step = flow_map.euler_step,
     event_ndim: int = 1,
 ) -> TrajectoryLosses:
-    """Trajectory consistency (eq. 17) and instantaneous flow (eq. 18) with the score approximation (eq. 11).
+    """Trajectory consistency (arXiv 2510.11499, eq. 17) and instantaneous flow (eq. 18), score approximated (eq. 11).
 
         consistency = |Phi(x + t z, t, tau) - sg Phi_target(x + u z, u, tau)|^2 / (t - u)
         flow        = |x - phi(x + t z, t, t)|^2
@@ -53,8 +53,12 @@ def trajectory_losses(
 
     Returns:
       TrajectoryLosses, each term [*B], neither weighted nor reduced.
+
+    Raises:
+      ValueError: for shapes that do not go together, also the velocities'.
     """
     t, u, tau = times
+    flow_map.check_example(x, event_ndim, z=z, t=t, u=u, tau=tau)
     x_t = interpolate(VARIANCE_EXPLODING, x, z, t)
     x_u = interpolate(VARIANCE_EXPLODING, x, z, u) if teacher is None else step(teacher, x_t, t, u)
     target = jax.lax.stop_gradient(flow_map.jump(target_velocity, x_u, u, tau))
@@ -124,8 +128,7 @@ def make(
         flow = terms.flow
         if flow_times == "log-normal":
             t = flow_map.log_normal_times(key_flow, shape)
-            flow = t**2 * flow_map.field_loss(given.velocity, VARIANCE_EXPLODING, given.action, z, t)
-            flow *= flow_map.edm_weight(t, sigma_data)
+            flow = flow_map.denoising_loss(given.velocity, given.action, z, t) * flow_map.edm_weight(t, sigma_data)
         metrics = {"policy/consistency": jnp.mean(terms.consistency), "policy/flow": jnp.mean(flow)}
         hparams = given.hparams
         return hparams["lambda_consistency"] * terms.consistency + hparams["lambda_flow"] * flow, metrics

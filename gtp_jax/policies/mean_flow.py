@@ -4,12 +4,14 @@ The average velocity obeys u = v - (t - s) du/dt along the path; one jvp gives t
 is needed. At s = t it is flow matching.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 
 from gtp_jax import flow_map, flow_policy
 from gtp_jax.paths import LINEAR, conditional_velocity, expand, interpolate
-from gtp_jax.types import Array, Key, Network, Policy, Velocity
+from gtp_jax.types import Array, DType, Key, Network, Policy, Velocity
 
 TIME_SCALE = "linear"
 
@@ -18,7 +20,9 @@ _EPSILON = 1e-3
 
 
 def mean_flow_loss(velocity: Velocity, x: Array, z: Array, t: Array, s: Array, *, event_ndim: int = 1) -> Array:
-    """|u(x_t, t, s) - sg (v - (t - s) du/dt)|^2 on the straight path, v = z - x (eq. 9 to 11).
+    """|u(x_t, t, s) - sg (v - (t - s) du/dt)|^2 on the straight path, v = z - x.
+
+    Eq. 9 to 11 of arXiv 2505.13447.
 
     du/dt = v du/dx + du/dt at fixed s is one jvp of `velocity` along (v, 1, 0).
 
@@ -32,17 +36,23 @@ def mean_flow_loss(velocity: Velocity, x: Array, z: Array, t: Array, s: Array, *
 
     Returns:
       [*B], un-reduced.
+
+    Raises:
+      ValueError: for shapes that do not go together, also the velocity's.
     """
+    flow_map.check_example(x, event_ndim, z=z, t=t, s=s)
     x_t = interpolate(LINEAR, x, z, t)
     v = conditional_velocity(LINEAR, x, z, t)
-    u, rate = jax.jvp(velocity, (x_t, t, s), (v, jnp.ones_like(t), jnp.zeros_like(s)))
+    u, rate = jax.jvp(
+        functools.partial(flow_map.average, velocity), (x_t, t, s), (v, jnp.ones_like(t), jnp.zeros_like(s))
+    )
     return flow_map.squared_norm(u - jax.lax.stop_gradient(v - expand(t - s, x) * rate), event_ndim)
 
 
-def ordered_times(key: Key, shape: tuple[int, ...]) -> tuple[Array, Array]:
+def ordered_times(key: Key, shape: tuple[int, ...], *, dtype: DType = float) -> tuple[Array, Array]:
     """Draws t >= s [*shape], two logistic-normal times in order, and s = t for FLOW_SHARE of them (table 4)."""
     key_times, key_same = jax.random.split(key)
-    times = jax.nn.sigmoid(jax.random.normal(key_times, (2, *shape)) - 0.4)
+    times = jax.nn.sigmoid(jax.random.normal(key_times, (2, *shape), dtype) - 0.4)
     t = jnp.max(times, axis=0)
     return t, jnp.where(jax.random.bernoulli(key_same, FLOW_SHARE, shape), t, jnp.min(times, axis=0))
 

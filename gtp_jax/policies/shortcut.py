@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from gtp_jax import flow_map, flow_policy
 from gtp_jax.paths import LINEAR, interpolate
-from gtp_jax.types import Array, Key, Network, Policy, Velocity
+from gtp_jax.types import Array, DType, Key, Network, Policy, Velocity
 
 TIME_SCALE = "linear"
 
@@ -17,7 +17,9 @@ TIME_SCALE = "linear"
 def self_consistency_loss(
     velocity: Velocity, target_velocity: Velocity, x: Array, z: Array, t: Array, d: Array, *, event_ndim: int = 1
 ) -> Array:
-    """|u(x_t, t, t - 2d) - sg (u1 + u2)/2|^2, u1 = u(x_t, t, t - d), u2 = u(x_t - d u1, t - d, t - 2d) (eq. 4).
+    """|u(x_t, t, t - 2d) - sg (u1 + u2)/2|^2, u1 = u(x_t, t, t - d), u2 = u(x_t - d u1, t - d, t - 2d).
+
+    Eq. 4 of arXiv 2410.12557.
 
     Args:
       velocity: the average velocity that is trained.
@@ -30,19 +32,25 @@ def self_consistency_loss(
 
     Returns:
       [*B], un-reduced.
+
+    Raises:
+      ValueError: for shapes that do not go together, also the velocities'.
     """
+    flow_map.check_example(x, event_ndim, z=z, t=t, d=d)
     x_t = interpolate(LINEAR, x, z, t)
-    first = target_velocity(x_t, t, t - d)
-    second = target_velocity(flow_map.jump(lambda *_: first, x_t, t, t - d), t - d, t - 2 * d)
+    first = flow_map.average(target_velocity, x_t, t, t - d)
+    second = flow_map.average(target_velocity, flow_map.jump(lambda *_: first, x_t, t, t - d), t - d, t - 2 * d)
     target = jax.lax.stop_gradient(0.5 * (first + second))
-    return flow_map.squared_norm(velocity(x_t, t, t - 2 * d) - target, event_ndim)
+    return flow_map.squared_norm(flow_map.average(velocity, x_t, t, t - 2 * d) - target, event_ndim)
 
 
-def dyadic_times(key: Key, shape: tuple[int, ...], max_doublings: int = 7) -> tuple[Array, Array]:
-    """Draws t and d [*shape]: d in {1/2, 1/4, ..., 2^-max_doublings}, t a multiple of 2d in [2d, 1]."""
+def dyadic_times(
+    key: Key, shape: tuple[int, ...], max_doublings: int = 7, *, dtype: DType = float
+) -> tuple[Array, Array]:
+    """Draws t and d [*shape]: d in {1/2, 1/4, ..., 2^-max_doublings}, t a multiple of 2d in [2d, 1] (sec. 3.2)."""
     key_d, key_t = jax.random.split(key)
     doublings = jax.random.randint(key_d, shape, 1, max_doublings + 1)
-    d = 2.0**-doublings
+    d = (2.0**-doublings).astype(dtype)
     return 2 * d * jax.random.randint(key_t, shape, 1, 2 ** (doublings - 1) + 1), d
 
 

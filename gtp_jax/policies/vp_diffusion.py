@@ -4,12 +4,15 @@
 The network predicts the noise at one of T discrete times, and the sampler takes exactly those T steps.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from gtp_jax.flow_map import average, check_example, squared_norm
 from gtp_jax.flow_policy import clip_action
+from gtp_jax.paths import expand
 from gtp_jax.types import Array, Batch, HParams, Key, Metrics, Network, Params, Policy
 
 TIME_SCALE = "linear"
@@ -22,9 +25,9 @@ class Chain(NamedTuple):
     beta: Array  # [T]
 
     def noise(self, x: Array, z: Array, index: Array) -> Array:
-        """x_i for x, z [*B, A] and row numbers [*B]."""
-        kept = jnp.expand_dims(self.kept[index], -1)
-        return jnp.sqrt(kept) * x + jnp.sqrt(1.0 - kept) * z
+        """x_i for x, z [*B, *event] and row numbers [*B]."""
+        kept = expand(self.kept[index], x)
+        return jnp.sqrt(kept).astype(x.dtype) * x + jnp.sqrt(1.0 - kept).astype(x.dtype) * z
 
 
 def variance_preserving_chain(num_steps: int, beta_min: float = 0.1, beta_max: float = 10.0) -> Chain:
@@ -32,6 +35,30 @@ def variance_preserving_chain(num_steps: int, beta_min: float = 0.1, beta_max: f
     i = jnp.arange(1, num_steps + 1)
     beta = 1.0 - jnp.exp(-beta_min / num_steps - 0.5 * (beta_max - beta_min) * (2 * i - 1) / num_steps**2)
     return Chain(kept=jnp.cumprod(1.0 - beta), beta=beta)
+
+
+def noise_prediction_loss(
+    predict: Callable[[Array, Array], Array], chain: Chain, x: Array, z: Array, index: Array, *, event_ndim: int = 1
+) -> Array:
+    """|z - predict(x_i, i)|^2, the simplified loss of a diffusion model (arXiv 2006.11239, eq. 14).
+
+    Args:
+      predict: (x_i [*B, *event], row numbers [*B]) -> the noise in x_i, shaped like it; it is trained.
+      chain: how x is noised.
+      x: [*B, *event] data.
+      z: [*B, *event] standard normal noise.
+      index: [*B] row numbers, from 0 to T - 1.
+      event_ndim: number of event axes.
+
+    Returns:
+      [*B], un-reduced.
+
+    Raises:
+      ValueError: for shapes that do not go together, also that of the prediction.
+    """
+    check_example(x, event_ndim, z=z, index=index)
+    predicted = average(lambda x, i, _: predict(x, i), chain.noise(x, z, index), index, index)
+    return squared_norm(predicted - z, event_ndim)
 
 
 def make(
@@ -67,13 +94,13 @@ def make(
     def loss(
         params: Params, target_params: Params, key: Key, batch: Batch, hparams: HParams, step: Array
     ) -> tuple[Array, Metrics]:
-        """|z - F(obs, x_i, i)|^2, i uniform (arXiv 2006.11239, eq. 14)."""
         del target_params, hparams, step
         key_index, key_noise = jax.random.split(key)
         index = jax.random.randint(key_index, batch.reward.shape, 0, num_steps)
         z = jax.random.normal(key_noise, batch.action.shape)
-        predicted = predict(params, batch.obs, chain.noise(batch.action, z, index), index)
-        per_example = jnp.sum((predicted - z) ** 2, axis=-1)
+        per_example = noise_prediction_loss(
+            lambda x, i: predict(params, batch.obs, x, i), chain, batch.action, z, index
+        )
         return per_example, {"policy/flow": jnp.mean(per_example)}
 
     def sample(params: Params, key: Key, obs: Array, steps: int, temperature: float = 1.0) -> Array:

@@ -1,0 +1,135 @@
+"""Reading Minari's HDF5 files: plain arrays that lie in the file itself, of the announced shapes, and nothing else.
+
+Minari's own reader follows links and external storage to wherever a file points, and decodes images and infos that are
+not needed here.
+"""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+
+KINDS = {"f": "floats", "i": "integers", "u": "integers", "b": "booleans"}
+# By NumPy's letters. Rewards that are booleans or actions that are integers are another quantity than is expected.
+FIELDS = {"observations": "fiu", "actions": "f", "rewards": "fiu", "terminations": "biu", "truncations": "biu"}
+CURE = "mend the file or leave that episode out"
+
+
+class BadDataset(ValueError):
+    """A dataset whose files are not what they must be."""
+
+
+def episodes(
+    path: Path, dataset_id: str, count: int, observation_shapes: Mapping[str, tuple[int, ...]], action_size: int
+) -> Iterator[dict[str, np.ndarray]]:
+    """The arrays of each episode, by path: observations or observations/KEY, sorted, then the rest of FIELDS.
+
+    Args:
+      path: of main_data.hdf5.
+      dataset_id: for messages.
+      count: how many episodes there must be.
+      observation_shapes: shape of one observation by path.
+      action_size: numbers in one action.
+
+    Raises:
+      BadDataset: for a link instead of an array, storage outside the file, another type or shape, a missing or
+        additional field, no transitions.
+      Exception: of every kind, from HDF5, for a damaged file.
+    """
+    import h5py
+
+    with h5py.File(path, "r") as file:
+        root = file.id
+        found = h5py.h5g.open(root, b"/").get_num_objs()
+        if found != count:
+            raise BadDataset(
+                f"{dataset_id}: metadata.json states {count} episodes, and the file holds {found}; delete "
+                f"{path.parent.parent} and load it again"
+            )
+        for number in range(count):
+            where = f"{dataset_id}: episode {number}"
+            group = _member(root, f"episode_{number}", where)
+            if not isinstance(group, h5py.h5g.GroupID):
+                raise BadDataset(f"{where} is no group of arrays; {CURE}")
+            yield _episode(group, where, observation_shapes, action_size)
+
+
+def _episode(group, where: str, observation_shapes, action_size: int) -> dict[str, np.ndarray]:
+    rewards = _member(group, "rewards", f"{where}, rewards")
+    shape = getattr(rewards, "shape", "a group")
+    if len(shape) != 1:
+        raise BadDataset(f"{where}, rewards: expected an array of one axis, got {shape}; {CURE}")
+    steps = shape[0]
+    if not steps:
+        raise BadDataset(f"{where} has no transitions; {CURE}")
+    found, observations = {}, _member(group, "observations", f"{where}, observations")
+    nested = [path.partition("/")[2] for path in observation_shapes if "/" in path]
+    if nested:
+        _check_keys(observations, nested, f"{where}, observations")
+    for path, shape in observation_shapes.items():
+        key = path.partition("/")[2]
+        array = _member(observations, key, f"{where}, {path}") if key else observations
+        found[path] = _read(array, (steps + 1, *shape), FIELDS["observations"], f"{where}, {path}")
+    for path in ("actions", "rewards", "terminations", "truncations"):
+        array = rewards if path == "rewards" else _member(group, path, f"{where}, {path}")
+        found[path] = _read(
+            array, (steps, action_size) if path == "actions" else (steps,), FIELDS[path], f"{where}, {path}"
+        )
+    return found
+
+
+def _check_keys(group, expected: list[str], where: str) -> None:
+    import h5py
+
+    is_group = isinstance(group, h5py.h5g.GroupID)
+    if not is_group or group.get_num_objs() != len(expected):
+        found = sorted(name.decode(errors="replace") for name in group) if is_group else "an array"
+        raise BadDataset(f"{where}: expected a group of {', '.join(expected)}, got {found}; {CURE}")
+
+
+def _member(group, name: str, where: str):
+    """What a group holds itself, under a name; not what a link leads to."""
+    import h5py
+
+    key = name.encode()
+    try:
+        link = group.links.get_info(key)
+    except (KeyError, RuntimeError):
+        raise BadDataset(f"{where} is missing; {CURE}") from None
+    if link.type != h5py.h5l.TYPE_HARD:
+        raise BadDataset(f"{where} is a link to another place, which is not followed; {CURE}")
+    return h5py.h5o.open(group, key)
+
+
+def _is_elsewhere(array) -> bool:
+    """Whether an array's content lies in another file."""
+    import h5py
+
+    if array.get_offset() is not None:
+        return False  # contiguous, at that place of this file
+    try:
+        array.get_num_chunks()
+        return False  # chunks lie in their own file only
+    except Exception:  # what HDF5 raises for every other layout: asking for it takes long, and it is rare
+        storage = array.get_create_plist()
+        return storage.get_external_count() > 0 or storage.get_layout() == h5py.h5d.VIRTUAL
+
+
+def _read(array, shape: tuple[int, ...], kinds: str, where: str) -> np.ndarray:
+    import h5py
+
+    if not isinstance(array, h5py.h5d.DatasetID):
+        raise BadDataset(f"{where}: expected an array, got a group; {CURE}")
+    if _is_elsewhere(array):
+        raise BadDataset(f"{where} is stored in another file, which is not read; {CURE}")
+    if array.shape != shape:
+        raise BadDataset(f"{where}: expected shape {shape}, got {array.shape}; {CURE}")
+    dtype = array.dtype
+    if dtype.kind not in kinds:
+        names = dict.fromkeys(KINDS[kind] for kind in kinds)
+        raise BadDataset(f"{where}: expected {' or '.join(names)}, got {dtype}; {CURE}")
+    if not array.get_storage_size():
+        raise BadDataset(f"{where} was never written; {CURE}")
+    result = np.empty(shape, dtype)
+    array.read(h5py.h5s.ALL, h5py.h5s.ALL, result)
+    return result

@@ -1,0 +1,271 @@
+"""Data that cannot be trained on are refused by dataset, episode, field and index; sound data load as they are."""
+
+import json
+import re
+
+import h5py
+import numpy as np
+import pytest
+import stored
+from hypothesis import HealthCheck, example, given, settings, strategies
+from oracles import settings_with
+from stored import ACTIONS, OBS, OTHERS, box, write
+
+from gtp_jax import datasets
+from gtp_jax.datasets import minari
+from gtp_jax.terminal import Terminal
+from gtp_jax.training import Training
+
+FLOAT32 = strategies.floats(width=32, allow_nan=False, allow_infinity=False)
+EVERY_CASE = settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
+
+
+def load(root, dataset_id="test/x-v0", **options):
+    return datasets.load(dataset_id, root=root, **{"standardise": False} | options)
+
+
+def refusal(root, dataset_id="test/x-v0", **options):
+    with pytest.raises(ValueError) as error:
+        load(root, dataset_id, **options)
+    text = str(error.value)
+    assert text.startswith(f"{dataset_id}: ") and "\n" not in text and len(text) < 1000, text
+    return text
+
+
+@strategies.composite
+def sound(draw):
+    """Sound episodes of every type of numbers that may stand in a file."""
+    kinds = {
+        "observations": draw(strategies.sampled_from(["f2", "f4", "f8", "i1", "u2", "i8"])),
+        "actions": draw(strategies.sampled_from(["f2", "f4", "f8"])),
+        "rewards": draw(strategies.sampled_from(["f4", "f8", "i4", "u1"])),
+        "terminations": draw(strategies.sampled_from(["?", "u1", "i8"])),
+        "truncations": draw(strategies.sampled_from(["?", "u1"])),
+    }
+    numbers = np.random.default_rng(draw(strategies.integers(0, 2**32)))
+    scale = draw(strategies.sampled_from([1e-30, 1.0, 1e30]))
+    episodes = []
+    for steps in draw(strategies.lists(strategies.integers(1, 6), min_size=1, max_size=4)):
+        arrays = stored.episode(steps, numbers)
+        for path, array in arrays.items():
+            if kinds[path][0] in "iu":
+                array = numbers.integers(0, 2 if path in OTHERS[2:] else 100, array.shape)
+            elif path in ("observations", "rewards") and kinds[path] in ("f4", "f8"):
+                array = array * scale
+            arrays[path] = array.astype(kinds[path])
+        episodes.append(arrays)
+    if draw(strategies.booleans()):
+        for arrays in episodes:
+            arrays["terminations"][:] = 1  # every transition is terminal: which is sound
+    return episodes
+
+
+@EVERY_CASE
+@given(sound())
+@example([stored.episode(1)])  # a single transition is sound, too
+def test_sound_data_load_with_every_value_equal(tmp_path, episodes):
+    write(tmp_path, "test/x-v0", episodes)
+    data = load(tmp_path)
+    rows = [np.concatenate([e[path] for e in episodes]).astype(np.float32) for path in OTHERS]
+    np.testing.assert_array_equal(data.batch.action, rows[0])
+    np.testing.assert_array_equal(data.batch.reward, rows[1])
+    np.testing.assert_array_equal(data.batch.discount, 1 - rows[2])
+    for got, part in ((data.batch.obs, slice(None, -1)), (data.batch.next_obs, slice(1, None))):
+        expected = np.concatenate([e["observations"][part] for e in episodes]).astype(np.float32)
+        np.testing.assert_array_equal(got, expected)
+    np.testing.assert_array_equal(data.episode, np.repeat(range(len(episodes)), [len(e["rewards"]) for e in episodes]))
+
+
+BAD_VALUES = {
+    "observations": [("f8", np.nan), ("f4", np.inf), ("f2", -np.inf), ("f8", 1e39), ("f8", -1e300), ("i8", 2**24 + 1)],
+    "actions": [("f4", np.nan), ("f8", np.inf), ("f4", 1.001), ("f8", -2.0), ("f8", 1e300), ("f2", -np.inf)],
+    "rewards": [("f8", np.nan), ("f4", -np.inf), ("f8", 3.5e38), ("i8", -(2**24) - 1), ("u8", 2**63), ("i8", 2**62)],
+    "terminations": [("u1", 2), ("i8", -1)],
+    "truncations": [("i4", 255), ("u1", 7)],
+}
+
+
+@EVERY_CASE
+@given(strategies.data())
+def test_one_bad_value_is_named_exactly(tmp_path, data):
+    lengths = data.draw(strategies.lists(strategies.integers(1, 5), min_size=1, max_size=4))
+    path = data.draw(strategies.sampled_from(sorted(BAD_VALUES)))
+    kind, value = data.draw(strategies.sampled_from(BAD_VALUES[path]))
+    episodes = [stored.episode(steps) for steps in lengths]
+    for arrays in episodes:
+        arrays[path] = arrays[path].astype(kind) if kind[0] == "f" else np.zeros_like(arrays[path], kind)
+    bad = data.draw(strategies.integers(0, len(episodes) - 1))
+    index = tuple(data.draw(strategies.integers(0, size - 1)) for size in episodes[bad][path].shape)
+    episodes[bad][path][index] = value
+    write(tmp_path, "test/x-v0", episodes)
+    text = refusal(tmp_path)
+    stated = np.dtype(kind).type(value)
+    assert text.startswith(f"test/x-v0: episode {bad}, first at index {list(index)}, {path}: {stated} is "), text
+    assert "mend the file" in text
+
+
+# Whole fields that are wrong: what replaces the array of episode 1, and what the error says of it.
+FIELDS = {
+    "strings": ("rewards", lambda a: np.array([b"one"] * len(a)), "expected floats or integers, got |S3"),
+    "objects": ("actions", lambda a: np.array(["x"] * a.size, object).reshape(a.shape), "expected floats, got object"),
+    "complex": ("observations", lambda a: a.astype(complex), "expected floats or integers, got complex128"),
+    "bool-rewards": ("rewards", lambda a: a > 0, "expected floats or integers, got bool"),
+    "bool-observations": ("observations", lambda a: a > 0, "expected floats or integers, got bool"),
+    "integer-actions": ("actions", lambda a: a.astype(int), "expected floats, got int64"),
+    "float-flags": ("terminations", lambda a: a.astype(float), "expected booleans or integers, got float64"),
+    "opaque": ("rewards", lambda a: np.array([b"\0\1"] * len(a), "V2"), "expected floats or integers, got |V2"),
+    "short-actions": ("actions", lambda a: a[:-1], "expected shape (3, 2), got (2, 2)"),
+    "narrow-actions": ("actions", lambda a: a[:, :1], "expected shape (3, 2), got (3, 1)"),
+    "short-observations": ("observations", lambda a: a[:-1], "expected shape (4, 4), got (3, 4)"),
+    "wide-observations": ("observations", lambda a: np.tile(a, 2), "expected shape (4, 4), got (4, 8)"),
+    "flat-observations": ("observations", lambda a: a[:, 0], "expected shape (4, 4), got (4,)"),
+    "deep-rewards": ("rewards", lambda a: a[:, None], "expected an array of one axis, got (3, 1)"),
+    "scalar-rewards": ("rewards", lambda a: a[0], "expected an array of one axis, got ()"),
+    "long-flags": ("truncations", lambda a: np.tile(a, 2), "expected shape (3,), got (6,)"),
+}
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_fields_of_another_type_or_shape_are_named(tmp_path, name):
+    path, change, says = FIELDS[name]
+    bad = stored.episode(3)
+    replaced = change(bad[path])
+    dtype = h5py.string_dtype() if replaced.dtype == object else None
+
+    def replace(file):
+        del file[f"episode_1/{path}"]
+        file["episode_1"].create_dataset(path, data=replaced, dtype=dtype)
+
+    write(tmp_path, "test/x-v0", [stored.episode(2), bad], replace)
+    assert refusal(tmp_path).startswith(f"test/x-v0: episode 1, {path}: {says}")
+
+
+def test_missing_and_additional_parts_are_named(tmp_path):
+    for path in ("observations", *OTHERS):
+        write(tmp_path, "test/x-v0", [stored.episode(2)], lambda file, path=path: file.__delitem__(f"episode_0/{path}"))
+        assert f"episode 0, {path} is missing" in refusal(tmp_path)
+    for count in (0, 1, 3):
+        write(tmp_path, "test/x-v0", 2 * [stored.episode(2)], total_episodes=count)
+        assert f"states {count} episodes, and the file holds 2" in refusal(tmp_path)
+    write(tmp_path, "test/x-v0", [], observation_space=box(OBS))
+    assert "holds no episodes; delete it" in refusal(tmp_path)
+    empty = {path: array[:1] if path == "observations" else array[:0] for path, array in stored.episode(1).items()}
+    write(tmp_path, "test/x-v0", [stored.episode(2), empty])
+    assert "episode 1 has no transitions" in refusal(tmp_path)
+    write(tmp_path, "test/x-v0", [stored.episode(2)], lambda file: file.move("episode_0", "episode_7"))
+    assert "episode 0 is missing" in refusal(tmp_path)
+    write(tmp_path, "test/x-v0", [], lambda file: file.create_dataset("episode_0", data=[1.0]), total_episodes=1)
+    assert "episode 0 is no group" in refusal(tmp_path)
+
+    def unwritten(file):
+        del file["episode_0/rewards"]
+        file.create_dataset("episode_0/rewards", (2,), "f8")
+
+    write(tmp_path, "test/x-v0", [stored.episode(2)], unwritten)
+    assert "episode 0, rewards was never written" in refusal(tmp_path)
+
+
+def test_parts_of_observations_are_those_of_the_space(tmp_path):
+    subspaces = {"a": json.loads(box(2)), "b": json.loads(box(3))}
+    space = json.dumps({"type": "Dict", "subspaces": subspaces})
+    sound = {path: array for path, array in stored.episode(2).items() if path in OTHERS}
+    parts = {"observations/a": np.zeros((3, 2)), "observations/b": np.ones((3, 3))}
+    more = {"observations/c": np.ones((3, 1))}
+    for wrong, says in (
+        (parts | more, "observations: expected a group of a, b, got ['a', 'b', 'c']"),
+        ({"observations/b": parts["observations/b"]}, "observations: expected a group of a, b, got ['b']"),
+        ({"observations": np.ones((3, 5))}, "observations: expected a group of a, b, got an array"),
+        (parts | {"observations/b": np.ones((3, 2))}, "observations/b: expected shape (3, 3), got (3, 2)"),
+        (parts | {"observations/b": np.full((3, 3), np.nan)}, "first at index [0, 0], observations/b: nan"),
+    ):
+        write(tmp_path, "test/x-v0", [sound | wrong], observation_space=space)
+        assert says in refusal(tmp_path)
+    # Sound, but of no environment that knows such parts: the transform names what it wants.
+    write(tmp_path, "test/x-v0", [sound | parts], observation_space=space)
+    with pytest.raises(ValueError, match="expects an array"):
+        load(tmp_path)
+
+
+def test_spaces_that_say_nonsense_are_refused(tmp_path):
+    discrete = json.dumps({"type": "Discrete", "n": 3, "start": 0})
+    for metadata, says in (
+        ({"action_space": discrete}, "actions must be a Box"),
+        ({"observation_space": discrete}, "observations must be a Box"),
+        ({"action_space": box(2, -np.inf, np.inf)}, "actions must have finite bounds"),
+        ({"action_space": box(2, -1e300, 1e300)}, "actions must have finite bounds"),
+        ({"action_space": box(2, 1.0, -1.0)}, "cannot be read"),
+        ({"action_space": "{}"}, "cannot be read"),
+        ({"action_space": 3}, "cannot be read"),
+        ({"action_space": "[" * 100_000}, "cannot be read"),
+        ({"observation_space": box(1).replace("[1]", "[1000000000000000]")}, "cannot be read"),
+        ({"total_episodes": "1"}, "total_episodes = '1' must be a whole number"),
+        ({"total_episodes": True}, "total_episodes = True must be"),
+        ({"total_episodes": -1}, "total_episodes = -1 must be"),
+        ({"total_episodes": 10**30}, "and the file holds 1"),
+        ({"data_format": "arrow"}, "data_format = 'arrow' must be 'hdf5'"),
+        ({"env_spec": "{"}, "env_spec is not JSON"),
+        ({"env_spec": "[" * 100_000}, "env_spec is not JSON"),
+        ({"env_spec": None}, "names no environment"),
+        ({"env_spec": stored.spec("Hoper-v5")}, "did you mean 'Hopper-v5'"),
+        ({"env_spec": stored.spec(["Hopper-v5"])}, "cannot be built"),
+    ):
+        write(tmp_path, "test/x-v0", [stored.episode(2)], **metadata)
+        assert says in refusal(tmp_path), metadata
+
+
+def test_mazes_that_nobody_can_walk_are_refused(tmp_path):
+    for maze, says in (([[1, 1], [1, "r"]], "from 2 free cells"), ([[0] * 101], "got 101 free ones of 1 by 101")):
+        text = json.dumps({"id": "AntMaze_UMaze-v4", "kwargs": {"maze_map": maze}})
+        write(tmp_path, "test/x-v0", [stored.episode(2)], env_spec=text)
+        assert says in refusal(tmp_path)
+
+
+def test_what_a_transform_makes_too_large_is_named(tmp_path):
+    large = stored.episode(2)
+    large["rewards"] = np.array([0.0, 3e38])
+    write(tmp_path, "test/x-v0", [stored.episode(2), large])
+    load(tmp_path)
+    text = refusal(tmp_path, reward="minus-half-times-four")
+    assert text.startswith("test/x-v0: episode 1, first at index [1], rewards as 'minus-half-times-four': inf"), text
+    far = stored.episode(3)
+    far["observations"][:, 2] = [3e38, 3e38, 3e38, -3e38]
+    write(tmp_path, "test/x-v0", [stored.episode(2), far])
+    text = refusal(tmp_path, standardise=True)
+    assert "test/x-v0: episode 1, first at index [3, 2], observations as 'identity': -inf is not finite" in text
+
+
+@EVERY_CASE
+@given(strategies.floats(0, 0.999), strategies.binary(min_size=0, max_size=2000))
+def test_truncated_and_garbage_files_are_refused(tmp_path, share, garbage):
+    file = write(tmp_path, "test/x-v0", [stored.episode(3), stored.episode(2)]) / "main_data.hdf5"
+    whole = file.read_bytes()
+    for content in (whole[: int(share * len(whole))], garbage, garbage + whole[len(garbage) :]):
+        file.write_bytes(content)
+        if content != whole:
+            text = refusal(tmp_path)
+            assert "delete it and load it again" in text or "mend the file" in text
+
+
+@EVERY_CASE
+@given(strategies.binary(max_size=300) | strategies.text(max_size=100).map(str.encode))
+def test_garbage_instead_of_metadata_is_refused(tmp_path, garbage):
+    (write(tmp_path, "test/x-v0", [stored.episode(2)]) / "metadata.json").write_bytes(garbage)
+    assert re.search("delete it and load it again|must state observation_space", refusal(tmp_path))
+
+
+def test_the_checks_look_once(tmp_path, monkeypatch):
+    """On load, and nowhere else: what they cost is measured by benchmarks/checks.py."""
+    calls = []
+    whole = minari.check
+    monkeypatch.setattr(minari, "check", lambda *args: calls.append(args) or whole(*args))
+    write(tmp_path, "test/x-v0", [stored.episode(2)])
+    load(tmp_path)
+    assert len(calls) == 1 and calls[0][0] == "test/x-v0" and calls[0][1].action.shape == (2, ACTIONS)
+
+
+def test_minibatches_are_not_larger_than_what_was_loaded(tmp_path):
+    write(tmp_path, "test/x-v0", [stored.episode(2), stored.episode(3)])
+    with pytest.raises(ValueError, match="batch_size = 256 must be at most 5, the transitions of test/x-v0"):
+        Training(settings_with(), tmp_path, load(tmp_path), Terminal())

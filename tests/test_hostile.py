@@ -1,0 +1,184 @@
+"""Files made to do harm: each is refused with one line, and what it wanted to run or read never is."""
+
+import json
+import os
+import pickle
+import shutil
+import sys
+
+import h5py
+import numpy as np
+import pytest
+import stored
+from refusals import ROOT
+from stored import huge, refusal
+
+from gtp_jax import datasets, foreign
+from gtp_jax.datasets.ant import AntController
+
+
+def load_refused(root, *says):
+    text = refusal(lambda: datasets.load("test/x-v0", root=root))
+    assert text.startswith("test/x-v0: ") and all(word in text for word in says), text
+
+
+# Datasets.
+
+
+def outside(tmp_path):
+    """Sound rewards in a file of their own, which no dataset may reach."""
+    path = tmp_path / "outside.hdf5"
+    with h5py.File(path, "w") as file:
+        file["rewards"] = np.zeros(2)
+    return path
+
+
+def external_link(file, tmp_path):
+    file["episode_0/rewards"] = h5py.ExternalLink(str(outside(tmp_path)), "/rewards")
+
+
+def soft_link(file, tmp_path):
+    file["elsewhere"] = np.zeros(2)
+    file["episode_0/rewards"] = h5py.SoftLink("/elsewhere")
+
+
+def external_storage(file, tmp_path):
+    (tmp_path / "raw").write_bytes(bytes(16))
+    file.create_dataset("episode_0/rewards", (2,), "f8", external=[(str(tmp_path / "raw"), 0, 16)])
+
+
+def virtual(file, tmp_path):
+    layout = h5py.VirtualLayout((2,), "f8")
+    layout[:] = h5py.VirtualSource(str(outside(tmp_path)), "rewards", (2,))
+    file.create_virtual_dataset("episode_0/rewards", layout)
+
+
+def pickled(file, tmp_path):
+    text = np.frombuffer(pickle.dumps(stored.Sentinel(tmp_path / "sentinel")), np.uint8)
+    cells = file.create_dataset("episode_0/rewards", (2,), h5py.vlen_dtype(np.uint8))
+    cells[0] = cells[1] = text
+
+
+def pickled_void(file, tmp_path):
+    file["episode_0/rewards"] = np.array([np.void(pickle.dumps(stored.Sentinel(tmp_path / "sentinel")))] * 2)
+
+
+@pytest.mark.parametrize(
+    ("plant", "says"),
+    [
+        (external_link, "is a link to another place"),
+        (soft_link, "is a link to another place"),
+        (external_storage, "is stored in another file"),
+        (virtual, "is stored in another file"),
+        (pickled, "expected floats or integers, got object"),
+        (pickled_void, "expected floats or integers, got |V"),
+    ],
+)
+def test_arrays_that_are_somewhere_or_something_else(tmp_path, sentinel, plant, says):
+    def change(file):
+        del file["episode_0/rewards"]
+        plant(file, tmp_path)
+
+    extra = 2 if plant is soft_link else 1  # members of the file: what the link leads to is one
+    stored.write(tmp_path, "test/x-v0", [stored.episode(2)], change, total_episodes=extra)
+    load_refused(tmp_path, "episode 0, rewards", says)
+
+
+@pytest.mark.parametrize("link", [h5py.ExternalLink("other.hdf5", "/episode_0"), h5py.SoftLink("/episode_1")])
+def test_episodes_and_groups_that_are_links(tmp_path, link):
+    def change(file):
+        file["episode_0"] = link
+
+    stored.write(tmp_path, "test/x-v0", [], change, total_episodes=1)
+    load_refused(tmp_path, "episode 0 is a link")
+
+    def parts(file):
+        del file["episode_0/observations"]
+        file["episode_0/observations"] = link
+
+    stored.write(tmp_path, "test/x-v0", [stored.episode(2)], parts)
+    load_refused(tmp_path, "episode 0, observations is a link")
+
+
+def test_files_that_lead_out_of_the_folder(tmp_path):
+    for name in ("main_data.hdf5", "metadata.json"):
+        folder = stored.write(tmp_path, "test/x-v0", [stored.episode(2)])
+        (folder / name).rename(tmp_path / name)
+        (folder / name).symlink_to(tmp_path / name)
+        load_refused(tmp_path, name, "leads out of its folder")
+        (folder / name).unlink()
+        (folder / name).symlink_to("/dev/zero")
+        load_refused(tmp_path, name, "leads out of its folder")
+        (folder / name).unlink()
+        os.mkfifo(folder / name)  # reading it would wait for ever
+        load_refused(tmp_path, name, "is not an ordinary file")
+        (folder / name).unlink()
+    folder = stored.write(tmp_path, "test/y-v0", [stored.episode(2)])
+    shutil.rmtree(tmp_path / "test" / "x-v0")
+    (tmp_path / "test" / "x-v0").mkdir()
+    (tmp_path / "test" / "x-v0" / "data").symlink_to(folder)
+    load_refused(tmp_path, "leads out of its folder")
+    # The dataset's own folder may be a link: a file cannot bring it, the user made it.
+    (tmp_path / "test" / "z-v0").symlink_to(tmp_path / "test" / "y-v0")
+    assert datasets.load("test/z-v0", root=tmp_path).batch.reward.shape == (2,)
+
+
+def test_metadata_of_a_hundred_megabytes(tmp_path):
+    folder = stored.write(tmp_path, "test/x-v0", [stored.episode(2)])
+    huge(folder / "metadata.json")
+    load_refused(tmp_path, "metadata.json is not read", "104,857,600 bytes")
+    with pytest.raises(ValueError, match="not JSON"):
+        (folder / "metadata.json").write_text("[" * 1_000_000)
+        foreign.read_json(folder / "metadata.json")
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"id": "Evil-v0", "entry_point": "os:system", "kwargs": {"command": "mkdir SENTINEL"}},
+        {"id": "evil_module:Evil-v0", "entry_point": "evil_module:make", "kwargs": {}},
+        {"id": "Hopper-v5", "entry_point": "os:mkdir", "kwargs": {"path": "SENTINEL"}},
+        {"id": "Evil-v0", "vector_entry_point": "os:mkdir", "additional_wrappers": [{"entry_point": "os:mkdir"}]},
+    ],
+)
+def test_environments_are_looked_up_and_never_run(tmp_path, sentinel, entry, monkeypatch):
+    (tmp_path / "evil_module.py").write_text(f"import os; os.mkdir({str(sentinel)!r})")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    text = json.dumps(entry).replace("SENTINEL", str(sentinel))
+    for name in ("env_spec", "eval_env_spec"):
+        stored.write(tmp_path, "test/x-v0", [stored.episode(2)], **{"env_spec": stored.spec()} | {name: text})
+        if name == "env_spec" and entry["id"] != "Hopper-v5":
+            load_refused(tmp_path, repr(entry["id"]), "cannot be built")
+        else:  # what may be named, and what nothing reads
+            datasets.load("test/x-v0", root=tmp_path).make_env().close()
+    assert "evil_module" not in sys.modules
+
+
+def test_ids_that_climb(tmp_path):
+    for bad in ("../x-v0", "a/../../x-v0", "/etc/x-v0", "gtp/../x-v0", "gtp/antmaze/../../x-v0", "a/..-v0", "a\0b-v0"):
+        assert "dataset" in refusal(lambda bad=bad: datasets.load(bad, root=tmp_path / "root"))
+    assert list(tmp_path.iterdir()) == []
+
+
+# Controllers.
+
+
+def test_a_pickled_controller_is_not_unpickled(tmp_path, sentinel):
+    arrays = AntController.load()._asdict()
+    for name in ("w0", "b2"):
+        np.savez(tmp_path / "evil.npz", **arrays | {name: np.array([stored.Sentinel(sentinel)], object)})
+        assert "evil.npz: not an npz file of plain arrays" in refusal(lambda: AntController.load(tmp_path / "evil.npz"))
+    for content in (b"", b"PK\3\4 no", pickle.dumps(stored.Sentinel(sentinel)), b"\x93NUMPY\1\0"):
+        (tmp_path / "evil.npz").write_bytes(content)
+        assert "evil.npz: not an npz file" in refusal(lambda: AntController.load(tmp_path / "evil.npz"))
+    np.save(tmp_path / "alone.npy", arrays["w0"])
+    assert "alone.npy: not an npz file" in refusal(lambda: AntController.load(tmp_path / "alone.npy"))
+    with pytest.raises(FileNotFoundError):
+        AntController.load(tmp_path / "missing.npz")
+
+
+def test_nothing_in_the_package_unpickles():
+    for path in [*(ROOT / "gtp_jax").rglob("*.py"), *(ROOT / "experiments").rglob("*.py")]:
+        code = path.read_text()
+        assert "import pickle" not in code and "allow_pickle=True" not in code, path
+        assert code.count("np.load(") == code.count("allow_pickle=False"), path
