@@ -82,16 +82,15 @@ def strike(child: subprocess.Popen, run: Path, data: Path, rng: np.random.Genera
 
 
 def killed_run(
-    runner: Any, name: str, *, seed: int, first: int, most: int, whole: float, **changes: Any
+    runner: Any, name: str, rng: np.random.Generator, *, first: int, most: int, whole: float
 ) -> tuple[Path, list[dict]]:
     """One run with at most so many kills, then left to end: its directory and the kills, numbered from `first` on."""
     run, kills = runner.folder / name, []
     while True:
-        child = runner.start(f"--workdir={run}", **changes)
+        child = runner.start(f"--workdir={run}")
         number = first + len(kills)
         if len(kills) < most:
-            rng, data = np.random.default_rng((seed, number)), Path(runner.env["MINARI_DATASETS_PATH"])
-            hit = strike(child, run, data, rng, number, whole)
+            hit = strike(child, run, Path(runner.env["MINARI_DATASETS_PATH"]), rng, number, whole)
             if hit:
                 kills.append({"number": number} | hit)
                 child.stdout.close()
@@ -138,9 +137,8 @@ def main() -> None:
         whole = time.monotonic() - started
         while (done := sum(len(each["kills"]) for each in rounds)) < arguments.kills:
             shutil.rmtree(runner.env["MINARI_DATASETS_PATH"])
-            run, kills = killed_run(
-                runner, "killed", seed=arguments.seed, first=done, most=arguments.kills - done, whole=whole
-            )
+            rng, most = np.random.default_rng((arguments.seed, len(rounds))), arguments.kills - done
+            run, kills = killed_run(runner, "killed", rng, first=done, most=most, whole=whole)
             rounds.append({"kills": kills, "differences": runs.differences(run, reference)})
             shutil.rmtree(run)
             result = write(command, commit, rounds)

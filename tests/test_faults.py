@@ -1,9 +1,13 @@
 """What a run survives, end to end: kills at any moment, a full disk, a damaged checkpoint, a second process."""
 
 import resource
+import signal
+import time
 
+import toy
 from runs import benchmark, differences, steps_in, wait_until_step
 
+from gtp_jax.checkpoint import Checkpoints, FailedSave
 from gtp_jax.workdir import UNSAVED
 
 OVERLAP = {"eval.overlap": "always"}
@@ -11,13 +15,28 @@ soak, damages = benchmark("soak"), benchmark("damages")
 
 
 def test_five_kills_leave_no_trace(whole, runner, tmp_path, monkeypatch):
-    """At random moments from the collection to the last files, as benchmarks/soak.py does a hundred times.
-
-    With evaluations beside the updates, whose order on the disk is the harder one to keep.
+    """While data are collected, before the first checkpoint, in the middle of a save, with rows past a checkpoint, and
+    among the last files; benchmarks/soak.py kills at random, a hundred times. Evaluations run beside the updates, which
+    makes the order on the disk the harder one to keep.
     """
-    monkeypatch.setitem(runner.env, "MINARI_DATASETS_PATH", str(tmp_path / "minari"))
-    directory, kills = soak.killed_run(runner, "soak", seed=0, first=0, most=5, whole=5.0, **OVERLAP)
-    assert len(kills) == 5
+    directory, data = runner.folder / "kills", tmp_path / "minari"
+    monkeypatch.setitem(runner.env, "MINARI_DATASETS_PATH", str(data))
+    last_row = lambda: max(steps_in(directory), default=0)
+    for reached in (
+        lambda since: soak.phase(directory, data, since) == soak.COLLECTING,
+        lambda since: last_row() >= 10,
+        lambda since: soak.phase(directory, data, since) == soak.WRITING,
+        lambda since: last_row() >= 35,
+        lambda since: soak.phase(directory, data, since) == soak.ENDING,
+    ):
+        since, child = time.time(), runner.start(f"--workdir={directory}", **OVERLAP)
+        while not reached(since):
+            assert child.poll() is None, child.communicate()[0]
+            time.sleep(0.002)
+        child.kill()
+        output = child.communicate()[0]
+        assert child.returncode == -signal.SIGKILL, output
+    runner(f"--workdir={directory}", **OVERLAP)
     assert differences(directory, whole[0], but=("config.json",)) == []
 
 
@@ -57,3 +76,24 @@ def test_a_directory_that_cannot_be_made_ends_early(runner, tmp_path):
     (tmp_path / "file").write_text("")
     output = runner(f"--workdir={tmp_path / 'file' / 'run'}", expect=2)
     assert output == f"error: [Errno 20] Not a directory: '{tmp_path / 'file' / 'run'}'\n"
+
+
+def test_a_run_whose_last_state_is_not_saved_is_not_finished(tmp_path, monkeypatch):
+    """Though everything else could be written: there must be no summary of parameters that are nowhere."""
+    save = Checkpoints.save
+
+    def refuse_the_last(self, step, *saved):
+        if step == toy.UPDATES:
+            raise FailedSave(f"{step} could not be saved: No space left on device")
+        save(self, step, *saved)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoints, "save", refuse_the_last)
+        run = toy.Run(tmp_path)
+        assert run.training.run() == (None, UNSAVED)
+        run.training.close()
+    said = run.output.getvalue()
+    assert f"the state after {toy.UPDATES} updates is not saved" in said and said.count("No space left") == 1
+    assert not (tmp_path / "summary.json").exists()
+    toy.Run(tmp_path)()
+    assert (tmp_path / "summary.json").exists()
