@@ -105,6 +105,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
 # The words that anybody may choose: what they are, and their form.
 TEXTS: dict[str, tuple[str, re.Pattern]] = {
     "dataset": ("the id of a dataset, like 'gtp/antmaze/umaze-v0'", re.compile(r"[\w./-]{1,200}")),
+    "continue_from": ("the directory of another run, or empty", re.compile(r"[\w./~ +@-]{0,200}")),
     "log.wandb": ("the name of a project of up to 100 characters, or empty", re.compile(r"[\w. -]{0,100}")),
 }
 

@@ -75,7 +75,8 @@ def test_a_full_disk_loses_nothing(whole, runner):
 def test_a_directory_that_cannot_be_made_ends_early(runner, tmp_path):
     (tmp_path / "file").write_text("")
     output = runner(f"--workdir={tmp_path / 'file' / 'run'}", expect=2)
-    assert output == f"error: [Errno 20] Not a directory: '{tmp_path / 'file' / 'run'}'\n"
+    path = tmp_path / "file" / "run"
+    assert output == f"error: {path} cannot be made (Not a directory); choose another --workdir\n"
 
 
 def test_a_run_whose_last_state_is_not_saved_is_not_finished(tmp_path, monkeypatch):

@@ -77,7 +77,7 @@ def test_a_run_trains_on_the_transitions_its_settings_ask_for(batch, tmp_path):
     ones = np.ones(2, np.float32)
     dataset = Dataset("test/x-v0", batch, EPISODE, None, -ones, ones, "", {}, None, None)
     for steps in (1, 3):
-        settings = settings_with(critic__n_step=steps, critic__discount=GAMMA, num_seeds=1)
+        settings = settings_with(critic__n_step=steps, critic__discount=GAMMA, num_seeds=1, batch_size=8)
         training = Training(settings, tmp_path, dataset, Terminal())
         assert_trees_equal(jax.device_get(training.engine.data), returns.n_step(batch, EPISODE, steps, GAMMA))
         training.close()

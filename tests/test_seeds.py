@@ -156,7 +156,7 @@ def test_groups_of_seeds_are_all_of_them(at_once):
     whole = counter(seeds=(7, 1, 2, 4, 3))
     parts = counter(seeds=(7, 1, 2, 4, 3), at_once=at_once)
     loops = [
-        engine._advance.lower(engine.init(), engine._data_keys, engine._data, 5).as_text().count("stablehlo.while")
+        engine._advance.lower(engine.init(), engine._data_keys, engine.data, 5).as_text().count("stablehlo.while")
         for engine in (whole, parts)
     ]
     assert loops[1] > loops[0]  # one more, over the groups
