@@ -7,13 +7,12 @@ The first is a program, from an environment's observation to an action, for CPU,
 docs/export.md says how each is read.
 """
 
-import argparse
-import sys
+from gtp_jax.terminal import Parser, refuse
 
 
 def main(argv: list[str] | None = None) -> None:
     """Exports the last checkpoint's policy."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = Parser(description=__doc__.splitlines()[0])
     parser.add_argument("--workdir", required=True, help="directory of the run")
     parser.add_argument("--out", required=True, help="the file: FILE.stablehlo or FILE.safetensors")
     parser.add_argument("--num_steps", type=int, help="sampling steps K of the program; the run's own by default")
@@ -30,5 +29,4 @@ if __name__ == "__main__":
     try:
         main()
     except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        refuse(error)

@@ -114,7 +114,7 @@ def test_only_successful_episodes(root, tmp_path):
     np.testing.assert_array_equal(np.diff(data.episode), np.diff(every.episode[rows]) > 0)
     assert data.episode[0] == 0 and data.episode.dtype == np.int32 and data.observe.spec() == every.observe.spec()
     assert data.summary == every.summary | {"transitions": len(rows), "episodes_used": "successful"}
-    with pytest.raises(ValueError, match="episodes = 'best' is not one of all, successful"):
+    with pytest.raises(ValueError, match="no choice of episodes 'best'; there are all, successful"):
         datasets.load(ID, root=root, episodes="best")
     with pytest.raises(ValueError, match='episodes = "successful", but none has a reward above 0'):
         datasets.load("gtp/antmaze/umaze-40-v0", root=tmp_path, episodes="successful", workers=1)

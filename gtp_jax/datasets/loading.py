@@ -37,7 +37,14 @@ class Dataset(NamedTuple):
     maze: MazeInfo | None  # for pictures; AntMaze only
 
 
-def check(dataset_id: str, *, reward: str = "none", observation: str | None = None, batch_size: int = 1) -> None:
+def check(
+    dataset_id: str,
+    *,
+    reward: str = "none",
+    observation: str | None = None,
+    episodes: str = "all",
+    batch_size: int = 1,
+) -> None:
     """Raises ValueError for what `load` would refuse by its name alone, without looking at a file or the network.
 
     Likewise for a `batch_size` above the number of transitions, where the id says it.
@@ -45,6 +52,7 @@ def check(dataset_id: str, *, reward: str = "none", observation: str | None = No
     if not isinstance(dataset_id, str) or len(dataset_id) > 200:
         raise ValueError(f"not a dataset id: {dataset_id!r:.100}; Minari's look like D4RL/antmaze/umaze-v1")
     check_choice("reward transform", reward, REWARDS)
+    check_choice("choice of episodes", episodes, EPISODES)
     if observation is not None:
         check_choice("observation transform", observation, OBSERVATIONS)
     if antmaze.is_embedded(dataset_id):
@@ -98,7 +106,7 @@ def load(
         are named), an environment outside the allow-list.
       hosted.DatasetUnavailable: a hosted dataset that is not here and cannot be downloaded.
     """
-    check(dataset_id, reward=reward, observation=observation)
+    check(dataset_id, reward=reward, observation=observation, episodes=episodes)
     folder_root = store.datasets_root(root)
     if antmaze.is_embedded(dataset_id):
         embedded = antmaze.parse(dataset_id, transitions, seed)
@@ -131,8 +139,6 @@ def _prepare(
     cut_at_success: bool | None,
     episodes: str,
 ) -> Dataset:
-    if episodes not in EPISODES:
-        raise ValueError(f"{dataset_id}: episodes = {episodes!r} is not one of {', '.join(EPISODES)}")
     if observation is None:
         observation = "goal-scales" if evaluation.is_antmaze else "identity"
     if cut_at_success is None:
