@@ -47,6 +47,7 @@ def test_the_summary_says_what_a_reader_must_know(whole):
     summary = summary_of(whole[0])
     assert summary.keys() == {
         *("schema", "dataset", "fingerprint", "behaviour", "env", "algorithm", "seeds", "num_updates", "eval_episodes"),
+        "continued_from",
         *(
             "num_steps",
             "temperature",
