@@ -23,7 +23,7 @@ import numpy as np
 
 from gtp_jax import datasets, foreign, records
 from gtp_jax.datasets.ant import AntController
-from gtp_jax.ranges import RANGES, choices
+from gtp_jax.ranges import RANGES, TEXTS, choices
 from gtp_jax.settings import DEFAULTS, HPARAMS, check, flatten
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
@@ -63,8 +63,8 @@ def bad_value(rng: np.random.Generator, name: str):
         return [(odd,), (range_.high * 2,), (range_.low - 1,), "text", 5, None][rng.integers(6)]
     if isinstance(FLAT[name], tuple):
         return [(), (0,), (odd,), (8, -1), 8, "8", None, (2.5,), [True], (10**9,)][rng.integers(10)]
-    if name == "dataset":
-        return [None, 3, True, b"gtp", 1.5, (), ["gtp/antmaze/umaze-v0"]][rng.integers(7)]
+    if name in TEXTS:
+        return [None, 3, True, b"gtp", 1.5, (), ["gtp/antmaze/umaze-v0"], "a\0b", "a?b", 201 * "a"][rng.integers(10)]
     range_, scale = RANGES[name], float(10.0 ** rng.integers(0, 300))
     outside = [range_.high * (1 + scale), range_.low - scale, -scale, 1e-300, *range_.excluded]
     if isinstance(FLAT[name], int):
@@ -199,12 +199,17 @@ def command_lines(rng: np.random.Generator, count: int, folder: Path) -> list[st
         sound = (name.startswith("sweep.") or name.endswith("hidden")) and value == "()()"
         if isinstance(FLAT[name], bool) or sound:
             value = "maybe"
+        if name in TEXTS:
+            value = "a?b"
         if name in ("seed_offset", "devices", "cpu_devices") and value == "-0.0":
             value = "0.5"
         cases.append(["--config=antmaze.py:tiny", f"--config.{name}={value}"])
     ended = commands(
         ROOT / "experiments" / "run.py", cases, folder, {**os.environ, "MINARI_DATASETS_PATH": str(folder)}
     )
+    for words, end in zip(cases, ended, strict=True):
+        if not end.refused:
+            print(words, end, file=sys.stderr)
     return ["refused" if end.refused else "silent" if end.code == 0 else "tracebacks" for end in ended]
 
 

@@ -219,12 +219,18 @@ def read_config(argv: list[str]) -> ConfigDict:
 
 
 def check_keys(argv: list[str]) -> None:
-    """Raises ValueError for a --config.KEY that is no setting, with the nearest that is."""
+    """Raises ValueError for a --config.KEY that is no setting, with the nearest that is, and for a set or a dict.
+
+    As a tuple, which is how they would be read, `{}` is an empty one.
+    """
     known = dict(flatten(DEFAULTS))
-    for word in argv:
-        match = re.match(r"--?config\.([^=]*)", word)
+    for word, following in zip(argv, [*argv[1:], ""], strict=True):
+        match = re.match(r"--?config\.([^=]*)(?:=(.*))?", word, re.DOTALL)
         if match and match[1] not in known:
             raise ValueError(f"{word}: {unknown(match[1])}")
+        value = match and (following if match[2] is None else match[2])
+        if value and value.lstrip().startswith("{"):
+            raise ValueError(refusal(match[1], value))
 
 
 def parse_flags(argv: list[str]) -> list[str]:

@@ -47,6 +47,9 @@ LINES = [
     ([TINY, "--config.batch_size=5001"], ["batch_size = 5001 must be at most 5000"]),
     ([TINY, "--config.num_seeds=3", "--config.devices=2"], ["devices = 2 must divide the 3 trainings"]),
     ([TINY, "--config.sweep.eta=(1, 'a')"], ["sweep.eta = (1, 'a'): 'a' must be a number"]),
+    ([TINY, "--config.sweep.eta={}"], ["sweep.eta = '{}' must be up to"]),  # which would sweep nothing
+    ([TINY, "--config.sweep.eta", "{0.1: 1}"], ["sweep.eta = '{0.1: 1}' must be"]),
+    ([TINY, "--config.policy.hidden={8}"], ["policy.hidden = '{8}' must be the widths"]),
     (["--config=antmaze.py:umazes"], ["umazes", "did you mean 'gtp/antmaze/umaze-v0'"]),
     (["--config=antmaze.py:umaze,gtpp"], ["unknown method 'gtpp'", "did you mean 'gtp'"]),
     (["--config=antmaze.py:a/b,diffusion-ql"], ["diffusion-ql has published hyperparameters for umaze"]),
