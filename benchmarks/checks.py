@@ -1,113 +1,124 @@
 """What the checks on load cost: the CPU time of loading a dataset with them and without, in turns.
 
-    python benchmarks/checks.py [--rounds=15]
+    python benchmarks/checks.py [--rounds=25]
 
-Data of the embedded U-Maze's size and layout, 100,000 transitions in 480 episodes, with made-up numbers. The checks are
-those of values (NaN, bounds, float32), of shapes and types, and of where the arrays lie (no link, no other file);
-without them the same code reads the same arrays. Prints one JSON line and writes results/checks.json.
+Data of the embedded U-Maze's size and layout, 100,000 transitions in 480 episodes, with made-up numbers, written by
+Minari. The checks of data are those of values (NaN, bounds, float32), shapes and types; those of place look for links
+and for arrays in other files. Without them the same code reads the same arrays; Minari's own reader, which does not
+look and reads infos, too, stands beside it. Prints one JSON line and writes results/checks.json.
 """
 
 import argparse
 import contextlib
 import json
-import sys
 import tempfile
 import time
+import warnings
+from collections.abc import Callable
 from pathlib import Path
 from unittest import mock
 
 import h5py
 import numpy as np
+from gymnasium import spaces
+from minari import create_dataset_from_buffers
+from minari.data_collector.episode_buffer import EpisodeBuffer
+from minari.dataset.minari_storage import MinariStorage
 
 from gtp_jax import datasets, foreign, records
-from gtp_jax.datasets import minari, storage
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
-import stored  # the tests' own writer
+from gtp_jax.datasets import antmaze, minari, storage, store
 
 EPISODES, STEPS = 480, 210
-UMAZE = [[1, 1, 1, 1, 1], [1, "g", 0, 0, 1], [1, 1, 1, 0, 1], [1, "r", 0, 0, 1], [1, 1, 1, 1, 1]]
+ID = "test/umaze-v0"
 
 
 def write(root: Path) -> None:
-    """Writes a dataset as the collector does."""
+    """Writes a dataset with Minari's writer, as the collector does."""
     rng, sizes = np.random.default_rng(0), {"achieved_goal": 2, "desired_goal": 2, "observation": 27}
-    spaces = {name: json.loads(stored.box(size, dtype="float32")) for name, size in sizes.items()}
-    observations = {f"observations/{name}": (STEPS + 1, size) for name, size in sizes.items()}
     episodes = [
-        {
-            **{path: rng.normal(size=shape).astype(np.float32) for path, shape in observations.items()},
-            "actions": rng.uniform(-1, 1, (STEPS, 8)).astype(np.float32),
-            "rewards": np.arange(STEPS) == STEPS - 1.0,
-            "terminations": np.arange(STEPS) == STEPS - 1,
-            "truncations": np.zeros(STEPS, bool),
-        }
+        EpisodeBuffer(
+            observations={key: rng.normal(size=(STEPS + 1, n)).astype(np.float32) for key, n in sizes.items()},
+            actions=rng.uniform(-1, 1, (STEPS, 8)).astype(np.float32),
+            rewards=(np.arange(STEPS) == STEPS - 1).astype(float),
+            terminations=np.arange(STEPS) == STEPS - 1,
+            truncations=np.zeros(STEPS, bool),
+            infos={"success": np.arange(STEPS + 1) == STEPS},
+        )
         for _ in range(EPISODES)
     ]
-    for episode in episodes:
-        episode["rewards"] = episode["rewards"].astype(float)
-    stored.write(
-        root,
-        "test/umaze-v0",
-        episodes,
-        observation_space=json.dumps({"type": "Dict", "subspaces": spaces}),
-        action_space=stored.box(8, -1.0, 1.0, "float32"),
-        env_spec=json.dumps({"id": "AntMaze_UMaze-v5", "kwargs": {"maze_map": UMAZE}}),
-    )
+    boxes = {key: spaces.Box(-np.inf, np.inf, (n,), np.float32) for key, n in sizes.items()}
+    with store.environment(MINARI_DATASETS_PATH=str(root)), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about what the metadata lack
+        create_dataset_from_buffers(
+            ID, episodes, observation_space=spaces.Dict(boxes), action_space=spaces.Box(-1, 1, (8,), np.float32)
+        )
+    path = root / ID / "data" / "metadata.json"
+    spec = {"id": "AntMaze_UMaze-v5", "kwargs": {"maze_map": antmaze.UMAZE.maze_map}}
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"env_spec": json.dumps(spec)}))
 
 
 @contextlib.contextmanager
-def unchecked():
-    """Loading as it is, the checks left out."""
+def without(place: bool):
+    """Loading as it is, without the checks of data and, unless `place`, without those of where the arrays lie."""
 
     def read(array, shape, kinds, where):
-        del shape, kinds, where
+        del shape, kinds
+        if place:
+            storage._check_place(array, where)
         result = np.empty(array.shape, array.dtype)
         array.read(h5py.h5s.ALL, h5py.h5s.ALL, result)
         return result
 
+    left_out = [(storage, "_check_keys", lambda *_: None), (storage, "_read", read)]
+    left_out += [(minari, "check", lambda *_: None), (minari, "check_numbers", lambda *_: None)]
+    if not place:
+        left_out += [(storage, "_member", lambda group, name, where: h5py.h5o.open(group, name.encode()))]
+        left_out += [(module, "check_file", lambda *_: None) for module in (minari, foreign)]
     with contextlib.ExitStack() as stack:
-        for place, name, instead in (
-            (storage, "_member", lambda group, name, where: h5py.h5o.open(group, name.encode())),
-            (storage, "_check_keys", lambda *_: None),
-            (storage, "_read", read),
-            (minari, "check", lambda *_: None),
-            (minari, "check_numbers", lambda *_: None),
-            (minari, "check_file", lambda *_: None),
-            (foreign, "check_file", lambda *_: None),
-        ):
-            stack.enter_context(mock.patch.object(place, name, instead))
+        for module, name, instead in left_out:
+            stack.enter_context(mock.patch.object(module, name, instead))
         yield
 
 
-def measure(root: Path) -> float:
-    """CPU seconds of one load."""
+def seconds_of(call: Callable[[], object]) -> float:
+    """CPU seconds of one call."""
     started = time.process_time()
-    datasets.load("test/umaze-v0", root=root)
+    call()
     return time.process_time() - started
 
 
 def main() -> None:
     """Measures in turns and writes."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--rounds", type=int, default=25)
     arguments = parser.parse_args()
-    commit, seconds = records.commit(), {"checked": [], "unchecked": []}
+    by_minari: list[float] = []
+    commit, seconds = records.commit(), {"all checks": [], "those of place": [], "none": []}
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         write(root)
-        measure(root)
+
+        def load():
+            datasets.load(ID, root=root)
+
+        def read_by_minari():
+            list(MinariStorage.read(root / ID / "data").get_episodes(range(EPISODES)))
+
+        load()
         for _ in range(arguments.rounds):
-            seconds["checked"].append(measure(root))
-            with unchecked():
-                seconds["unchecked"].append(measure(root))
-    checked, without = (float(np.median(each)) for each in seconds.values())
+            seconds["all checks"].append(seconds_of(load))
+            for name, place in (("those of place", True), ("none", False)):
+                with without(place):
+                    seconds[name].append(seconds_of(load))
+            by_minari.append(seconds_of(read_by_minari))
+    medians = {name: float(np.median(each)) for name, each in seconds.items()}
+    whole, placed, none = medians.values()
     result = {
         "command": f"python benchmarks/checks.py --rounds={arguments.rounds}",
         "transitions": EPISODES * STEPS,
         "episodes": EPISODES,
-        "cpu_seconds": {"checked": checked, "unchecked": without},
-        "share_of_load": (checked - without) / checked,
+        "cpu_seconds": medians | {"reading alone, by Minari": float(np.median(by_minari))},
+        "share_of_load": {"data": (whole - placed) / whole, "place": (placed - none) / whole},
         "date": records.now(),
         "device": records.device(),
         "versions": records.versions(),

@@ -7,16 +7,14 @@ not needed here.
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import h5py
 import numpy as np
+
+from gtp_jax.datasets.minari import CURE, BadDataset
 
 KINDS = {"f": "floats", "i": "integers", "u": "integers", "b": "booleans"}
 # By NumPy's letters. Rewards that are booleans or actions that are integers are another quantity than is expected.
 FIELDS = {"observations": "fiu", "actions": "f", "rewards": "fiu", "terminations": "biu", "truncations": "biu"}
-CURE = "mend the file or leave that episode out"
-
-
-class BadDataset(ValueError):
-    """A dataset whose files are not what they must be."""
 
 
 def episodes(
@@ -36,8 +34,6 @@ def episodes(
         additional field, no transitions.
       Exception: of every kind, from HDF5, for a damaged file.
     """
-    import h5py
-
     with h5py.File(path, "r") as file:
         root = file.id
         found = h5py.h5g.open(root, b"/").get_num_objs()
@@ -79,8 +75,6 @@ def _episode(group, where: str, observation_shapes, action_size: int) -> dict[st
 
 
 def _check_keys(group, expected: list[str], where: str) -> None:
-    import h5py
-
     is_group = isinstance(group, h5py.h5g.GroupID)
     if not is_group or group.get_num_objs() != len(expected):
         found = sorted(name.decode(errors="replace") for name in group) if is_group else "an array"
@@ -89,8 +83,6 @@ def _check_keys(group, expected: list[str], where: str) -> None:
 
 def _member(group, name: str, where: str):
     """What a group holds itself, under a name; not what a link leads to."""
-    import h5py
-
     key = name.encode()
     try:
         link = group.links.get_info(key)
@@ -101,35 +93,30 @@ def _member(group, name: str, where: str):
     return h5py.h5o.open(group, key)
 
 
-def _is_elsewhere(array) -> bool:
-    """Whether an array's content lies in another file."""
-    import h5py
-
+def _check_place(array, where: str) -> None:
     if array.get_offset() is not None:
-        return False  # contiguous, at that place of this file
+        return  # contiguous, at that place of this file
     try:
-        array.get_num_chunks()
-        return False  # chunks lie in their own file only
-    except Exception:  # what HDF5 raises for every other layout: asking for it takes long, and it is rare
+        if array.get_num_chunks():
+            return  # chunks lie in their own file only
+    except Exception:  # what HDF5 raises for every other layout; asking for the layout takes long, and it is rare
         storage = array.get_create_plist()
-        return storage.get_external_count() > 0 or storage.get_layout() == h5py.h5d.VIRTUAL
+        if storage.get_external_count() or storage.get_layout() == h5py.h5d.VIRTUAL:
+            raise BadDataset(f"{where} is stored in another file, which is not read; {CURE}") from None
+    if not array.get_storage_size():
+        raise BadDataset(f"{where} was never written; {CURE}")
 
 
 def _read(array, shape: tuple[int, ...], kinds: str, where: str) -> np.ndarray:
-    import h5py
-
     if not isinstance(array, h5py.h5d.DatasetID):
         raise BadDataset(f"{where}: expected an array, got a group; {CURE}")
-    if _is_elsewhere(array):
-        raise BadDataset(f"{where} is stored in another file, which is not read; {CURE}")
+    _check_place(array, where)
     if array.shape != shape:
         raise BadDataset(f"{where}: expected shape {shape}, got {array.shape}; {CURE}")
     dtype = array.dtype
     if dtype.kind not in kinds:
         names = dict.fromkeys(KINDS[kind] for kind in kinds)
         raise BadDataset(f"{where}: expected {' or '.join(names)}, got {dtype}; {CURE}")
-    if not array.get_storage_size():
-        raise BadDataset(f"{where} was never written; {CURE}")
     result = np.empty(shape, dtype)
     array.read(h5py.h5s.ALL, h5py.h5s.ALL, result)
     return result
