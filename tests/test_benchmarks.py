@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from runs import benchmark
+from runs import ROOT, benchmark
 from scipy import stats
 
 from gtp_jax.flow_map import Schedule
@@ -118,3 +118,13 @@ def test_kills_and_damages_are_shown_as_they_were_measured_and_lost_nothing():
     assert found == {"differ": 0, "lost": 0, "silent": 0}
     text = faults.PAGE.read_text()
     assert faults.insert(text, "measured", faults.table()) == text
+
+
+def test_our_loss_in_another_agent_is_its_own():
+    """As measured: equal noise gives FQL's own loss, gradient and updates; every loss of ours trains its network."""
+    result = json.loads((ROOT / "benchmarks/results/clients.json").read_text())
+    same, probe = result["flow_matching_beside_its_own"], result["probe"]
+    assert same["loss"][0] == same["loss"][1] and same["gradient_norm"] > 0.1
+    assert same["gradient_difference"] < 1e-6 and same["parameter_difference"] < 1e-6
+    assert set(probe) == {"its own", "flow_matching", "shortcut", "gtp"}
+    assert all(found["last_loss"] < found["first_loss"] for found in probe.values())
