@@ -128,3 +128,15 @@ def test_our_loss_in_another_agent_is_its_own():
     assert same["gradient_difference"] < 1e-6 and same["parameter_difference"] < 1e-6
     assert set(probe) == {"its own", "flow_matching", "shortcut", "gtp"}
     assert all(found["last_loss"] < found["first_loss"] for found in probe.values())
+
+
+def test_bad_inputs_are_all_refused_and_the_checks_cost_little():
+    """As docs/faults.md says."""
+    results, page = ROOT / "benchmarks" / "results", (ROOT / "docs" / "faults.md").read_text()
+    tried = json.loads((results / "bad_inputs.json").read_text())
+    assert tried["tried"] == tried["refused"] >= 5000 and tried["silent"] == tried["tracebacks"] == 0
+    assert all(row["tracebacks"] == 0 for row in tried["flipped_bytes"].values())
+    cost = json.loads((results / "checks.json").read_text())
+    assert "less than 5 % of its CPU time" in page and cost["share_of_load"]["data"] < 0.05
+    assert "less than Minari's own reader takes" in page
+    assert cost["cpu_seconds"]["all checks"] < cost["cpu_seconds"]["reading alone, by Minari"]
