@@ -4,8 +4,9 @@
 
 With a fixed seed. `tried` = `refused` + `silent` + `tracebacks`; a refusal is a ValueError of one line that names the
 setting, or the dataset with episode, field and index where the defect is one number; on the command line, exit code 2
-and one line. Files with flipped bytes are counted apart: a flipped bit of a number can give another sound number, so
-they may load, but must not end in another exception. Prints one JSON line and writes results/bad_inputs.json.
+and one line. Files with flipped bytes are counted apart. Bytes that nothing reads leave such a file `unharmed`; a flipped
+bit of a number can give another sound number, `silent` where the file has no digest: embedded datasets have one, those
+of others have none. Prints one JSON line and writes results/bad_inputs.json.
 """
 
 import argparse
@@ -48,6 +49,7 @@ NO_NUMBERS = [
     10**400,
     -(10**5000),
 ]
+EMBEDDED = "gtp/antmaze/umaze-40-v0"
 Case = tuple[str, Callable[[], object], tuple[str, ...]]  # what, the call, the words that its refusal must name
 
 
@@ -159,28 +161,41 @@ def files(rng: np.random.Generator, count: int, root: Path) -> Iterator[Case]:
 
 
 def flipped(rng: np.random.Generator, count: int, root: Path) -> Iterator[Case]:
-    """HDF5 and controllers with some bytes changed: refused, or loaded as other numbers."""
+    """Data and controllers with some bytes changed: refused, loaded as they were, or loaded as other numbers."""
     folder = stored.write(root, "test/x-v0", [stored.episode(3), stored.episode(2)])
+    datasets.load(EMBEDDED, root=root)  # collects it
     controller = root / "controller.npz"
     calls = {
-        folder / "main_data.hdf5": ("test/x-v0: ", lambda: datasets.load("test/x-v0", root=root)),
-        controller: (str(controller), lambda: AntController.load(controller)),
+        "another's data": (folder / "main_data.hdf5", "test/x-v0: ", lambda: fingerprint("test/x-v0", root)),
+        "embedded data": (root / EMBEDDED / "data/main_data.hdf5", EMBEDDED, lambda: fingerprint(EMBEDDED, root)),
+        "controller": (controller, str(controller), lambda: AntController.load(controller)),
     }
-    for path, (says, call) in calls.items():
-        whole = path.read_bytes()
+    for what, (path, says, call) in calls.items():
+        whole, before = path.read_bytes(), call()
         for _ in range(count // len(calls)):
             changed = np.frombuffer(whole, np.uint8).copy()
             places = rng.integers(0, len(whole), rng.integers(1, 9))
             changed[places] ^= rng.integers(1, 256, len(places), dtype=np.uint8)
             path.write_bytes(changed.tobytes())
-            yield f"flipped, {path.name}", call, (says,)
+            yield f"flipped, {what}", lambda call=call, before=before: same(call(), before), (says,)
         path.write_bytes(whole)
+
+
+def fingerprint(dataset_id: str, root: Path) -> str:
+    """Of a dataset's content."""
+    return datasets.load(dataset_id, root=root).fingerprint
+
+
+def same(found: object, before: object) -> bool:
+    """Whether two contents are equal."""
+    return found == before if isinstance(before, str) else all(map(np.array_equal, found, before))
 
 
 def outcome(call: Callable[[], object], says: tuple[str, ...]) -> str:
     """How a call ended."""
     try:
-        call()
+        if call() is True:
+            return "unharmed"
     except (ValueError, FileNotFoundError) as error:
         text = str(error)
         return "refused" if "\n" not in text and all(word in text for word in says) else "tracebacks"
@@ -221,13 +236,13 @@ def main() -> None:
     commit, rng, counts = records.commit(), np.random.default_rng(0), collections.defaultdict(collections.Counter)
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        for source, count in ((configurations, 5000), (data, 2000), (files, 1200), (flipped, 800)):
+        for source, count in ((configurations, 5000), (data, 2000), (files, 1200), (flipped, 1200)):
             for what, call, says in source(
                 rng, int(count * arguments.scale), *([] if source is configurations else [root])
             ):
                 ended = outcome(call, says)
                 counts[what][ended] += 1
-                if ended != "refused" and not (ended == "silent" and source is flipped):
+                if ended == "tracebacks" or (ended != "refused" and source is not flipped):
                     print(what, says, ended, file=sys.stderr)
         for ended in command_lines(rng, int(200 * arguments.scale), root):
             counts["command line"][ended] += 1
@@ -238,7 +253,11 @@ def main() -> None:
         "command": f"python benchmarks/bad_inputs.py --scale={arguments.scale:g}",
         **{name: sum(row[name] for row in strict) for name in ("tried", *names)},
         "cases": {what: row for what, row in rows.items() if not what.startswith("flipped")},
-        "flipped_bytes": {what.partition(", ")[2]: row for what, row in rows.items() if what.startswith("flipped")},
+        "flipped_bytes": {
+            what.partition(", ")[2]: row | {"unharmed": counts[what]["unharmed"]}
+            for what, row in rows.items()
+            if what.startswith("flipped")
+        },
         "date": records.now(),
         "versions": records.versions(),
         "commit": commit,

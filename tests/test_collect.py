@@ -1,8 +1,10 @@
 """Collecting embedded data: the same bytes whatever the number of cores, exact sizes, and no way to get stuck."""
 
 import dataclasses
+import json
 import os
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,6 +12,7 @@ import threading
 import time
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 from oracles import assert_trees_equal
@@ -231,3 +234,25 @@ def test_ten_starts_collect_once_and_one_that_is_killed_blocks_none(root, tmp_pa
         ".umaze-600-v0.lock",
         "umaze-600-v0",
     ]
+
+
+def test_a_collected_dataset_holds_what_was_collected_or_is_refused(root, tmp_path):
+    """Other sound numbers in the place of any field, or a lost digest: nothing else would tell."""
+    shutil.copytree(root / ID, tmp_path / ID)
+    data, metadata = tmp_path / ID / "data" / "main_data.hdf5", tmp_path / ID / "data" / "metadata.json"
+    said = "does not hold what was collected there .*; delete it and it is collected anew"
+    for path in ("observations/observation", "actions", "rewards", "terminations", "truncations"):
+        with h5py.File(data, "r+") as file:
+            array = file["episode_0"][path]
+            before = array[-1]
+            array[-1] = ~before if before.dtype == bool else before / 2 if before.any() else 1
+        with pytest.raises(ValueError, match=said):
+            datasets.load(ID, root=tmp_path)
+        with h5py.File(data, "r+") as file:
+            file["episode_0"][path][-1] = before
+    assert datasets.load(ID, root=tmp_path).fingerprint == datasets.load(ID, root=root).fingerprint
+    stated = json.loads(metadata.read_text())
+    del stated["content_sha256"]
+    metadata.write_text(json.dumps(stated))
+    with pytest.raises(ValueError, match=said):
+        datasets.load(ID, root=tmp_path)

@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gtp_jax.datasets import antmaze, store
+from gtp_jax.datasets import antmaze, minari, store
 from gtp_jax.datasets.environments import for_task, private_tempdir
 from gtp_jax.datasets.rollouts import Episode, Simulator
 
@@ -61,6 +61,7 @@ def collect(
                 if progress is not None:
                     progress(done, total)
         _write(embedded, episodes, folder)
+        minari.seal(folder / embedded.id, embedded.id)
 
     return store.install(root, embedded.id, build)
 
@@ -146,8 +147,8 @@ def _block(index: int) -> list[Episode]:
 
 def _write(embedded: antmaze.Embedded, episodes: list[Episode], folder: Path) -> None:
     """Writes episodes as a Minari dataset to folder / embedded.id."""
-    import minari
     from gymnasium import spaces
+    from minari import create_dataset_from_buffers
     from minari.data_collector.episode_buffer import EpisodeBuffer
 
     task = embedded.task
@@ -174,7 +175,7 @@ def _write(embedded: antmaze.Embedded, episodes: list[Episode], folder: Path) ->
     ]
     spec = for_task(task).make_env().spec
     with store.environment(MINARI_DATASETS_PATH=str(folder)), private_tempdir():
-        minari.create_dataset_from_buffers(
+        create_dataset_from_buffers(
             embedded.id,
             buffers,
             env=spec,

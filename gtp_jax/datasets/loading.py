@@ -114,7 +114,7 @@ def load(
         folder = folder_root / dataset_id
         if not (folder / "data").exists():
             collect_in_child(embedded, folder_root, workers, progress)
-        raw = minari.read(folder, dataset_id)
+        raw = minari.read(folder, dataset_id, sealed=True)
     else:
         if transitions is not None or seed is not None:
             raise ValueError(f"{dataset_id}: transitions and seed choose variants of embedded datasets only")

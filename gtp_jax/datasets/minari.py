@@ -9,10 +9,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gtp_jax.foreign import check_file, read_json
+from gtp_jax.records import write_json
 
 ACTION_TOLERANCE = 1e-4
 EXACT_INTEGERS = 2**24
 CURE = "mend the file or leave that episode out"
+SEAL = "content_sha256"  # the key in metadata.json under which this project's own datasets state their fingerprint
 
 
 class BadDataset(ValueError):
@@ -40,8 +42,8 @@ class Raw(NamedTuple):
         return np.arange(len(self.episode)) + self.episode
 
 
-def read(folder: Path, dataset_id: str) -> Raw:
-    """Reads and checks root / dataset_id.
+def read(folder: Path, dataset_id: str, sealed: bool = False) -> Raw:
+    """Reads and checks root / dataset_id; one that is `sealed` must hold what `seal` saw.
 
     Raises BadDataset, a ValueError, that names dataset, episode, field and first bad index for: no episodes or
     transitions, shapes that are not those of the dataset's spaces, types that are not numbers, NaN or infinity,
@@ -80,8 +82,19 @@ def read(folder: Path, dataset_id: str) -> Raw:
         metadata=metadata,
         fingerprint=_fingerprint(episodes),
     )
+    if sealed and metadata.get(SEAL) != raw.fingerprint:
+        raise BadDataset(
+            f"{dataset_id}: {folder} does not hold what was collected there ({SEAL} in metadata.json is "
+            f"{metadata.get(SEAL)!r:.80}, the content's {raw.fingerprint}); delete it and it is collected anew"
+        )
     check(dataset_id, raw)
     return raw._replace(terminated=raw.terminated.astype(bool), truncated=raw.truncated.astype(bool))
+
+
+def seal(folder: Path, dataset_id: str) -> None:
+    """Writes the fingerprint of root / dataset_id into its metadata, with which `read` compares the content."""
+    raw = read(folder, dataset_id)
+    write_json(folder / "data" / "metadata.json", {**raw.metadata, SEAL: raw.fingerprint})
 
 
 def _metadata(folder: Path, dataset_id: str) -> dict:
