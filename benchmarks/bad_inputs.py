@@ -4,9 +4,9 @@
 
 With a fixed seed. `tried` = `refused` + `silent` + `tracebacks`; a refusal is a ValueError of one line that names the
 setting, or the dataset with episode, field and index where the defect is one number; on the command line, exit code 2
-and one line. Files with flipped bytes are counted apart. Bytes that nothing reads leave such a file `unharmed`; a flipped
-bit of a number can give another sound number, `silent` where the file has no digest: embedded datasets have one, those
-of others have none. Prints one JSON line and writes results/bad_inputs.json.
+and one line. Files with flipped bytes are counted apart. Bytes that nothing reads leave such a file `unharmed`; a
+flipped bit of a number can give another sound number, `silent` where the file has no digest: embedded datasets have
+one, those of others have none. Prints one JSON line and writes results/bad_inputs.json.
 """
 
 import argparse
@@ -259,6 +259,7 @@ def main() -> None:
             if what.startswith("flipped")
         },
         "date": records.now(),
+        "device": records.device(),
         "versions": records.versions(),
         "commit": commit,
     }

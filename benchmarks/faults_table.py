@@ -1,4 +1,4 @@
-"""Prints the table of docs/faults.md from results/soak.json and results/damages.json.
+"""Prints the table of docs/faults.md from results/soak.json, damages.json and bad_inputs.json.
 
 python benchmarks/faults_table.py [--write]
 """
@@ -29,7 +29,7 @@ def counts() -> dict[str, int]:
 
 
 def table() -> str:
-    """Both results, with where they come from."""
+    """All results, with where they come from."""
     soak, damages = (json.loads((RESULTS / f"{name}.json").read_text()) for name in ("soak", "damages"))
     found = counts()
     kills = ", ".join(f"{number} {what}" for what, number in soak["hit"].items())
@@ -49,11 +49,26 @@ def table() -> str:
                 "newest, since nothing that it needs was hit",
             )
         )
+    inputs = json.loads((RESULTS / "bad_inputs.json").read_text())
+    rows.append(
+        (
+            f"{inputs['tried']:,} bad settings, command lines, datasets and files",
+            f"{inputs['refused']:,} refused in one line, {inputs['silent']} silent, {inputs['tracebacks']} tracebacks",
+        )
+    )
+    for what, flipped in inputs["flipped_bytes"].items():
+        rows.append(
+            (
+                f"{flipped['tried']} times up to 8 bytes of a file flipped: {what}",
+                f"{flipped['refused']} refused, {flipped['unharmed']} times the content was unharmed, "
+                f"{flipped['silent']} silent",
+            )
+        )
     lines = ["| tried | result |", "|---|---|", *(f"| {tried} | {result} |" for tried, result in rows)]
     sources = "; ".join(
         f"`{each['command']}`, {each['device']['host_cores']} CPU cores, jax {each['versions']['jax']}, "
         f"{each['date'][:10]}, commit {each['commit'][:10]}"
-        for each in (soak, damages)
+        for each in (soak, damages, inputs)
     )
     return "\n".join([*lines, "", f"{sources}."])
 
