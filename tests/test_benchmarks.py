@@ -136,6 +136,7 @@ def test_bad_inputs_are_all_refused_and_the_checks_cost_little():
     tried = json.loads((results / "bad_inputs.json").read_text())
     assert tried["tried"] == tried["refused"] >= 5000 and tried["silent"] == tried["tracebacks"] == 0
     assert all(row["tracebacks"] == 0 for row in tried["flipped_bytes"].values())
+    assert tried["flipped_bytes"]["embedded data"]["silent"] == 0
     cost = json.loads((results / "checks.json").read_text())
     assert "less than 5 % of its CPU time" in page and cost["share_of_load"]["data"] < 0.05
     assert "less than Minari's own reader takes" in page
