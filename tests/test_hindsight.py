@@ -78,7 +78,7 @@ def test_the_times_are_drawn_evenly_and_again_alike():
     np.testing.assert_array_equal(lengths[0], lengths[1])
     assert (lengths[0] != lengths[2]).any()
     counts = np.bincount(lengths[0], minlength=41)[1:]
-    assert counts.sum() == 4000 and 60 < counts.min() and counts.max() < 145  # 100 each, four deviations either way
+    assert counts.sum() == 4000 and counts.min() > 60 and counts.max() < 145  # 100 each, four deviations either way
 
 
 def test_rows_of_an_added_episode_are_those_of_its_walk():

@@ -41,7 +41,7 @@ LINES = [
     ([TINY, "--config.critic.name=twinq"], ["did you mean 'twin_q'"]),
     ([TINY, "--config.guidance.name=advantages"], ["did you mean 'advantage'"]),
     ([TINY, "--config.data.reward=minus-1"], ["data.reward = 'minus-1'", "minus-one"]),
-    ([TINY, "--config.data.observation=goals"], ["data.observation = 'goals' must be one of goal-scales"]),
+    ([TINY, "--config.data.observation=goals"], ["data.observation = 'goals' must be one of maze-scales"]),
     ([TINY, "--config.dataset=gtp/antmaze/umazed-v0"], ["did you mean 'gtp/antmaze/umaze-v0'"]),
     ([TINY, "--config.dataset=../../x-v0"], ["not a dataset id: '../../x-v0'"]),
     ([TINY, "--config.batch_size=5001"], ["batch_size = 5001 must be at most 5000"]),

@@ -47,6 +47,17 @@ def test_goal_scales_in_order():
     np.testing.assert_array_equal(transform_observation("goal-scales", parts)[29:], [0, 0, 0, 0, 1, 0, 0])
 
 
+def test_maze_scales_add_waves_of_both_places():
+    parts = raw()
+    parts["achieved_goal"], parts["desired_goal"] = np.array([1.0, 2.0]), np.array([4.0, -2.0])
+    flat = transform_observation("maze-scales", parts)
+    assert flat.shape == (60,) and flat.dtype == np.float32
+    np.testing.assert_array_equal(flat[:36], transform_observation("goal-scales", parts))
+    degrees = np.array([45, 90, 22.5, 45, 11.25, 22.5, 180, -90, 90, -45, 45, -22.5])  # 1, 2, 4, -2 m of 8, 16, 32 m
+    np.testing.assert_allclose(flat[36:48], np.sin(np.radians(degrees)), atol=1e-6)
+    np.testing.assert_allclose(flat[48:], np.cos(np.radians(degrees)), atol=1e-6)
+
+
 def test_leading_axes_and_contact_forces_change_nothing():
     parts = raw(4, 3)
     flat = transform_observation("goal-scales", parts)

@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gtp_jax.datasets import antmaze, environments, hindsight as other_goals, hosted, minari, store
+from gtp_jax.datasets import antmaze, environments, hosted, minari, store
+from gtp_jax.datasets import hindsight as other_goals
 from gtp_jax.datasets.collect import Progress, collect_in_child
 from gtp_jax.datasets.maze import MazeInfo
 from gtp_jax.datasets.transforms import (
@@ -125,7 +126,18 @@ def load(
             raise ValueError(f"{dataset_id}: transitions and seed choose variants of embedded datasets only")
         raw = minari.read(hosted.download(dataset_id, folder_root), dataset_id)
         evaluation = environments.for_metadata(dataset_id, raw.metadata, _observation_size(raw))
-    return _prepare(dataset_id, raw, evaluation, reward, observation, standardise, cut_at_success, episodes, hindsight, evaluated_goal)
+    return _prepare(
+        dataset_id,
+        raw,
+        evaluation,
+        reward,
+        observation,
+        standardise,
+        cut_at_success,
+        episodes,
+        hindsight,
+        evaluated_goal,
+    )
 
 
 def _observation_size(raw: minari.Raw) -> int | None:

@@ -67,16 +67,23 @@ def _goal_scales(parts: Mapping[str, Any], xp: Any) -> list[Any]:
     return [*ant, offset, unit, xp.exp(-distance), xp.clip(offset, -1.5, 1.5)]
 
 
+_WAVELENGTHS = (8.0, 16.0, 32.0)  # metres; a maze's cell is half of the first
+
+
 def _maze_scales(parts: Mapping[str, Any], xp: Any) -> list[Any]:
-    """With ant's and goal's places on waves of 8, 16 and 32 m, as a network's first layer cannot make them of metres."""
-    angles = [
-        parts[key] * np.float32(2 * np.pi / metres) for key in ("achieved_goal", "desired_goal") for metres in (8, 16, 32)
-    ]
+    """Also the places of ant and goal on waves (Fourier features, arXiv 2006.10739): which cell they are in decides."""
+    places = [parts["achieved_goal"], parts["desired_goal"]]
+    angles = [place * np.float32(2 * np.pi / metres) for place in places for metres in _WAVELENGTHS]
     return [*_goal_scales(parts, xp), *map(xp.sin, angles), *map(xp.cos, angles)]
 
 
 _GOAL_PARTS = {"achieved_goal": 2, "observation": 27, "desired_goal": 2}
-_GOAL_TRANSFORMS = {"maze-scales": (_maze_scales, 60), "goal-scales": (_goal_scales, 36), "goal-relative": (_goal_relative, 31), "ant": (_ant, 29)}
+_GOAL_TRANSFORMS = {
+    "maze-scales": (_maze_scales, 60),
+    "goal-scales": (_goal_scales, 36),
+    "goal-relative": (_goal_relative, 31),
+    "ant": (_ant, 29),
+}
 OBSERVATIONS = (*_GOAL_TRANSFORMS, "identity")
 
 
