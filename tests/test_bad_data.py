@@ -103,7 +103,7 @@ def test_one_bad_value_is_named_exactly(tmp_path, data):
     text = refusal(tmp_path)
     stated = np.dtype(kind).type(value)
     assert text.startswith(f"test/x-v0: episode {bad}, first at index {list(index)}, {path}: {stated} is "), text
-    assert "mend the file" in text
+    assert "mend the file" in text and ("not finite" in text) == (not np.isfinite(value))
 
 
 # Whole fields that are wrong: what replaces the array of episode 1, and what the error says of it.
@@ -158,6 +158,13 @@ def test_missing_and_additional_parts_are_named(tmp_path):
     assert "episode 0 is missing" in refusal(tmp_path)
     write(tmp_path, "test/x-v0", [], lambda file: file.create_dataset("episode_0", data=[1.0]), total_episodes=1)
     assert "episode 0 is no group" in refusal(tmp_path)
+
+    def group(file):
+        del file["episode_0/actions"]
+        file.create_group("episode_0/actions")
+
+    write(tmp_path, "test/x-v0", [stored.episode(2)], group)
+    assert "episode 0, actions: expected an array, got a group" in refusal(tmp_path)
 
     def unwritten(file):
         del file["episode_0/rewards"]

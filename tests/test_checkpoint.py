@@ -98,15 +98,17 @@ def test_a_run_without_critic(checkpoints):
 
 @pytest.mark.parametrize("reopened", [False, True])
 def test_the_latest_two_and_the_best_are_kept(checkpoints, reopened):
-    """Also by another process than the one that saved the best; a NaN, no score and an equal, older one are no best."""
-    for step, score in ((1, 5.0), (2, 9.0), (3, 9.0), (4, float("nan")), (5, None), (6, 8.0), (10, 0.0)):
+    """Also by another process than the one that saved the best; NaN, infinity, no score and an equal, older one are no
+    best."""
+    scores = {1: 5.0, 2: 9.0, 3: 9.0, 4: float("nan"), 5: float("inf"), 6: None, 7: 8.0, 10: 0.0}
+    for step, score in scores.items():
         checkpoints.save(step, tree(step), ABOUT | {"step": step, "score": score})
         if reopened:
             checkpoints.close()
             checkpoints = Checkpoints(checkpoints.directory)
     checkpoints.close()
-    assert checkpoints.steps() == [3, 6, 10]
-    for step in (3, 6, 10):
+    assert checkpoints.steps() == [3, 7, 10]
+    for step in (3, 7, 10):
         assert checkpoints.about(step)["step"] == step
         restored = checkpoints.restore(step, like(tree()))
         assert_trees_equal(jax.tree.map(np.asarray, restored.policy), tree(step).policy)
@@ -229,16 +231,16 @@ def test_a_save_that_would_be_skipped_is_an_error(checkpoints):
             checkpoints.save(step, tree(), ABOUT)
 
 
+def full(*_, **__):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
 @pytest.mark.parametrize("where", ["before it begins", "in the background"])
 def test_a_failed_save_is_said_once_and_the_next_one_succeeds(checkpoints, monkeypatch, where):
     """The disk is full for steps 3 and 4: what was there stays, what was half written goes, nothing is forgotten."""
     for step in (1, 2):
         checkpoints.save(step, tree(step), ABOUT)
     checkpoints.wait()
-
-    def full(*_, **__):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
     name = "mkdir" if where == "before it begins" else "rename"
     with monkeypatch.context() as patch:
         for owner in (os, Path):
@@ -253,6 +255,15 @@ def test_a_failed_save_is_said_once_and_the_next_one_succeeds(checkpoints, monke
     checkpoints.close()
     assert sorted(path.name for path in checkpoints.directory.iterdir()) == ["2", "5"]
     assert_trees_equal(jax.tree.map(np.asarray, checkpoints.restore(2, like(tree()))), tree(2))
+
+
+def test_closing_says_that_the_last_save_failed(checkpoints, monkeypatch):
+    for owner in (os, Path):
+        monkeypatch.setattr(owner, "rename", full)
+    checkpoints.save(1, tree(), ABOUT)
+    with pytest.raises(FailedSave, match="/1 could not be saved.*No space left"):
+        checkpoints.close()
+    checkpoints.close()
 
 
 def test_readers_leave_a_save_alone_that_a_writer_clears(checkpoints):

@@ -158,16 +158,17 @@ def test_data_replay_in_the_environment(root):
 
 
 def test_a_killed_collection_does_not_block_the_next(root, tmp_path):
-    """SIGKILL in mid-collection; its folder is then swept away by the next start, which makes the same data."""
+    """SIGKILL in mid-collection: its workers end, and its folder is swept away by the next start, which makes the same
+    data."""
     command = [sys.executable, "-m", "gtp_jax.datasets.collect", ID, "--root", str(tmp_path), "--workers", "1"]
-    child = subprocess.Popen(command, cwd=store.Path(__file__).parents[1])
+    child = subprocess.Popen(command, cwd=store.Path(__file__).parents[1], stdout=subprocess.PIPE)
     folder = tmp_path / "gtp" / "antmaze"
     deadline = time.monotonic() + 30
     while not list(folder.glob(".umaze-600-v0.building-*/*")):  # a worker has started
         assert time.monotonic() < deadline and child.poll() is None
         time.sleep(0.01)
     child.send_signal(signal.SIGKILL)
-    child.wait()
+    child.communicate(timeout=30)  # to the end of the output, which the workers hold, too
     assert list(folder.glob(".umaze-600-v0.building-*")) and not (folder / "umaze-600-v0").exists()
     data = datasets.load(ID, root=tmp_path, workers=1)
     assert data.fingerprint == datasets.load(ID, root=root).fingerprint
@@ -178,9 +179,9 @@ def test_concurrent_starts_build_once(tmp_path):
     built = []
 
     def build(folder):
-        built.append(folder)
         time.sleep(0.2)
         (folder / "a" / "x-v0" / "data").mkdir(parents=True)
+        built.append((folder / "a" / "x-v0").stat().st_ino)
 
     threads = [threading.Thread(target=store.install, args=(tmp_path, "a/x-v0", build)) for _ in range(4)]
     for thread in threads:
@@ -188,6 +189,7 @@ def test_concurrent_starts_build_once(tmp_path):
     for thread in threads:
         thread.join()
     assert len(built) == 1 and (tmp_path / "a" / "x-v0" / "data").is_dir()
+    assert (tmp_path / "a" / "x-v0").stat().st_ino == built[0]  # moved: a copy would be there before it is whole
     assert sorted(path.name for path in (tmp_path / "a").iterdir()) == [".x-v0.lock", "x-v0"]
 
 

@@ -8,11 +8,12 @@ import sys
 import jax
 import numpy as np
 import pytest
-from oracles import assert_trees_equal
+from oracles import assert_trees_equal, settings_with
 from runs import RUN, SHRUNK, UPDATES, final_arrays, state_like, summary_of
 
-from gtp_jax import records
-from gtp_jax.checkpoint import Checkpoints
+from gtp_jax import continuing, records
+from gtp_jax.checkpoint import Checkpoints, Saved
+from gtp_jax.serving import SCHEMA
 
 MORE = UPDATES + 20
 
@@ -61,7 +62,7 @@ def test_another_eta_starts_from_the_same_state_and_stands_alone(source, runner)
     changes = {"num_updates": UPDATES + 40, "continue_from": lent, "guidance.eta": 4.0, "critic.discount": 0.9}
     child = runner.start(f"--workdir={directory}", **changes)
     while not (directory / "checkpoints" / str(UPDATES)).is_dir():
-        assert child.poll() is None or child.returncode == 0, child.communicate()[0]
+        assert child.poll() is None, child.communicate()[0]
     child.kill()
     child.communicate()
     own, other = arrays(directory, UPDATES), final_arrays(source)
@@ -107,3 +108,84 @@ def test_what_cannot_be_continued_is_refused_by_name(source, runner, tmp_path, c
     assert done.returncode == 2 and done.stderr.startswith("error: "), done.stderr
     assert len(done.stderr.splitlines()) == 1 and all(word in done.stderr for word in says), done.stderr
     assert not (tmp_path / "new").exists()
+
+
+# The checks alone, on a checkpoint that was made for them.
+
+STATE = Saved({"w": np.ones(1, np.float32)}, (), {"step": np.full(1, 10, np.int32), "hparams": {"eta": np.ones(1)}})
+
+
+def about(changes=(), **settings):
+    """What a checkpoint says of itself."""
+    said = {
+        "schema": SCHEMA,
+        "settings": settings_with(**({"num_updates": 10} | settings)),
+        "lanes": [{"seed": 0}],
+        "observer": {"transform": "identity", "mean": [0.0], "std": [1.0]},
+        "action_low": [-1.0],
+        "action_high": [1.0],
+        "fingerprint": "aa",
+        "versions": {"jax": "1"},
+    }
+    return records.plain(said | dict(changes))
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    """A run's directory with step 10."""
+    made = Checkpoints(tmp_path / "checkpoints")
+    made.save(10, STATE, about())
+    made.close()
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("changes", "settings", "says"),
+    [
+        ({}, {"policy__activation": "relu"}, "policy.activation: 'mish' there, 'relu' now"),
+        ({}, {"policy__sigma_data": 1.0}, "policy.sigma_data: 0.5 there, 1.0 now"),
+        ({}, {"critic__name": "expectile"}, "critic.name: 'twin_q' there, 'expectile' now"),
+        ({}, {"critic__hidden": (9,)}, "critic.hidden: .* there, [9] now"),
+        ({}, {"critic__activation": "relu"}, "critic.activation: 'mish' there, 'relu' now"),
+        ({}, {"critic__layer_norm": True}, "critic.layer_norm: False there, True now"),
+        ({"action_low": [-2.0]}, {}, "action_low: [-1.0] there, [-2.0] now"),
+        ({"action_high": [2.0]}, {}, "action_high: [1.0] there, [2.0] now"),
+        ({"schema": SCHEMA + 1}, {}, f"written in layout {SCHEMA}, and this version reads layout {SCHEMA + 1}"),
+    ],
+)
+def test_all_that_must_agree_is_compared(checkpoint, changes, settings, says):
+    continuing.check(str(checkpoint), about(num_updates=20))
+    with pytest.raises(ValueError, match=says.replace("[", r"\[")):
+        continuing.check(str(checkpoint), about(changes, num_updates=20, **settings))
+
+
+def test_a_run_whose_checkpoints_are_damaged_is_named(checkpoint):
+    (checkpoint / "checkpoints" / "10" / "digest" / "metadata").write_text("{}")
+    with pytest.raises(ValueError, match="its checkpoints are damaged; start it again"):
+        continuing.check(str(checkpoint), about(num_updates=20))
+
+
+def test_a_run_that_is_saving_is_left_alone(checkpoint):
+    half = checkpoint / "checkpoints" / "20.orbax-checkpoint-tmp"
+    half.mkdir()
+    continuing.check(str(checkpoint), about(num_updates=20))
+    step, there, saved = continuing.adopt(str(checkpoint), jax.tree.map(np.zeros_like, STATE))
+    assert (step, there) == (10, about())
+    assert_trees_equal(
+        jax.tree.map(np.asarray, saved),
+        STATE._replace(training=STATE.training | {"hparams": {"eta": np.zeros(1)}}),
+    )
+    assert half.exists()
+
+
+def test_a_run_says_where_it_comes_from_and_where_that_came_from():
+    first = {"directory": "a"}
+    there, now = about({"continued_from": first}), about({"fingerprint": "bb", "versions": {"jax": "2"}})
+    assert continuing.provenance("b", 10, there, now) == {
+        "directory": "b",
+        "num_updates": 10,
+        "fingerprint": "aa",
+        "versions": {"jax": "1"},
+        "settings": [],
+        "continued_from": first,
+    }

@@ -1,6 +1,7 @@
 """Exported policies: the same actions in a process that cannot import this package, and weights for NumPy."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -137,7 +138,7 @@ def test_weights_say_where_they_come_from(whole, policy):
     about = json.loads(metadata["gtp_jax"])
     assert about["format"] == 1 and about["time_scale"] == "log" and about["lane"] == {"seed": 1}
     assert about["policy"] == policy.settings["policy"] and about["observer"] == policy.observe.spec()
-    assert about["action_low"] == [-1.0] * 8 and about["updates"] == policy.step
+    assert about["action_low"] == [-1.0] * 8 and about["action_high"] == [1.0] * 8 and about["updates"] == policy.step
     assert about["dataset"] == "gtp/antmaze/umaze-600-v0"
 
 
@@ -149,6 +150,7 @@ def test_weights_say_where_they_come_from(whole, policy):
         ("policy.stablehlo", {"num_steps": 0}, "num_steps = 0 must be a whole number"),
         ("policy.stablehlo", {"seed_index": 2}, "seed_index = 2: this run has 2 lanes"),
         ("policy.safetensors", {"num_steps": 2}, "weights have no num_steps"),
+        ("policy.safetensors", {"temperature": 0.5}, "weights have no num_steps and no temperature"),
         ("policy.safetensors", {"seed_index": 2}, "seed_index = 2: this run has 2 lanes"),
     ],
 )
@@ -156,6 +158,20 @@ def test_mistakes_name_what_is_wrong_and_write_nothing(whole, tmp_path, name, gi
     with pytest.raises((ValueError, FileNotFoundError), match=says):
         gtp_jax.export(whole[0], tmp_path / name, **given)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_file_is_replaced_whole_or_not_at_all(whole, tmp_path, monkeypatch):
+    out = tmp_path / "policy.safetensors"
+    out.write_text("old")
+
+    def refuse(*_):
+        raise OSError("No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", refuse)
+        with pytest.raises(OSError, match="No space left"):
+            gtp_jax.export(whole[0], out)
+    assert out.read_text() == "old" and list(tmp_path.iterdir()) == [out]
 
 
 def test_a_missing_package_is_named_with_its_cure(whole, tmp_path, monkeypatch):

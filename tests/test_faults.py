@@ -1,12 +1,15 @@
 """What a run survives, end to end: kills at any moment, a full disk, a damaged checkpoint, a second process."""
 
+import os
 import resource
 import signal
 import time
 
+import numpy as np
 import toy
 from runs import benchmark, differences, steps_in, wait_until_step
 
+from gtp_jax import records
 from gtp_jax.checkpoint import Checkpoints, FailedSave
 from gtp_jax.workdir import UNSAVED
 
@@ -38,6 +41,40 @@ def test_five_kills_leave_no_trace(whole, runner, tmp_path, monkeypatch):
         assert child.returncode == -signal.SIGKILL, output
     runner(f"--workdir={directory}", **OVERLAP)
     assert differences(directory, whole[0], but=("config.json",)) == []
+
+
+def test_a_checkpoint_follows_its_rows_and_knows_its_score(tmp_path, monkeypatch):
+    """Also where they come late, since the evaluation runs beside the updates."""
+    save, found = Checkpoints.save, {}
+
+    def watch(self, step, saved, about):
+        found[step] = max(steps_in(tmp_path), default=0), about["score"]
+        save(self, step, saved, about)
+
+    monkeypatch.setattr(Checkpoints, "save", watch)
+    toy.Run(tmp_path, eval__overlap="always")()
+    rows = [row for row in records.read(tmp_path / "metrics.jsonl") if "score" in row]
+    means = {step: np.mean([row["score"] for row in rows if row["step"] == step]) for step in (10, 20)}
+    assert found == {step: (step, means.get(step)) for step in (5, 10, 15, 20)}
+
+
+def test_a_signal_saves_where_no_checkpoint_is_due(tmp_path):
+    def before(step, state):
+        if step == 10:
+            os.kill(os.getpid(), signal.SIGTERM)
+            deadline = time.monotonic() + 10
+            while "SIGTERM: stopping" not in run.output.getvalue() and time.monotonic() < deadline:
+                time.sleep(0.01)
+        return state
+
+    rarely = {"checkpoint_every": toy.UPDATES, "eval__every": toy.UPDATES}
+    run = toy.Run(tmp_path, before=before, **rarely)
+    assert run.training.run() == (None, 143)
+    run.training.close()
+    assert max(steps_in(tmp_path)) == 15
+    again = toy.Run(tmp_path, **rarely)
+    again()
+    assert "resuming after 15 of 20 updates" in again.output.getvalue()
 
 
 def test_a_full_disk_loses_nothing(whole, runner):

@@ -1,6 +1,7 @@
 """The run directory survives what processes suffer: kills in the middle of a line, NaN, odd types."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -114,6 +115,34 @@ def test_write_json_is_whole_or_nothing(tmp_path):
         records.write_json(path, {"x": object()})
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_is_replaced_in_one_step(tmp_path):
+    path = tmp_path / "summary.json"
+    path.write_text("old")
+
+    def write(fail):
+        with records.replacing(path) as file:
+            file.write(b"new")
+            file.flush()
+            assert path.read_text() == "old"
+            if fail:
+                raise RuntimeError("no")
+
+    with pytest.raises(RuntimeError, match="no"):
+        write(fail=True)
+    assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
+    write(fail=False)
+    assert path.read_text() == "new" and list(tmp_path.iterdir()) == [path]
+
+
+def test_what_is_written_is_handed_to_the_disk(tmp_path, monkeypatch):
+    """All of it: rows before the checkpoint that follows them, a new file before it replaces the old one."""
+    rows, file, handed = tmp_path / "metrics.jsonl", tmp_path / "summary.json", []
+    monkeypatch.setattr(os, "fsync", lambda opened: handed.append((os.fstat(opened).st_size, file.exists())))
+    records.append(rows, records.rows(10, FOUR_AND_FIVE, {"loss": np.zeros(2)}))
+    records.write_json(file, {"score": 1})
+    assert handed == [(rows.stat().st_size, False), (file.stat().st_size, False)]
 
 
 def test_a_failed_replacement_leaves_no_litter(tmp_path):

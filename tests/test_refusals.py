@@ -56,6 +56,7 @@ LINES = [
     ([TINY, "--wrokdir=x"], ["wrokdir", "Did you mean: workdir"]),
     ([TINY, "more"], ["unexpected argument 'more'"]),
     ([TINY, "--workdir=file"], ["file cannot be made"]),
+    ([TINY, "--workdir=locked"], ["Is a directory", "locked/.lock"]),  # as good as no permission to write there
 ]
 
 
@@ -64,6 +65,7 @@ def refused(tmp_path_factory):
     """What became of every command line, all of them started in a folder with nothing but the bad configurations."""
     folder = tmp_path_factory.mktemp("lines")
     (folder / "file").write_text("")
+    (folder / "locked" / ".lock").mkdir(parents=True)
     for name, (code, _) in CONFIG_FILES.items():
         (folder / f"{name}.py").write_text(code)
     cases = [words for words, _ in LINES] + [[f"--config={name}.py"] for name in CONFIG_FILES]

@@ -75,6 +75,7 @@ NOT_NUMBERS = strategies.one_of(
 
 @settings(max_examples=200, deadline=None)
 @given(strategies.sampled_from(NUMBERS), NOT_NUMBERS)
+@example("num_seeds", "9" * 2000)
 def test_what_is_no_number_is_refused_for_a_number(name, value):
     text = refusal(name, value)
     assert isinstance(value, dict) or "must be a" in text

@@ -108,11 +108,14 @@ def test_a_disk_that_takes_half_a_row_keeps_none_of_it(tmp_path, monkeypatch):
     assert path.read_bytes() == before
 
 
-def test_a_failed_save_is_another_attempt_at_the_next(run, monkeypatch):
+@pytest.mark.parametrize("name", ["mkdir", "rename"])
+def test_a_failed_save_is_another_attempt_at_the_next(run, monkeypatch, name):
+    """Whether it fails before it begins or in the background."""
     run.go(10)
+    assert run.storage.holds(10)
     with monkeypatch.context() as patch:
         for owner in (os, Path):
-            patch.setattr(owner, "mkdir", refuse)
+            patch.setattr(owner, name, refuse)
         run.go(20)
         assert not run.storage.holds(20)
     assert "checkpoints/20 could not be saved" in run.said[0] and "No space left on device" in run.said[0]
@@ -154,6 +157,7 @@ def test_damaged_steps_are_named_and_set_aside(run):
     assert [path.name for path in sorted(folder.iterdir())] == ["10", "damaged-20-1", "damaged-25-1"]
     assert all(name in "\n".join(run.said) for name in ("checkpoints/25", "checkpoints/20", "damaged-20-1"))
     run.go(15)  # lower than what was there
+    assert run.storage.holds(15)
     run.go(20)
     assert run.storage.holds(20)
 
