@@ -66,6 +66,7 @@ def _expectile(policy: str, num_steps: int) -> dict[str, Any]:
         "policy.name": policy,
         "policy.num_steps": num_steps,
         "policy.temperature": 1.0,
+        "policy.learning_rate": 3e-4,
         "critic.name": "expectile",
         "critic.expectile": 0.9,
         "guidance.name": "unnormalised",
@@ -80,6 +81,7 @@ METHODS: dict[str, Callable[[str], dict[str, Any]]] = {
         "policy.num_steps": 5,
         "policy.temperature": 1.0,
         "policy.target": "ema",
+        "policy.learning_rate": 3e-4,  # not published
         "critic.num_steps": 5,
         "guidance.eta": 1.0,  # not published
     },

@@ -57,7 +57,6 @@ RANGES: dict[str, Range] = {
     "policy.sigma_max": _POSITIVE,
     "policy.rho": Range(1, 100),
     "policy.sigma_data": _POSITIVE,
-    "data.hindsight": Range(0, 1000),
     "policy.adaptive_power": Range(0, 10),
     "policy.learning_rate": _RATE,
     "policy.ema": _RATE,

@@ -36,14 +36,7 @@ DEFAULTS: dict[str, Any] = {
     "matmul_precision": "float32",  # of matrix products: "float32", "tensorfloat32" or "bfloat16"; a CPU has the first
     "gpu_memory_fraction": 0.75,  # of a GPU's memory that JAX takes when it starts
     "dataset": "gtp/antmaze/umaze-v0",
-    "data": {
-        "reward": "none",
-        "observation": "goal-scales",
-        "standardise": True,
-        "episodes": "all",
-        "hindsight": 0,  # times that each episode is added towards a place that it did come to
-        "evaluated_goal": False,  # whether each is added towards the goal of the evaluation
-    },
+    "data": {"reward": "none", "observation": "maze-scales", "standardise": True, "episodes": "all"},
     "policy": {
         "name": "gtp",
         "num_steps": 5,  # K at evaluation

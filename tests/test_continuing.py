@@ -93,7 +93,7 @@ def test_another_eta_starts_from_the_same_state_and_stands_alone(source, runner)
             ],
         ),
         ({"guidance.eta": 0.0}, ["critic: 'trained' there, 'none' now"]),
-        ({"data.observation": "ant"}, ["observation: 'goal-scales' there, 'ant' now", "36 there, 29 now"]),
+        ({"data.observation": "ant"}, ["observation: 'maze-scales' there, 'ant' now", "60 there, 29 now"]),
         ({"dataset": "gtp/antmaze/umaze-700-v0"}, ["statistics of the observations"]),
         ({"num_updates": UPDATES}, [f"num_updates = {UPDATES} must be above {UPDATES}"]),
         ({"continue_from": "nowhere"}, ["continue_from = 'nowhere'", "no directory of a run"]),

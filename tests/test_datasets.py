@@ -117,7 +117,7 @@ def test_cut_at_the_first_success(antmaze):
 
 def test_what_the_policy_sees_is_the_same_in_data_and_environment(antmaze):
     data = datasets.load("test/ant-v0", root=antmaze)
-    assert data.batch.obs.shape == (7, 36) and data.summary["observation"] == "goal-scales"
+    assert data.batch.obs.shape == (7, 60) and data.summary["observation"] == "maze-scales"
     third = {key: value[2] for key, value in antmaze_episode(100, 3)["observations"].items()}
     np.testing.assert_array_equal(data.observe(third), data.batch.obs[2])
     np.testing.assert_array_equal(data.observe(third), data.batch.next_obs[1])

@@ -21,6 +21,7 @@ def get_config(variant: str = "umaze") -> ConfigDict:
     config = ConfigDict(copy.deepcopy(DEFAULTS))
     config.dataset = task if "/" in task else f"gtp/antmaze/{task}-v0"
     config.num_updates = 30_000
+    config.policy.learning_rate = 1e-3
     config.policy.num_steps = 2
     config.policy.temperature = 0.5
     config.guidance.eta = 0.3

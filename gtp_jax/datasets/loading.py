@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gtp_jax.datasets import antmaze, environments, hosted, minari, store
-from gtp_jax.datasets import hindsight as other_goals
 from gtp_jax.datasets.collect import Progress, collect_in_child
 from gtp_jax.datasets.maze import MazeInfo
 from gtp_jax.datasets.transforms import (
@@ -76,8 +75,6 @@ def load(
     standardise: bool = True,
     cut_at_success: bool | None = None,
     episodes: str = "all",
-    hindsight: int = 0,
-    evaluated_goal: bool = False,
     transitions: int | None = None,
     seed: int | None = None,
     root: str | os.PathLike | None = None,
@@ -92,13 +89,10 @@ def load(
     Args:
       dataset_id: `gtp/antmaze/TASK-v0` for a task of `antmaze.TASKS`, or any Minari id, present locally or hosted.
       reward: a name of `transforms.REWARDS`.
-      observation: a name of `transforms.OBSERVATIONS`; None is "goal-scales" for AntMaze and "identity" otherwise.
+      observation: a name of `transforms.OBSERVATIONS`; None is "maze-scales" for AntMaze and "identity" otherwise.
       standardise: whether observations are shifted and scaled by the mean and deviation of the data's.
       cut_at_success: whether episodes end, terminated, at their first reward above 0; None is for AntMaze only, where
         hosted data go on at the goal (Minari issue 296).
-      hindsight: how many times each episode is added once more, towards a place where the ant was at a later time;
-        AntMaze only (`hindsight.relabel`). Observations are standardised as without.
-      evaluated_goal: whether each episode that was walked to another goal is added once more towards the evaluated one.
       episodes: "all", or "successful": only those with a reward above 0, which cloning then imitates; observations are
         standardised as for all.
       transitions: another size of an embedded dataset, which has another id: 5000 gives `gtp/antmaze/umaze-5k-v0`.
@@ -126,18 +120,7 @@ def load(
             raise ValueError(f"{dataset_id}: transitions and seed choose variants of embedded datasets only")
         raw = minari.read(hosted.download(dataset_id, folder_root), dataset_id)
         evaluation = environments.for_metadata(dataset_id, raw.metadata, _observation_size(raw))
-    return _prepare(
-        dataset_id,
-        raw,
-        evaluation,
-        reward,
-        observation,
-        standardise,
-        cut_at_success,
-        episodes,
-        hindsight,
-        evaluated_goal,
-    )
+    return _prepare(dataset_id, raw, evaluation, reward, observation, standardise, cut_at_success, episodes)
 
 
 def _observation_size(raw: minari.Raw) -> int | None:
@@ -155,22 +138,12 @@ def _prepare(
     standardise: bool,
     cut_at_success: bool | None,
     episodes: str,
-    hindsight: int,
-    evaluated_goal: bool,
 ) -> Dataset:
-    stored = raw
-    if hindsight or evaluated_goal:
-        if not evaluation.is_antmaze or evaluation.maze.goal_xy is None:
-            raise ValueError(
-                f"{dataset_id}: hindsight = {hindsight} and evaluated_goal = {evaluated_goal} ask for other goals, and "
-                "there is no one goal; leave them at 0 and False"
-            )
-        raw = other_goals.relabel(raw, evaluation.maze, hindsight, evaluated_goal)
     if observation is None:
-        observation = "goal-scales" if evaluation.is_antmaze else "identity"
+        observation = "maze-scales" if evaluation.is_antmaze else "identity"
     if cut_at_success is None:
         cut_at_success = evaluation.is_antmaze
-    num_episodes, num_stored = int(raw.episode[-1]) + 1, int(stored.episode[-1]) + 1
+    num_episodes = int(raw.episode[-1]) + 1
     keep, terminal = np.ones(len(raw.reward), bool), raw.terminated
     if cut_at_success:
         success = raw.reward > 0
@@ -182,11 +155,10 @@ def _prepare(
     flat = transform_observation(observation, raw.observations)
     if flat.ndim != 2:
         raise ValueError(f"{dataset_id}: observations must have one axis, got shape {flat.shape[1:]} each")
-    rows, episode = raw.obs_index[keep], raw.episode[keep]
-    own = episode < num_stored
-    observe = Observer.fit(observation, flat[rows[own]], standardise)
+    rows = raw.obs_index[keep]
+    observe = Observer.fit(observation, flat[rows], standardise)
     seen = observe.scale(flat)
-    rewards = transform_reward(reward, raw.reward[keep], raw.episode[keep])
+    episode, rewards = raw.episode[keep], transform_reward(reward, raw.reward[keep], raw.episode[keep])
     minari.check_numbers(dataset_id, f"observations as {observation!r}", seen, np.bincount(raw.episode) + 1)
     minari.check_numbers(dataset_id, f"rewards as {reward!r}", rewards, np.bincount(episode))
     batch = Batch(
@@ -204,19 +176,17 @@ def _prepare(
             raise ValueError(f'{dataset_id}: episodes = "successful", but none has a reward above 0; use "all"')
     summary = {
         "transitions": int(chosen.sum()),
-        "transitions_stored": len(stored.episode),
-        "episodes": num_stored,
-        "behaviour_success": _success(stored) if evaluation.is_antmaze else None,
-        "mean_episode_length": int(own.sum()) / num_stored,
-        "mean_return": float(np.bincount(episode[own], weights=raw.reward[keep][own]).mean()),
+        "transitions_stored": len(raw.episode),
+        "episodes": num_episodes,
+        "behaviour_success": _success(raw) if evaluation.is_antmaze else None,
+        "mean_episode_length": len(episode) / num_episodes,
+        "mean_return": float(np.bincount(episode, weights=raw.reward[keep]).mean()),
         "environment": evaluation.env_id,
         "reward": reward,
         "observation": observation,
         "standardise": standardise,
         "cut_at_success": cut_at_success,
         "episodes_used": episodes,
-        "hindsight": hindsight,
-        "evaluated_goal": evaluated_goal,
     }
     return Dataset(
         id=dataset_id,
