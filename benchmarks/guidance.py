@@ -20,7 +20,7 @@ from gtp_jax import records
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = Path("benchmarks/results/guidance")
 TASKS = ("umaze-noisy", "umaze-mixed", "umaze-diverse", "medium-play", "medium-diverse")
-RECIPE = "gtp-filter"
+RECIPE = "gtp-outcome"
 
 
 class Group(NamedTuple):
@@ -31,28 +31,30 @@ class Group(NamedTuple):
 
 
 SHARED = {
-    "num_updates": 10_000,
+    "num_updates": 20_000,
     "log_every": 500,
-    "checkpoint_every": 10_000,
-    "eval.every": 10_000,
+    "checkpoint_every": 20_000,
+    "eval.every": 20_000,
+    "eval.num_episodes": 100,
     "cpu_devices": 1,
 }
 GROUPS = {
     "report": Group(
-        SHARED | {"num_seeds": 3, "eval.num_episodes": 100},
+        SHARED | {"num_seeds": 3},
         {name: (name, {}) for name in ("gtp-bc", "gtp", "gtp-success", RECIPE)},
     ),
     "tuning": Group(
-        SHARED | {"seed_offset": 100, "num_seeds": 1, "eval.num_episodes": 50, "eval.num_envs": 10},
+        SHARED | {"seed_offset": 100, "num_seeds": 1},
         {
             "gtp-bc": ("gtp-bc", {}),
-            "gtp": ("gtp", {}),
+            "slower": ("gtp-bc", {"policy.learning_rate": 3e-4}),
+            "no-waves": ("gtp-bc", {"data.observation": "goal-scales"}),
             "gtp-success": ("gtp-success", {}),
             RECIPE: (RECIPE, {}),
-            "ten-steps": (RECIPE, {"critic.n_step": 10}),
-            "one-step": (RECIPE, {"critic.n_step": 1}),
-            "upper-expectile": (RECIPE, {"critic.expectile": 0.8}),
-            "exponential": (RECIPE, {"guidance.name": "exponential", "guidance.eta": 1.0}),
+            "memorising": (RECIPE, {"critic.observes": "all", "critic.hidden": (256, 256, 256)}),
+            "weaker": (RECIPE, {"guidance.eta": 0.5}),
+            "filter": (RECIPE, {"guidance.name": "filter"}),
+            "twenty-steps": (RECIPE, {"critic.n_step": 20}),
         },
     ),
 }

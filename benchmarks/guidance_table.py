@@ -54,19 +54,16 @@ def origin(found: list[dict]) -> str:
 def critics(cells: dict) -> str:
     """What the critics of the cells know: one line each."""
     lines = [
-        "| data | row | value against held-out return: correlation | error / spread | rank correlation among actions | "
-        "true spread among actions | critic's error there | effective share of the weights |",
-        "|---" * 8 + "|",
+        "| data | row | spread of returns | value's error about the data | about held-out episodes | correlation there | "
+        "effective share of the weights |",
+        "|---" * 7 + "|",
     ]
     for (group, task, row), each in cells.items():
         if found := each["diagnostics"]:
-            values, actions = found["values"], found["actions"]
-            numbers = (
-                *(values["correlation"], values["error"] / values["spread"], found["ranking"]),
-                *(actions["action"], actions["critic_error"], found["weights"]["effective_share"]),
-            )
+            own, held = found["values_of_the_data"], found["values"]
+            numbers = (own["spread"], own["error"], held["error"], held["correlation"])
             shown = " | ".join("-" if number is None else f"{number:.2g}" for number in numbers)
-            lines.append(f"| {task} | {row} ({group}) | {shown} |")
+            lines.append(f"| {task} | {row} ({group}) | {shown} | {found['weights']['effective_share']:.2f} |")
     if len(lines) == 2:
         return "No critic was looked into."
     return "\n".join(lines)

@@ -121,16 +121,20 @@ def main(argv: list[str] | None = None) -> dict:
     dataset = datasets.load(settings["dataset"], **settings["data"])
     rng = np.random.default_rng(arguments.seed)
 
-    # The bootstrap's value of where each held-out transition led, against what then followed.
-    held_id, held, episode = held_out(dataset, settings, policy.observe, arguments.transitions)
-    to_go = returns.to_go(held.reward, episode, critic["discount"])
-    inside = np.flatnonzero(np.diff(episode) == 0)
-    truth = to_go[inside + 1]
-
     def judge(batch, rows):
         return policy.judge(jax.tree.map(lambda column: column[rows], batch), seed_index=arguments.lane)
 
-    value = np.asarray(judge(held, inside).next_value)
+    def followed(batch, episode):
+        """The critic's value of where each transition led, against what then followed; time-outs bootstrap."""
+        inside = np.flatnonzero(np.diff(episode) == 0)
+        inside = np.sort(rng.permutation(inside)[: arguments.transitions])
+        ends = returns.n_step(batch, episode, 0, critic["discount"])
+        beyond = np.asarray(judge(ends, inside + 1).next_value)
+        after = ends.reward[inside + 1] + critic["discount"] * ends.discount[inside + 1] * beyond
+        return np.asarray(judge(batch, inside).next_value), after
+
+    held_id, held, episode = held_out(dataset, settings, policy.observe, arguments.transitions)
+    value, truth = followed(held, episode)
 
     tried = branch(policy, dataset, arguments)
     mean = tried["returns"].mean(axis=2)
@@ -154,6 +158,7 @@ def main(argv: list[str] | None = None) -> dict:
         "updates": policy.step,
         "lane": lane.label(),
         "values": diagnostics.calibration(value, truth),
+        "values_of_the_data": diagnostics.calibration(*followed(dataset.batch, dataset.episode)),
         "actions": diagnostics.among_actions(tried["returns"])
         | {"critic_error": float(np.sqrt(((centred - wanted) ** 2).mean())), "critic": float(centred.std())},
         "ranking": diagnostics.ranking(tried["value"], mean),
@@ -178,7 +183,7 @@ def main(argv: list[str] | None = None) -> dict:
     plots.diagnosis(
         records.plain(report), value, truth, centred, wanted, np.asarray(weights), arguments.workdir / "diagnostics.png"
     )
-    for part in ("values", "actions", "ranking", "choice", "weights", "outside"):
+    for part in ("values", "values_of_the_data", "actions", "ranking", "choice", "weights", "outside"):
         found = records.plain(report[part])
         found = found if isinstance(found, dict) else {"rank correlation": found}
         terminal.say(f"{part}: " + ", ".join(f"{k} {v:.3g}" if v is not None else f"{k} -" for k, v in found.items()))

@@ -88,12 +88,18 @@ METHODS: dict[str, Callable[[str], dict[str, Any]]] = {
     "gtp-bc": lambda task: {"guidance.name": "none"},
     # Clones the episodes that reached the goal, all of them and no others: no critic.
     "gtp-success": lambda task: {"guidance.name": "none", "data.episodes": "successful"},
-    # Clones what did better than its state's mean, by returns to the episode's end: docs/guidance.md.
-    "gtp-filter": lambda task: {
+    # Weighs by what followed, to the episode's end, against the mean of what follows from there: docs/guidance.md.
+    "gtp-outcome": lambda task: {
         "critic.name": "value",
+        "critic.observes": "place",
+        "critic.hidden": (32, 32),
         "critic.n_step": 0,
         "critic.expectile": 0.5,
-        "guidance.name": "filter",
+        "critic.learning_rate": 1e-3,
+        "critic.discount": 0.995,
+        "data.reward": "minus-one",
+        "guidance.name": "exponential",
+        "guidance.eta": 0.5,
     },
     "d-bc": lambda task: _cloning("vp_diffusion", 5),
     "c-bc": lambda task: _cloning("consistency", 2),

@@ -102,3 +102,16 @@ def v_network(hidden: Sequence[int] = HIDDEN, activation: str = "mish", layer_no
     """V(obs [*B, O]) -> [*B]."""
     mlp = _mlp(hidden, 1, activation, layer_norm)
     return Network(init=mlp.init, apply=lambda params, obs: jnp.squeeze(mlp.apply(params, obs), axis=-1))
+
+
+
+def of_columns(network: Network, columns: Sequence[int]) -> Network:
+    """The same network of some of the numbers of its first input, obs [*B, O]."""
+
+    def seen(obs):
+        return jnp.asarray(obs)[..., jnp.array(columns)]
+
+    return Network(
+        init=lambda key, obs, *rest: network.init(key, seen(obs), *rest),
+        apply=lambda params, obs, *rest: network.apply(params, seen(obs), *rest),
+    )

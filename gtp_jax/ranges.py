@@ -89,6 +89,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "data.reward": ("none", "minus-one", "minus-half-times-four", "minus-quarter-times-two", "return-range"),
     "data.observation": ("maze-scales", "goal-scales", "goal-relative", "ant", "identity"),
     "data.episodes": ("all", "successful"),
+    "critic.observes": ("all", "place"),
     "policy.target": ("online", "ema"),
     "policy.gap": ("adjacent", "any"),
     "policy.tau": ("any", "zero"),

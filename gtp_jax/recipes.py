@@ -11,6 +11,7 @@ import numpy as np
 
 from gtp_jax import critics, networks, policies
 from gtp_jax.agent import make_agent
+from gtp_jax.datasets.transforms import PLACE
 from gtp_jax.flow_map import Schedule
 from gtp_jax.guidance import GUIDANCE
 from gtp_jax.names import members as names
@@ -74,7 +75,10 @@ def make_policy(settings: Mapping[str, Any], action_low: Array, action_high: Arr
 def make_critic(settings: Mapping[str, Any]) -> Critic:
     """Builds the critic that settings (the part "critic") name, likewise."""
     shape = (settings["hidden"], settings["activation"], settings["layer_norm"])
-    given = {"q_network": networks.q_network(settings["ensemble"], *shape), "v_network": networks.v_network(*shape)}
+    v_network = networks.v_network(*shape)
+    if settings["observes"] == "place":
+        v_network = networks.of_columns(v_network, PLACE)
+    given = {"q_network": networks.q_network(settings["ensemble"], *shape), "v_network": v_network}
     return _make_member(critics, "critic", settings, given)
 
 

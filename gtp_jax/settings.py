@@ -65,6 +65,7 @@ DEFAULTS: dict[str, Any] = {
     },
     "critic": {
         "name": "twin_q",
+        "observes": "all",  # what the values of states are of: "all", or the "place" of ant and goal without the body
         "num_steps": 2,  # K of the actions it bootstraps from and compares with
         "candidates": 1,  # next actions of which it takes the best
         "samples": 1,  # sampled actions in the baseline of the advantage
