@@ -54,8 +54,8 @@ def origin(found: list[dict]) -> str:
 def critics(cells: dict) -> str:
     """What the critics of the cells know: one line each."""
     lines = [
-        "| data | row | spread of returns | value's error about the data | about held-out episodes | correlation there | "
-        "effective share of the weights |",
+        "| data | row | spread of returns | value's error about the data | about held-out episodes | correlation "
+        "there | effective share of the weights |",
         "|---" * 7 + "|",
     ]
     for (group, task, row), each in cells.items():

@@ -104,7 +104,6 @@ def v_network(hidden: Sequence[int] = HIDDEN, activation: str = "mish", layer_no
     return Network(init=mlp.init, apply=lambda params, obs: jnp.squeeze(mlp.apply(params, obs), axis=-1))
 
 
-
 def of_columns(network: Network, columns: Sequence[int]) -> Network:
     """The same network of some of the numbers of its first input, obs [*B, O]."""
 

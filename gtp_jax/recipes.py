@@ -77,6 +77,11 @@ def make_critic(settings: Mapping[str, Any]) -> Critic:
     shape = (settings["hidden"], settings["activation"], settings["layer_norm"])
     v_network = networks.v_network(*shape)
     if settings["observes"] == "place":
+        if "v_network" not in inspect.signature(_member(critics, settings["name"]).make).parameters:
+            raise ValueError(
+                f"critic.observes = 'place' means nothing to critic.name = {settings['name']!r}, which has no "
+                "values of states; leave it out"
+            )
         v_network = networks.of_columns(v_network, PLACE)
     given = {"q_network": networks.q_network(settings["ensemble"], *shape), "v_network": v_network}
     return _make_member(critics, "critic", settings, given)

@@ -19,6 +19,8 @@ HPARAMS = {
     "discount": "critic.discount",
 }
 
+WITH_PLACE = ("goal-scales", "maze-scales")  # observations in which the ant's and the goal's places stand apart
+
 DEFAULTS: dict[str, Any] = {
     "seed_offset": 0,  # the first seed's number; the others follow
     "num_seeds": 4,
@@ -226,6 +228,11 @@ def check(settings: Mapping[str, Any]) -> None:
         raise ValueError(
             f"sweep.discount = {flat['sweep.discount']!r} cannot go with critic.n_step = {flat['critic.n_step']!r}, "
             "whose returns are summed once with critic.discount; set that, in a run for each value"
+        )
+    if flat["critic.observes"] == "place" and flat["data.observation"] not in WITH_PLACE:
+        raise ValueError(
+            f"critic.observes = 'place' needs data.observation = {' or '.join(map(repr, WITH_PLACE))}, and it is "
+            f"{flat['data.observation']!r}"
         )
     if flat["policy.sigma_min"] >= flat["policy.sigma_max"]:
         raise ValueError(

@@ -159,7 +159,9 @@ def test_a_run_is_diagnosed_in_one_command(runner):
     assert report["held_out"] == "gtp/antmaze/umaze-300-seed1-v0" and report["lane"] == {"seed": 1}
     assert 0 < report["weights"]["effective_share"] <= 1
     assert all(0 <= share <= 1 for share in report["outside"].values())
-    assert report["actions"]["critic"] > 0 and report["values"]["error"] > 0 and report["values_of_the_data"]["error"] > 0
+    assert (
+        report["actions"]["critic"] > 0 and report["values"]["error"] > 0 and report["values_of_the_data"]["error"] > 0
+    )
     assert f"error {report['values']['error']:.3g}" in done.stdout
     assert (workdir / "diagnostics.png").read_bytes().startswith(b"\x89PNG")
     with pytest.raises(ValueError, match="candidates = 2: critic.name = 'value' values states, not actions; use 1"):

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gtp_jax.networks import ACTIVATIONS, flow_network, mish, q_network, time_embedding, v_network
+from gtp_jax.networks import ACTIVATIONS, flow_network, mish, of_columns, q_network, time_embedding, v_network
 
 
 def compiled(network):
@@ -97,6 +97,15 @@ def test_v_network():
     network = compiled(v_network((8,)))
     obs = normal(5, 4, 3)
     assert network.apply(network.init(jax.random.key(0), obs), obs).shape == (5, 4)
+
+
+def test_a_network_of_some_columns_sees_no_others():
+    columns, obs = (2, 0), normal(5, 4, 3)
+    network, inner = of_columns(v_network((8,)), columns), v_network((8,))
+    params = network.init(jax.random.key(0), obs)
+    value = network.apply(params, obs)
+    np.testing.assert_array_equal(value, inner.apply(params, obs[..., [2, 0]]))
+    np.testing.assert_array_equal(value, network.apply(params, obs + np.array([0, 7, 0], np.float32)))
 
 
 @pytest.mark.parametrize("name", sorted(ACTIVATIONS))

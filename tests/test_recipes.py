@@ -14,6 +14,7 @@ from oracles import quick_jit, random_batch, settings_with
 from gtp_jax import critics, methods, policies, recipes
 from gtp_jax.guidance import GUIDANCE
 from gtp_jax.settings import DEFAULTS, check, flatten
+from gtp_jax.types import Batch
 
 ROOT = Path(__file__).parents[1]
 BATCH = jax.tree.map(np.asarray, random_batch(16))
@@ -195,6 +196,32 @@ def test_a_choice_that_there_is_not_is_refused_by_name(policy, setting):
     with pytest.raises(ValueError, match=f"policy.{setting} = 'nonsense' is not one of"):
         changed = settings_with(**{"policy__name": policy, f"policy__{setting}": "nonsense"})
         recipes.make_policy(changed["policy"], LOW, HIGH, 16)
+
+
+def test_a_critic_of_places_sees_no_body():
+    """Its values of two bodies in one place are equal; a critic without values of states has no use for that."""
+    place, everything = (
+        recipes.make_critic(settings_with(critic__name="value", critic__observes=observes)["critic"])
+        for observes in ("place", "all")
+    )
+    rng = np.random.default_rng(0)
+    batch = Batch(*(rng.normal(size=shape).astype(np.float32) for shape in ((4, 60), (4, 2), (4,), (4,), (4, 60))))
+    other_body = batch._replace(obs=batch.obs + np.eye(60, dtype=np.float32)[2:29].sum(0))
+    elsewhere = batch._replace(obs=batch.obs + np.eye(60, dtype=np.float32)[29])
+    hparams = {"discount": np.float32(0.9)}
+
+    def advantages(critic):
+        params = critic.init(jax.random.key(0), batch)
+        each = (batch, other_body, elsewhere)
+        return [np.asarray(critic.evaluate(params, params, b, None, None, hparams).advantage) for b in each]
+
+    same, with_other_body, with_other_goal = advantages(place)
+    np.testing.assert_array_equal(same, with_other_body)
+    assert (same != with_other_goal).all()
+    same, with_other_body, _ = advantages(everything)
+    assert (same != with_other_body).all()
+    with pytest.raises(ValueError, match="critic.observes = 'place' means nothing to critic.name = 'twin_q'"):
+        recipes.check(settings_with(critic__observes="place"))
 
 
 @pytest.mark.parametrize(
