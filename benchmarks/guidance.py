@@ -52,7 +52,7 @@ GROUPS = {
             "gtp-success": ("gtp-success", {}),
             RECIPE: (RECIPE, {}),
             "memorising": (RECIPE, {"critic.observes": "all", "critic.hidden": (256, 256, 256)}),
-            "weaker": (RECIPE, {"guidance.eta": 0.5}),
+            "weaker": (RECIPE, {"guidance.eta": 1.0}),
             "filter": (RECIPE, {"guidance.name": "filter"}),
             "twenty-steps": (RECIPE, {"critic.n_step": 20}),
         },

@@ -88,7 +88,7 @@ METHODS: dict[str, Callable[[str], dict[str, Any]]] = {
     "gtp-bc": lambda task: {"guidance.name": "none"},
     # Clones the episodes that reached the goal, all of them and no others: no critic.
     "gtp-success": lambda task: {"guidance.name": "none", "data.episodes": "successful"},
-    # Weighs by what followed, to the episode's end, against the mean of what follows from there: docs/guidance.md.
+    # Weighs by what followed, to the episode's end, against the mean of what follows in such places: docs/guidance.md.
     "gtp-outcome": lambda task: {
         "critic.name": "value",
         "critic.observes": "place",
@@ -99,7 +99,7 @@ METHODS: dict[str, Callable[[str], dict[str, Any]]] = {
         "critic.discount": 0.995,
         "data.reward": "minus-one",
         "guidance.name": "exponential",
-        "guidance.eta": 0.5,
+        "guidance.eta": 2.0,
     },
     "d-bc": lambda task: _cloning("vp_diffusion", 5),
     "c-bc": lambda task: _cloning("consistency", 2),
