@@ -95,7 +95,7 @@ def state_like(directory):
     """What the state of a run with these settings looks like."""
     settings = json.loads((directory / "config.json").read_text())
     agent, hparams = recipes.make(settings, -np.ones(8, np.float32), np.ones(8, np.float32))
-    example = random_batch(1, obs_dim=36, action_dim=8)
+    example = random_batch(1, obs_dim=60, action_dim=8)
     keys = jax.random.split(jax.random.key(0), len(lanes.lanes(settings)))
     state = jax.eval_shape(jax.vmap(lambda key: agent.init(key, example, hparams)), keys)
     rest = state._replace(policy_ema=None, critic_ema=None, key=jax.eval_shape(jax.random.key_data, state.key))

@@ -136,7 +136,7 @@ def observations(count):
 def test_a_loaded_policy_is_the_sampler_behind_its_statistics(policy):
     """Raw observations in; what the network sees is standardised by the data's mean and deviation."""
     raw, key = observations(5), jax.random.key(3)
-    flat = datasets.Observer(policy.observe.transform, np.zeros(36, np.float32), np.ones(36, np.float32))(raw)
+    flat = datasets.Observer(policy.observe.transform, np.zeros(60, np.float32), np.ones(60, np.float32))(raw)
     seen = (flat - policy.observe.mean) / policy.observe.std
     assert np.abs(policy.observe.mean).max() > 0.1  # or nothing would have been subtracted
     bound = np.ones(8, np.float32)
