@@ -40,7 +40,7 @@ def main() -> None:
         steps = FIXED_STEPS.get(row, STEPS)
         settings = {"num_seeds": 2, "num_updates": 20_000, "guidance.name": "none"}
         settings |= {"eval.num_episodes": 50, "eval.progress_episodes": 10}
-        settings |= {"data.observation": "goal-scales", "policy.learning_rate": 3e-4}  # the defaults at that time
+        settings |= {"data.observation": "goal-scales", "policy.learning_rate": 3e-4}  # as when it was measured
         settings |= {"policy.temperature": 1.0, "policy.num_steps": steps[-1]}
         settings |= {f"policy.{name}": value for name, value in ROWS[row].items()}
         overrides = [f"--config.{name}={value}" for name, value in settings.items()]

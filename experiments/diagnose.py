@@ -3,8 +3,9 @@
     python experiments/diagnose.py --workdir=DIR [--lane=0] [--states=16] [--actions=8] [--repeats=2] [--steps=300]
 
 Puts the simulator back into states that the policy meets, tries several of its actions at each, goes on with the
-policy, and compares what then happens with what the critic said; and the critic's values with the returns of episodes
-that it was not trained on, collected with another seed. Writes DIR/diagnostics.json and DIR/diagnostics.png.
+policy, and compares what then happens with what the critic said; and the critic's values with the returns of its data
+and of episodes that it was not trained on, collected with another seed. Writes DIR/diagnostics.json and
+DIR/diagnostics.png.
 """
 
 import argparse
@@ -28,7 +29,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--actions", type=int, default=8, help="of the policy, tried at each")
     parser.add_argument("--repeats", type=int, default=2, help="returns of each action, since the policy draws noise")
     parser.add_argument("--steps", type=int, default=300, help="environment steps after which a return is cut")
-    parser.add_argument("--transitions", type=int, default=20_000, help="of the held-out episodes")
+    parser.add_argument("--transitions", type=int, default=20_000, help="of the data and of the held-out episodes")
     parser.add_argument("--seed", type=int, default=0, help="of states, actions and what follows")
     arguments = parser.parse_args(argv)
     for name, least in (("lane", 0), ("states", 2), ("actions", 2), ("repeats", 2), ("steps", 1), ("transitions", 1)):
@@ -121,17 +122,20 @@ def main(argv: list[str] | None = None) -> dict:
     dataset = datasets.load(settings["dataset"], **settings["data"])
     rng = np.random.default_rng(arguments.seed)
 
-    def judge(batch, rows):
-        return policy.judge(jax.tree.map(lambda column: column[rows], batch), seed_index=arguments.lane)
+    def rows_of(batch, rows):
+        return jax.tree.map(lambda column: column[rows], batch)
+
+    def judge(batch):
+        return policy.judge(batch, seed_index=arguments.lane)
+
+    def next_value(batch):
+        return np.asarray(judge(batch).next_value)
 
     def followed(batch, episode):
-        """The critic's value of where each transition led, against what then followed; time-outs bootstrap."""
-        inside = np.flatnonzero(np.diff(episode) == 0)
-        inside = np.sort(rng.permutation(inside)[: arguments.transitions])
-        ends = returns.n_step(batch, episode, 0, critic["discount"])
-        beyond = np.asarray(judge(ends, inside + 1).next_value)
-        after = ends.reward[inside + 1] + critic["discount"] * ends.discount[inside + 1] * beyond
-        return np.asarray(judge(batch, inside).next_value), after
+        """The critic's value of where transitions led, and what then followed."""
+        inside = rng.permutation(np.flatnonzero(np.diff(episode) == 0))[: arguments.transitions]
+        after = returns.after(batch, episode, inside, critic["discount"], next_value)
+        return next_value(rows_of(batch, inside)), after
 
     held_id, held, episode = held_out(dataset, settings, policy.observe, arguments.transitions)
     value, truth = followed(held, episode)
@@ -144,7 +148,7 @@ def main(argv: list[str] | None = None) -> dict:
     rows = rng.choice(len(many.reward), min(ROWS, len(many.reward)), replace=False)
     eta = lane.swept.get("eta", settings["guidance"]["eta"])
     weights, weighed = GUIDANCE[settings["guidance"]["name"]]().weigh(
-        judge(many, rows).advantage, {"eta": jnp.float32(eta)}
+        judge(rows_of(many, rows)).advantage, {"eta": jnp.float32(eta)}
     )
 
     data, group = (dataset.batch.obs[rows], dataset.batch.action[rows]), dataset.episode[rows]

@@ -105,12 +105,11 @@ def v_network(hidden: Sequence[int] = HIDDEN, activation: str = "mish", layer_no
 
 
 def of_columns(network: Network, columns: Sequence[int]) -> Network:
-    """The same network of some of the numbers of its first input, obs [*B, O]."""
+    """The network of obs [*B, O] that sees those of its numbers alone whose places are `columns`."""
 
     def seen(obs):
         return jnp.asarray(obs)[..., jnp.array(columns)]
 
     return Network(
-        init=lambda key, obs, *rest: network.init(key, seen(obs), *rest),
-        apply=lambda params, obs, *rest: network.apply(params, seen(obs), *rest),
+        init=lambda key, obs: network.init(key, seen(obs)), apply=lambda params, obs: network.apply(params, seen(obs))
     )

@@ -34,8 +34,9 @@ _PARTICULAR = {
         *("target", "gap", "tau", "intervals", "teacher", "flow_times"),
         *("solver", "times", "weighting", "adaptive_power", "sigma_data"),
     ),
-    "critic": ("expectile", "samples", "candidates"),
+    "critic": ("expectile", "samples", "candidates", "observes"),
 }
+_SERVES = {"observes": "v_network"}  # the argument of `make` that a setting is for, where it is not its own
 
 
 def _make_member(package, part: str, settings: Mapping[str, Any], given: Mapping[str, Any]):
@@ -43,7 +44,7 @@ def _make_member(package, part: str, settings: Mapping[str, Any], given: Mapping
     module = _member(package, settings["name"])
     asked = inspect.signature(module.make).parameters
     for key in _PARTICULAR[part]:
-        if key not in asked and settings[key] != DEFAULTS[part][key]:
+        if _SERVES.get(key, key) not in asked and settings[key] != DEFAULTS[part][key]:
             raise ValueError(
                 f"{part}.{key} = {settings[key]!r} means nothing to {part}.name = {settings['name']!r}; leave it out"
             )
@@ -77,11 +78,6 @@ def make_critic(settings: Mapping[str, Any]) -> Critic:
     shape = (settings["hidden"], settings["activation"], settings["layer_norm"])
     v_network = networks.v_network(*shape)
     if settings["observes"] == "place":
-        if "v_network" not in inspect.signature(_member(critics, settings["name"]).make).parameters:
-            raise ValueError(
-                f"critic.observes = 'place' means nothing to critic.name = {settings['name']!r}, which has no "
-                "values of states; leave it out"
-            )
         v_network = networks.of_columns(v_network, PLACE)
     given = {"q_network": networks.q_network(settings["ensemble"], *shape), "v_network": v_network}
     return _make_member(critics, "critic", settings, given)

@@ -1,8 +1,12 @@
 """Every test sees two CPU devices and no silent broadcasting between arrays of different rank."""
 
+import os
+
 import jax
 import pytest
 from runs import Runner
+
+from gtp_jax import video
 
 # Before anything asks for a device: the count is fixed when the backend starts.
 jax.config.update("jax_platforms", "cpu")
@@ -36,3 +40,18 @@ def sentinel(tmp_path):
     path = tmp_path / "sentinel"
     yield path
     assert not path.exists()
+
+
+@pytest.fixture(scope="session")
+def renders():
+    """What MuJoCo says of this machine: the backend that works without a screen, or None."""
+    saved = os.environ.get("MUJOCO_GL")
+    try:
+        video.choose_backend()
+        return os.environ.get("MUJOCO_GL", "")
+    except ValueError:
+        return None
+    finally:
+        os.environ.pop("MUJOCO_GL", None)
+        if saved is not None:
+            os.environ["MUJOCO_GL"] = saved

@@ -1,6 +1,5 @@
 """Checkpoints: every bit of every leaf, whatever the devices, and refusal of what does not fit."""
 
-import errno
 import os
 import shutil
 from pathlib import Path
@@ -11,6 +10,7 @@ import numpy as np
 import pytest
 from oracles import assert_trees_equal
 from runs import benchmark
+from toy import full_disk
 
 from gtp_jax.checkpoint import Checkpoints, DamagedCheckpoint, FailedSave, Saved
 from gtp_jax.seeds import Seeds
@@ -231,10 +231,6 @@ def test_a_save_that_would_be_skipped_is_an_error(checkpoints):
             checkpoints.save(step, tree(), ABOUT)
 
 
-def full(*_, **__):
-    raise OSError(errno.ENOSPC, "No space left on device")
-
-
 @pytest.mark.parametrize("where", ["before it begins", "in the background"])
 def test_a_failed_save_is_said_once_and_the_next_one_succeeds(checkpoints, monkeypatch, where):
     """The disk is full for steps 3 and 4: what was there stays, what was half written goes, nothing is forgotten."""
@@ -244,7 +240,7 @@ def test_a_failed_save_is_said_once_and_the_next_one_succeeds(checkpoints, monke
     name = "mkdir" if where == "before it begins" else "rename"
     with monkeypatch.context() as patch:
         for owner in (os, Path):
-            patch.setattr(owner, name, full)
+            patch.setattr(owner, name, full_disk)
         for step in (3, 4):
             with pytest.raises(FailedSave, match=f"/{step} could not be saved.*No space left"):
                 checkpoints.save(step, tree(step), ABOUT)
@@ -259,7 +255,7 @@ def test_a_failed_save_is_said_once_and_the_next_one_succeeds(checkpoints, monke
 
 def test_closing_says_that_the_last_save_failed(checkpoints, monkeypatch):
     for owner in (os, Path):
-        monkeypatch.setattr(owner, "rename", full)
+        monkeypatch.setattr(owner, "rename", full_disk)
     checkpoints.save(1, tree(), ABOUT)
     with pytest.raises(FailedSave, match="/1 could not be saved.*No space left"):
         checkpoints.close()

@@ -1,12 +1,10 @@
 """experiments/evaluate.py as a user starts it, and a trained policy as one uses it: `gtp_jax.load_policy`."""
 
 import json
-import os
 import shutil
 import subprocess
 import sys
 
-import gymnasium
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,7 +13,7 @@ from PIL import Image
 from runs import ROOT
 
 import gtp_jax
-from gtp_jax import datasets, recipes, video
+from gtp_jax import datasets, recipes
 
 SCRIPT = ROOT / "experiments" / "evaluate.py"
 # Few and small pictures take no time, even without a GPU.
@@ -31,21 +29,6 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 
 def evaluate(env, *words, program=(str(SCRIPT),)):
     return subprocess.run([sys.executable, *program, *words], env=env, text=True, capture_output=True)
-
-
-@pytest.fixture(scope="module")
-def renders():
-    """What MuJoCo says of this machine: the backend that works without a screen, or None."""
-    saved = os.environ.get("MUJOCO_GL")
-    try:
-        video.choose_backend()
-        return os.environ.get("MUJOCO_GL", "")
-    except ValueError:
-        return None
-    finally:
-        os.environ.pop("MUJOCO_GL", None)
-        if saved is not None:
-            os.environ["MUJOCO_GL"] = saved
 
 
 def test_scores_and_times_for_each_k_and_seed_and_a_film(whole, runner, tmp_path, renders):
@@ -210,129 +193,3 @@ def test_arguments_that_mean_nothing_are_refused_by_name(policy, given):
     ((name, value),) = given.items()
     with pytest.raises(ValueError, match=f"{name} = {value}"):
         policy(observations(1), **given)
-
-
-# Films.
-
-
-def test_what_is_recorded_is_what_was_played():
-    recorded = video.Recorded(gymnasium.make("HalfCheetah-v5", disable_env_checker=True))
-    positions = []
-    for episode in range(2):
-        recorded.reset(seed=episode)
-        positions.append([recorded.env.unwrapped.data.qpos.copy()])
-        for _ in range(3):
-            recorded.step(np.ones(6, np.float32))
-            positions[-1].append(recorded.env.unwrapped.data.qpos.copy())
-    recorded.close()
-    assert [[moment.qpos.tolist() for moment in episode] for episode in recorded.episodes] == [
-        [qpos.tolist() for qpos in episode] for episode in positions
-    ]
-    np.testing.assert_allclose(np.diff([moment.time for moment in recorded.episodes[1]]), 0.05, rtol=1e-6)
-
-
-PICTURES = """
-import json, os
-import numpy as np
-from gtp_jax import video
-from gtp_jax.datasets import TASKS, environments
-video.choose_backend()
-task = TASKS["umaze"]
-evaluation = environments.for_task(task)
-env = video.Recorded(evaluation.make_env())
-env.reset(seed=0)
-start = env.episodes[0][0]
-moved = []
-for x, y in (start.qpos[:2], start.qpos[:2] + [3, 0], start.qpos[:2] + [9, 3]):
-    qpos = start.qpos.copy()
-    qpos[:2] = x, y
-    moved.append(start._replace(qpos=qpos))
-before = env.env.unwrapped.data.qpos.copy()
-frames = video.render(env.env, moved, evaluation.maze, width=200, every=1)
-red, green, blue = (frames[..., i].astype(int) for i in range(3))
-ant, goal = (red > blue + 60) & (green > blue + 30), (red > 120) & (green < 60) & (blue < 60)
-centre = lambda mask: [[float(axis.mean()) for axis in np.nonzero(m)] for m in mask]
-cheetah = video.Recorded(environments.make_gym("HalfCheetah-v5"))
-cheetah.reset(seed=0)
-cheetah.step(np.ones(6, np.float32))
-followed = video.render(cheetah.env, cheetah.episodes[0], None, width=64)
-print(json.dumps({
-    "shape": frames.shape, "ant": centre(ant), "goal": centre(goal), "colours": len(np.unique(frames)),
-    "kept": bool((before == env.env.unwrapped.data.qpos).all()), "followed": followed.shape,
-    "seen": int(np.ptp(followed)),
-}))
-"""
-
-
-def test_pictures_show_the_ant_and_the_goal_where_they_are(renders):
-    done = subprocess.run([sys.executable, "-c", PICTURES], text=True, capture_output=True)
-    if renders is None:
-        assert done.returncode == 1 and "apt install libegl1" in done.stderr
-        return
-    assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout.splitlines()[-1])
-    frames, height, width, _ = found["shape"]
-    assert (frames, width) == (3, 200) and found["kept"]
-    (y0, x0), (y1, x1), (y2, x2) = found["ant"]
-    metre = (x1 - x0) / 3
-    assert metre > 8 and abs(y1 - y0) < 3  # three metres to the right
-    assert x2 - x0 == pytest.approx(9 * metre, rel=0.15) and y0 - y2 > 2 * metre  # nine, and three up
-    assert all(0 < y < height / 2 and 0 < x < width / 3 for y, x in found["goal"])  # of this maze, at the top left
-    assert found["followed"] == [2, 48, 64, 3] and found["seen"] > 50
-
-
-def moving_square(count=12):
-    frames = np.full((count, 33, 41, 3), 255, np.uint8)
-    for i, frame in enumerate(frames):
-        frame[10:20, 2 * i : 2 * i + 10] = (200, 100, 30)
-    return frames
-
-
-def test_a_gif_keeps_every_frame_its_time_and_its_colours(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
-    frames = moving_square()
-    (path,) = video.write(frames, tmp_path / "film", seconds=0.05)
-    with Image.open(path) as film:
-        assert path.name == "film.gif" and film.n_frames == 12 and film.info["loop"] == 0
-        for i in range(12):
-            film.seek(i)
-            np.testing.assert_array_equal(np.asarray(film.convert("RGB")), frames[i])
-            assert film.info["duration"] == (1000 if i == 11 else 50)
-
-
-def test_an_mp4_where_ffmpeg_is_there(tmp_path):
-    import imageio_ffmpeg
-
-    gif, mp4 = video.write(moving_square(), tmp_path / "film", seconds=0.05)
-    assert (gif.suffix, mp4.suffix) == (".gif", ".mp4")
-    words = f"-loglevel error -i {mp4} -f rawvideo -pix_fmt rgb24 -"
-    decoded = subprocess.run([imageio_ffmpeg.get_ffmpeg_exe(), *words.split()], capture_output=True, check=True)
-    read = np.frombuffer(decoded.stdout, np.uint8).reshape(-1, 32, 40, 3)
-    assert len(read) == 12
-    np.testing.assert_allclose(read[6][15, 17], (200, 100, 30), atol=25)
-    assert (read[6][5, 5] > 230).all()
-
-
-def test_the_first_backend_that_works_is_chosen(monkeypatch):
-    tried, working = [], set()
-
-    def probe(words, env, capture_output):
-        tried.append(env["MUJOCO_GL"])
-        return subprocess.CompletedProcess(words, int(env["MUJOCO_GL"] not in working))
-
-    monkeypatch.setattr(video.subprocess, "run", probe)
-    monkeypatch.setattr(sys, "platform", "linux")
-    for name, expected in (("osmesa", ["egl", "osmesa"]), ("egl", ["egl"])):
-        working.add(name)
-        monkeypatch.setenv("MUJOCO_GL", "")
-        tried.clear()
-        video.choose_backend()
-        assert tried == expected and os.environ["MUJOCO_GL"] == expected[-1]
-    working.remove("egl")
-    monkeypatch.setenv("MUJOCO_GL", "egl")  # the user's own choice is kept, and not replaced where it fails
-    with pytest.raises(ValueError, match="MUJOCO_GL=egl failed; install EGL"):
-        video.choose_backend()
-    working.clear()
-    monkeypatch.setenv("MUJOCO_GL", "")
-    with pytest.raises(ValueError, match="MUJOCO_GL=egl and MUJOCO_GL=osmesa failed"):
-        video.choose_backend()

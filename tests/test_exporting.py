@@ -13,6 +13,7 @@ from oracles import settings_with
 from pages import TEXTS, blocks
 from runs import ROOT
 from test_serving import ACTIONS, OBS, loaded
+from toy import full_disk
 
 import gtp_jax
 from gtp_jax import exporting, recipes
@@ -163,12 +164,8 @@ def test_mistakes_name_what_is_wrong_and_write_nothing(whole, tmp_path, name, gi
 def test_a_file_is_replaced_whole_or_not_at_all(whole, tmp_path, monkeypatch):
     out = tmp_path / "policy.safetensors"
     out.write_text("old")
-
-    def refuse(*_):
-        raise OSError("No space left on device")
-
     with monkeypatch.context() as patch:
-        patch.setattr(os, "replace", refuse)
+        patch.setattr(os, "replace", full_disk)
         with pytest.raises(OSError, match="No space left"):
             gtp_jax.export(whole[0], out)
     assert out.read_text() == "old" and list(tmp_path.iterdir()) == [out]

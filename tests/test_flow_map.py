@@ -7,6 +7,7 @@ import pytest
 from oracles import gaussian_linear_velocity, gaussian_velocity, integrate, mixture_field
 from scipy import stats
 
+from gtp_jax import flow_map, losses
 from gtp_jax.flow_map import (
     Schedule,
     adjacent_times,
@@ -229,3 +230,22 @@ def test_times_are_drawn_under_jit_with_a_traced_grid():
     draw = jax.jit(lambda step: adjacent_times(jax.random.key(0), (64,), Schedule(), curriculum(step, 80)))
     assert indices(draw(0).t, 10).max() < 10
     assert indices(draw(79).t, 1280).max() >= 640
+
+
+def test_times_have_the_type_that_is_asked_for(x64):
+    key = jax.random.key(0)
+    for dtype in ("bfloat16", "float32", "float64"):
+        drawn = (
+            losses.adjacent_times(key, (5,), losses.Schedule(), 20, dtype=dtype),
+            losses.log_normal_times(key, (5,), dtype),
+            losses.dyadic_times(key, (5,), dtype=dtype),
+            losses.ordered_times(key, (5,), dtype=dtype),
+        )
+        assert {leaf.dtype for leaf in jax.tree.leaves(drawn)} == {jnp.dtype(dtype)}
+        x = jnp.ones((3, 2), dtype)
+        for sampled in (
+            flow_map.follow(lambda x, t, s: x, x, losses.Schedule().sampling_times(3)),
+            flow_map.follow(lambda x, t, s: x, x, flow_map.uniform_times(3), step=flow_map.heun_step),
+            losses.renoising_sampler(lambda x, t, s: x, key, x, losses.Schedule().sampling_times(3)),
+        ):
+            assert sampled.dtype == dtype

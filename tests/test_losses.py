@@ -282,25 +282,6 @@ def test_velocities_of_another_shape_are_refused_by_name():
             call()
 
 
-def test_times_have_the_type_that_is_asked_for(x64):
-    key = jax.random.key(0)
-    for dtype in ("bfloat16", "float32", "float64"):
-        drawn = (
-            losses.adjacent_times(key, (5,), losses.Schedule(), 20, dtype=dtype),
-            losses.log_normal_times(key, (5,), dtype),
-            losses.dyadic_times(key, (5,), dtype=dtype),
-            losses.ordered_times(key, (5,), dtype=dtype),
-        )
-        assert {leaf.dtype for leaf in jax.tree.leaves(drawn)} == {jnp.dtype(dtype)}
-        x = jnp.ones((3, 2), dtype)
-        for sampled in (
-            flow_map.follow(lambda x, t, s: x, x, losses.Schedule().sampling_times(3)),
-            flow_map.follow(lambda x, t, s: x, x, flow_map.uniform_times(3), step=flow_map.heun_step),
-            losses.renoising_sampler(lambda x, t, s: x, key, x, losses.Schedule().sampling_times(3)),
-        ):
-            assert sampled.dtype == dtype
-
-
 def test_samplers_take_chunks():
     """Several steps over [H, A] are those over the vector [H A], the new noise of a consistency model included."""
     params, data = draw_params(), draw()

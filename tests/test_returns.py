@@ -35,6 +35,17 @@ def test_to_go_is_the_discounted_sum_to_the_episodes_end(batch):
         assert total[i] == pytest.approx(sum(GAMMA**k * r for k, r in enumerate(rest)), rel=1e-6)
 
 
+def test_what_came_after_goes_on_behind_time_outs_alone(batch):
+    """For each row but the last of its episode: the rewards from the next one on, then the value where time ran out."""
+    rows = np.flatnonzero(np.diff(EPISODE) == 0)[::-1]
+    found = returns.after(batch, EPISODE, rows, GAMMA, lambda rest: rest.next_obs[:, 0])
+    for row, total in zip(rows, found, strict=True):
+        end = np.flatnonzero(EPISODE[row] == EPISODE)[-1]
+        rest = [GAMMA**k * r for k, r in enumerate(batch.reward[row + 1 : end + 1])]
+        beyond = GAMMA ** len(rest) * batch.discount[end] * batch.next_obs[end, 0]
+        assert total == pytest.approx(sum(rest) + beyond, rel=1e-5)
+
+
 @pytest.mark.parametrize("steps", [0, 2, 3, 6, 100])
 def test_n_steps_by_hand(batch, steps):
     """Reward, bootstrap factor and state after m = min(n, what is left) steps, one loop for each row."""

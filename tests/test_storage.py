@@ -1,6 +1,5 @@
 """A run's rows and checkpoints on a disk that refuses, and checkpoints of another run."""
 
-import errno
 import io
 import json
 import os
@@ -8,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from toy import full_disk
 
 from gtp_jax import records
 from gtp_jax.checkpoint import Checkpoints, Saved
@@ -55,15 +55,11 @@ def run(tmp_path):
     return Run(tmp_path)
 
 
-def refuse(*_, **__):
-    raise OSError(errno.ENOSPC, "No space left on device")
-
-
 def test_rows_wait_for_the_disk_and_checkpoints_for_the_rows(run, monkeypatch):
     """Or a run that went on from such a checkpoint would lack them; in the end the file is that of a whole run."""
     run.go(10)
     with monkeypatch.context() as patch:
-        patch.setattr(records, "append", refuse)
+        patch.setattr(records, "append", full_disk)
         run.go(20)
         run.go(30)
         assert not run.storage.holds(30)
@@ -82,13 +78,13 @@ def test_what_repeats_the_rows_ends_nothing(run, monkeypatch):
     run.go(10)
     drawn = []
     with monkeypatch.context() as patch:
-        patch.setattr(os, "replace", refuse)
+        patch.setattr(os, "replace", full_disk)
         run.storage.publish(drawn.append)
     assert "cannot be written" in run.said[0] and not drawn
     run.storage.publish(drawn.append)
     assert drawn == [rows(10)]
     with monkeypatch.context() as patch:
-        patch.setattr(os, "replace", refuse)
+        patch.setattr(os, "replace", full_disk)
         run.storage.close()
 
 
@@ -115,7 +111,7 @@ def test_a_failed_save_is_another_attempt_at_the_next(run, monkeypatch, name):
     assert run.storage.holds(10)
     with monkeypatch.context() as patch:
         for owner in (os, Path):
-            patch.setattr(owner, name, refuse)
+            patch.setattr(owner, name, full_disk)
         run.go(20)
         assert not run.storage.holds(20)
     assert "checkpoints/20 could not be saved" in run.said[0] and "No space left on device" in run.said[0]

@@ -1,5 +1,7 @@
 """Returns of recorded episodes: what followed each transition, without any value function's opinion."""
 
+from collections.abc import Callable
+
 import numpy as np
 
 from gtp_jax.types import Batch
@@ -52,3 +54,20 @@ def n_step(batch: Batch, episode: np.ndarray, steps: int, discount: float) -> Ba
         discount=(discount ** (last - here) * batch.discount[last]).astype(np.float32),
         next_obs=batch.next_obs[last],
     )
+
+
+def after(
+    batch: Batch, episode: np.ndarray, rows: np.ndarray, discount: float, next_value: Callable[[Batch], np.ndarray]
+) -> np.ndarray:
+    """The return [M] from the step that follows each of `rows` [M] to the episode's end, for what V(next_obs) claims.
+
+    Args:
+      batch: one-step transitions [N, ...], NumPy.
+      episode: [N], as for `to_go`.
+      rows: places of transitions, none of them the last of its episode.
+      discount: gamma.
+      next_value: batch [M, ...] -> V(next_obs) [M], from which returns go on behind a time-out.
+    """
+    rest = n_step(batch, episode, 0, discount)
+    rest = Batch(*(column[rows + 1] for column in rest))
+    return rest.reward + discount * rest.discount * next_value(rest)

@@ -77,11 +77,8 @@ def _maze_scales(parts: Mapping[str, Any], xp: Any) -> list[Any]:
     return [*_goal_scales(parts, xp), *map(xp.sin, angles), *map(xp.cos, angles)]
 
 
-PLACE = (
-    0,
-    1,
-    *range(29, 36),
-)  # in "goal-scales" and "maze-scales": where the ant is, and where its goal lies from there
+# In "goal-scales" and "maze-scales": where the ant is, and where its goal lies from there.
+PLACE = (0, 1, *range(29, 36))
 _GOAL_PARTS = {"achieved_goal": 2, "observation": 27, "desired_goal": 2}
 _GOAL_TRANSFORMS = {
     "maze-scales": (_maze_scales, 60),
