@@ -16,7 +16,7 @@ from latex2mathml.converter import convert
 from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
 
-from gtp_jax import methods, settings
+from gtp_jax import methods, settings, tasks
 
 PAGES = ("README.md", "ARCHITECTURE.md", "CHANGELOG.md", "benchmarks/README.md")
 LINK = re.compile(r"\]\(([^)#:\s]+)[^)]*\)")
@@ -112,6 +112,6 @@ def methods_table() -> str:
     """A row for each method, with what it changes on U-Maze."""
     lines = ["| method | changes, on U-Maze |", "|---|---|"]
     for name in methods.METHODS:
-        changes = [f"`{key}={value}`" for key, value in methods.overrides(name, "umaze").items()]
+        changes = [f"`{key}={value}`" for key, value in methods.overrides(name, tasks.TASKS["antmaze-umaze"]).items()]
         lines.append(f"| `{name}` | {', '.join(changes) or 'nothing'} |")
     return "\n".join(lines)

@@ -41,10 +41,10 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
 def held_out(dataset, settings: dict, observe, transitions: int):
     """The same task collected with the next seed: batch as the policy sees it, and episodes."""
     from gtp_jax import datasets
-    from gtp_jax.datasets import antmaze
+    from gtp_jax.datasets import embedded
 
-    embedded = antmaze.parse(dataset.id)
-    other = embedded._replace(transitions=transitions, seed=embedded.seed + 1)
+    own = embedded.parse(dataset.id)
+    other = own._replace(transitions=transitions, seed=own.seed + 1)
     found = datasets.load(other.id, **settings["data"] | {"episodes": "all"})
     obs, next_obs = (observe.scale(found.observe.unscale(each)) for each in (found.batch.obs, found.batch.next_obs))
     return found.id, found.batch._replace(obs=obs, next_obs=next_obs), found.episode
@@ -106,7 +106,7 @@ def main(argv: list[str] | None = None) -> dict:
     import jax.numpy as jnp
 
     from gtp_jax import datasets, diagnostics, load_policy, plots, recipes, records
-    from gtp_jax.datasets import antmaze, returns
+    from gtp_jax.datasets import returns
     from gtp_jax.guidance import GUIDANCE, MAX_WEIGHT
 
     logging.set_verbosity(logging.WARNING)
@@ -114,8 +114,8 @@ def main(argv: list[str] | None = None) -> dict:
     settings = policy.settings
     if arguments.lane >= len(policy.lanes):
         raise ValueError(f"--lane={arguments.lane}: {arguments.workdir} has {len(policy.lanes)} trainings, from 0")
-    if not antmaze.is_embedded(settings["dataset"]):
-        raise ValueError(f"{settings['dataset']}: only embedded data can be collected anew, with another seed")
+    if not settings["dataset"].startswith("gtp/antmaze/"):
+        raise ValueError(f"{settings['dataset']}: only embedded AntMaze data can be collected anew, with another seed")
     if recipes.is_cloning(settings):
         raise ValueError(f"{arguments.workdir}: this run cloned and has no critic to diagnose")
     critic, lane = settings["critic"], policy.lanes[arguments.lane]

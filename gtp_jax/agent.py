@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from gtp_jax.guidance import conditioned, told
 from gtp_jax.types import Agent, Array, Batch, Critic, Guidance, HParams, Key, Metrics, Params, Policy, State
 
 
@@ -54,6 +55,8 @@ def make_agent(
         )
     if guidance.improve and critic.q is None:
         raise ValueError("this guidance asks for the value of sampled actions, and this critic values states alone")
+    if guidance.label:
+        policy = conditioned(policy)
     transform = optax.chain(optax.clip_by_global_norm(max_grad_norm), optax.scale_by_adam())
 
     def init(key: Key, batch: Batch, hparams: HParams) -> State:
@@ -123,6 +126,10 @@ def make_agent(
         if critic:
             state, advantage, critic_metrics = update_critic(state, key_samples, batch)
         weights, guidance_metrics = guidance.weigh(advantage, state.hparams)
+        if guidance.label:
+            label = guidance.label(advantage)
+            batch = batch._replace(obs=told(batch.obs, label))
+            guidance_metrics = guidance_metrics | {"guidance/better": jnp.mean(label > 0)}
         descend_on = jax.value_and_grad(policy_objective, has_aux=True)
         (value, policy_metrics), grads = descend_on(state.policy, state, key_policy, key_improve, batch, weights)
         params, opt = descend(grads, state.policy, state.policy_opt, policy_learning_rate(state))

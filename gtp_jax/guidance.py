@@ -1,4 +1,6 @@
-"""How value shapes the policy: weights on the examples of its loss, or a term that pushes its samples up the critic."""
+"""How value shapes the policy: by weights on the examples of its loss, by what it is told of them, or by a term that
+pushes its samples up the critic.
+"""
 
 import functools
 from collections.abc import Callable
@@ -6,7 +8,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from gtp_jax.types import Array, Guidance, HParams, Key, Metrics
+from gtp_jax.types import Array, Batch, Guidance, HParams, Key, Metrics, Params, Policy
 
 _EPSILON = 1e-6
 MAX_WEIGHT = 100.0
@@ -51,6 +53,35 @@ def filter_weights(advantage: Array, eta: Array | float = 0.0, max_weight: float
     """w = 1(A > 0), the binary filter of CRR (arXiv 2006.15134, eq. 3): [B] -> [B]; eta and max_weight play no part."""
     del eta, max_weight
     return jax.lax.stop_gradient(jnp.where(advantage > 0, 1.0, 0.0).astype(advantage.dtype))
+
+
+def better(advantage: Array) -> Array:
+    """Whether an example was better than its state's value, as 1 or -1 (arXiv 2505.23458, whose o is 1(A >= 0)).
+
+    [B] -> [B], without gradient.
+    """
+    return jax.lax.stop_gradient(jnp.where(advantage > 0, 1.0, -1.0).astype(advantage.dtype))
+
+
+def told(obs: Array, label: Array | float) -> Array:
+    """Observations [*B, O] and what is said of them [*B], or of all of them, as [*B, O + 1]."""
+    label = jnp.broadcast_to(jnp.asarray(label, obs.dtype), obs.shape[:-1])
+    return jnp.concatenate([obs, label[..., None]], axis=-1)
+
+
+def conditioned(policy: Policy) -> Policy:
+    """A policy that is told whether an example is a better one, and acts as one that is told so.
+
+    Its `loss` takes a batch whose observations were told already; `init` and `sample` take ordinary ones.
+    """
+
+    def init(key: Key, batch: Batch) -> Params:
+        return policy.init(key, batch._replace(obs=told(jnp.asarray(batch.obs), 1.0)))
+
+    def sample(params: Params, key: Key, obs: Array, num_steps: int, temperature: Array | float = 1.0) -> Array:
+        return policy.sample(params, key, told(jnp.asarray(obs), 1.0), num_steps, temperature)
+
+    return Policy(init=init, loss=policy.loss, sample=sample)
 
 
 def effective_sample_share(weights: Array) -> Array:
@@ -128,11 +159,16 @@ def _q_term() -> Guidance:
     return _cloning()._replace(improve=improve)
 
 
+def _condition() -> Guidance:
+    return _cloning()._replace(needs_advantage=True, label=better)
+
+
 GUIDANCE: dict[str, Callable[[], Guidance]] = {
     "none": _cloning,
     "advantage": functools.partial(_weighted, advantage_weights),
     "exponential": functools.partial(_weighted, exponential_weights),
     "unnormalised": functools.partial(_weighted, unnormalised_weights),
     "filter": functools.partial(_weighted, filter_weights),
+    "condition": _condition,
     "q": _q_term,
 }

@@ -86,8 +86,10 @@ _ACTIVATIONS = ("mish", "relu", "silu")
 CHOICES: dict[str, tuple[str, ...]] = {
     "matmul_precision": PRECISIONS,
     "eval.overlap": ("auto", "always", "never"),
-    "data.reward": ("none", "minus-one", "minus-half-times-four", "minus-quarter-times-two", "return-range"),
-    "data.observation": ("maze-scales", "goal-scales", "goal-relative", "ant", "identity"),
+    "data.reward": (
+        *("none", "minus-one", "minus-half-times-four", "minus-quarter-times-two", "return-range", "standardise"),
+    ),
+    "data.observation": ("maze-scales", "goal-scales", "goal-relative", "ant", "identity", "observation"),
     "data.episodes": ("all", "successful"),
     "critic.observes": ("all", "place"),
     "policy.target": ("online", "ema"),
@@ -100,7 +102,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "policy.weighting": ("none", "edm"),
     "policy.activation": _ACTIVATIONS,
     "critic.activation": _ACTIVATIONS,
-    "guidance.name": ("none", "advantage", "exponential", "unnormalised", "filter", "q"),
+    "guidance.name": ("none", "advantage", "exponential", "unnormalised", "filter", "condition", "q"),
 }
 
 # The words that anybody may choose: what they are, and their form.

@@ -13,7 +13,7 @@ from gtp_jax import critics, networks, policies
 from gtp_jax.agent import make_agent
 from gtp_jax.datasets.transforms import PLACE
 from gtp_jax.flow_map import Schedule
-from gtp_jax.guidance import GUIDANCE
+from gtp_jax.guidance import GUIDANCE, conditioned
 from gtp_jax.names import members as names
 from gtp_jax.names import there_are
 from gtp_jax.settings import DEFAULTS, HPARAMS, flatten
@@ -73,6 +73,13 @@ def make_policy(settings: Mapping[str, Any], action_low: Array, action_high: Arr
     return _make_member(policies, "policy", settings, given)
 
 
+def acting_policy(settings: Mapping[str, Any], action_low: Array, action_high: Array) -> Policy:
+    """The policy that complete settings name, as it acts: one that its guidance tells of examples is told the best."""
+    policy = make_policy(settings["policy"], action_low, action_high, settings["curriculum_updates"])
+    told = not is_cloning(settings) and GUIDANCE[settings["guidance"]["name"]]().label
+    return conditioned(policy) if told else policy
+
+
 def make_critic(settings: Mapping[str, Any]) -> Critic:
     """Builds the critic that settings (the part "critic") name, likewise."""
     shape = (settings["hidden"], settings["activation"], settings["layer_norm"])
@@ -83,10 +90,13 @@ def make_critic(settings: Mapping[str, Any]) -> Critic:
     return _make_member(critics, "critic", settings, given)
 
 
+WITHOUT_ETA = ("filter", "condition")  # guidance that has no strength to set
+
+
 def is_cloning(settings: Mapping[str, Any]) -> bool:
     """Whether value shapes nothing, so that no critic is trained: guidance "none", or eta = 0 wherever it is swept."""
     name, eta = settings["guidance"]["name"], settings["guidance"]["eta"]
-    return name == "none" or (not any(settings["sweep"]["eta"] or (eta,)) and name != "filter")
+    return name == "none" or (not any(settings["sweep"]["eta"] or (eta,)) and name not in WITHOUT_ETA)
 
 
 def describe(settings: Mapping[str, Any]) -> str:
@@ -98,7 +108,8 @@ def describe(settings: Mapping[str, Any]) -> str:
         parts = [
             policy["name"],
             f"{settings['critic']['name']} critic",
-            guidance["name"] + ("" if settings["sweep"]["eta"] else f" eta = {guidance['eta']:g}"),
+            guidance["name"]
+            + ("" if settings["sweep"]["eta"] or guidance["name"] in WITHOUT_ETA else f" eta = {guidance['eta']:g}"),
         ]
     parts.append(f"K = {policy['num_steps']}")
     if policy["temperature"] != 1:

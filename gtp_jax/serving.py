@@ -98,7 +98,7 @@ class LoadedPolicy:
         if low.ndim != 1 or low.shape != high.shape or not (np.isfinite([low, high]).all() and (low <= high).all()):
             raise ValueError(f"action_low and action_high must be finite bounds [A], got {low!s:.80} and {high!s:.80}")
         self.action_low, self.action_high = low, high
-        self._policy = recipes.make_policy(self.settings["policy"], low, high, self.settings["curriculum_updates"])
+        self._policy = recipes.acting_policy(self.settings, low, high)
         example = Batch(
             obs=jnp.zeros((1, len(self.observe.mean))),
             action=jnp.zeros((1, len(low))),

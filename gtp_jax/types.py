@@ -84,7 +84,8 @@ class Guidance(NamedTuple):
 
     weigh: Any  # (advantage [B], hparams) -> (weights [B] of the policy's loss, metrics)
     improve: Any  # (key, q [E, B] of sampled actions, hparams) -> (extra loss [B], metrics), or None
-    needs_advantage: bool  # whether `weigh` looks at it
+    needs_advantage: bool  # whether `weigh` or `label` looks at it
+    label: Any = None  # advantage [B] -> what the policy is told of each example [B]; None: nothing
 
     @property
     def needs_critic(self) -> bool:

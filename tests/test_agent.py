@@ -237,6 +237,35 @@ def test_weights_scale_the_policys_examples(batch, cloning):
     assert_trees_equal(one.policy, other.policy)
 
 
+def test_the_loss_is_told_the_advantage_and_what_acts_is_told_the_best(batch):
+    """Of each example, the sign of its advantage; samples for critic and environment are those of a better example."""
+
+    def loss(params, target_params, key, batch, hparams, step):
+        return params * batch.obs[:, -1], {"told": batch.obs[:, -1]}
+
+    policy = Policy(
+        init=lambda key, batch: jnp.zeros(()) + batch.obs[0, -1],
+        loss=loss,
+        sample=lambda params, key, obs, num_steps, temperature=1.0: jnp.repeat(obs[..., -1:], 2, axis=-1),
+    )
+
+    def evaluate(params, target_params, batch, next_actions, actions, hparams):
+        return Evaluation(next_actions[0, :, 0], batch.reward)
+
+    def critic_loss(params, target_params, batch, next_value, hparams):
+        return params * next_value, {"next_value": next_value.min()}
+
+    critic = Critic(lambda key, batch: jnp.float32(1), evaluate, critic_loss, None, next_samples=1, samples=1)
+    agent = compiled(make_agent(policy, critic, GUIDANCE["condition"](), num_steps=1))
+    state = agent.init(jax.random.key(0), batch, hparams())
+    assert state.policy == 1
+    _, metrics = agent.update(state, batch)
+    np.testing.assert_array_equal(metrics["told"], jnp.where(batch.reward > 0, 1.0, -1.0))
+    assert 0 < metrics["guidance/better"] < 1 and metrics["next_value"] == 1
+    np.testing.assert_allclose(metrics["guidance/better"], (batch.reward > 0).mean())
+    np.testing.assert_array_equal(agent.act(state.policy, jax.random.key(0), batch.obs, 1, 1.0), jnp.ones((16, 2)))
+
+
 def test_a_seed_depends_on_its_own_hyperparameters_only(agent, batch):
     """The rate of learning is read from the state: 0 stands still, and the critic's own does not touch the policy."""
     still, _ = run(agent, batch, 2, policy_lr=0.0, critic_lr=0.0)

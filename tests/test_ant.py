@@ -1,4 +1,4 @@
-import importlib.util
+import importlib
 from pathlib import Path
 
 import numpy as np
@@ -6,6 +6,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from gtp_jax.datasets import ant
+from gtp_jax.datasets.controller import Controller
 
 # Where the legs of the joints (hip_1, ankle_1, ..., hip_4, ankle_4) stand among the actuators of ant.xml.
 JOINT_OF_ACTUATOR = [6, 7, 0, 1, 2, 3, 4, 5]
@@ -161,34 +162,37 @@ def test_wrong_shapes_are_refused():
         ant.features(np.zeros((1, 27)), np.ones(2))
 
 
-@pytest.fixture(scope="module")
-def train():
-    path = Path(__file__).parents[1] / "experiments" / "train_ant_controller.py"
-    spec = importlib.util.spec_from_file_location("train_ant_controller", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+@pytest.fixture
+def train(monkeypatch):
+    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "experiments")
+    return importlib.import_module("train_controller")
 
 
 SHRUNK = ["--steps=8", "--num-envs=2", "--warmup=6", "--updates=2", "--batch-size=4"]
+SIZES = {"ant": (29, 8), "hopper": (11, 3), "halfcheetah": (17, 6), "walker2d": (17, 6)}
 
 
-def test_equal_seeds_train_equal_controllers(train, tmp_path, capsys):
+def test_every_body_is_trained(train):
+    assert train.BODIES.keys() == SIZES.keys()
+
+
+@pytest.mark.parametrize("body", SIZES)
+def test_equal_seeds_train_equal_controllers(train, tmp_path, capsys, body):
     outputs = [tmp_path / f"{name}.npz" for name in "abc"]
     for output, seed in zip(outputs, (3, 3, 4), strict=True):
-        train.main([f"--output={output}", f"--seed={seed}", "--stages=6,8", *SHRUNK])
+        train.main([body, f"--output={output}", f"--seed={seed}", "--stages=6,8", *SHRUNK])
     first, again, other = (output.read_bytes() for output in outputs)
     assert first == again
     assert first != other
     assert (tmp_path / "a_8.npz").read_bytes() == first
     assert (tmp_path / "a_6.npz").read_bytes() == (tmp_path / "b_6.npz").read_bytes() != first
     assert sorted(path.name for path in tmp_path.glob("a*")) == ["a.npz", "a_6.npz", "a_8.npz"]
-    assert ant.AntController.load(outputs[0]).b0.shape == (128,)
+    assert Controller.load(outputs[0], *SIZES[body]).b0.shape == (128,)
     assert "falls" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("argument", ["--stages=7", "--stages=x", "--steps=9", "--warmup=20", "--updates=0"])
 def test_bad_arguments_stop_before_training(train, tmp_path, argument):
     with pytest.raises(ValueError, match=argument.split("=")[0]):
-        train.main([f"--output={tmp_path / 'a.npz'}", *SHRUNK, argument])
+        train.main(["ant", f"--output={tmp_path / 'a.npz'}", *SHRUNK, argument])
     assert not list(tmp_path.iterdir())

@@ -10,7 +10,6 @@ import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
 
 import h5py
 import numpy as np
@@ -18,7 +17,7 @@ import pytest
 from oracles import assert_trees_equal
 
 import gtp_jax.datasets as datasets
-from gtp_jax.datasets import ant, antmaze, environments, rollouts, store
+from gtp_jax.datasets import ant, antmaze, embedded, environments, rollouts, store
 from gtp_jax.datasets.collect import collect_in_child
 
 ID = "gtp/antmaze/umaze-600-v0"
@@ -29,7 +28,7 @@ def root(tmp_path_factory):
     """A root into which `ID` was collected by one worker."""
     root = tmp_path_factory.mktemp("minari")
     before, progress = dict(os.environ), []
-    collect_in_child(antmaze.parse(ID), root, 1, lambda *counts: progress.append(counts))
+    collect_in_child(embedded.parse(ID), root, 1, lambda *counts: progress.append(counts))
     assert progress[-1] == (600, 600)
     assert {key for key in os.environ if os.environ.get(key) != before.get(key)} == set()
     return root
@@ -66,11 +65,11 @@ def test_published_tasks_draw_what_they_always_drew(name):
     task = antmaze.TASKS[name]
     env = environments.for_task(task).make_env()
     run = rollouts.Run(task, env, seed=0, index=5)
-    run.direction()
+    run.inputs()
     run.step(np.zeros(8))
     env.close()
     episode = run.episode()
-    assert (episode.start, episode.goal, episode.seed) == STANDING[name][:3]
+    assert (*episode.options.values(), episode.seed) == STANDING[name][:3]
     np.testing.assert_allclose(episode.action[0, :2], STANDING[name][3], atol=6e-5)
 
 
@@ -79,7 +78,7 @@ def test_every_episode_is_walked_by_one_controller_drawn_evenly():
     task = dataclasses.replace(antmaze.TASKS["umaze-mixed"], noise=0.0, max_episode_steps=2)
     simulator = rollouts.Simulator(task, seed=0)
     for controller, name in zip(simulator.controllers, antmaze.STAGES, strict=True):
-        assert_trees_equal(controller, ant.AntController.load(Path(ant.__file__).with_name(name)))
+        assert_trees_equal(controller, ant.AntController.load(name))
     torques = np.array([-0.5, 0.0, 0.5], np.float32)
     simulator.controllers = [lambda *_, torque=torque: np.full((8, 8), torque, np.float32) for torque in torques]
     episodes = [episode for index in range(12) for episode in simulator.block(index)]
@@ -206,9 +205,9 @@ def test_a_failed_build_leaves_nothing(tmp_path):
 def test_a_failing_child_says_why(tmp_path):
     (tmp_path / "gtp").write_text("not a folder")
     with pytest.raises(RuntimeError, match=f"(?s)collecting {ID} failed.*NotADirectoryError"):
-        collect_in_child(antmaze.parse(ID), tmp_path, 1)
+        collect_in_child(embedded.parse(ID), tmp_path, 1)
     with pytest.raises(ValueError, match="workers must be at least 1, got 0"):
-        collect_in_child(antmaze.parse(ID), tmp_path, 0)
+        collect_in_child(embedded.parse(ID), tmp_path, 0)
 
 
 LOAD = f"""

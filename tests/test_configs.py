@@ -10,14 +10,16 @@ import numpy as np
 import pytest
 from oracles import random_batch
 
-from gtp_jax import critics, datasets, policies, recipes
-from gtp_jax.datasets import antmaze
+from gtp_jax import critics, datasets, policies, recipes, tasks
+from gtp_jax.datasets import embedded
 from gtp_jax.guidance import GUIDANCE
 from gtp_jax.seeds import Seeds
 from gtp_jax.settings import DEFAULTS, RANGES, check, flatten
 
 CONFIGS = Path(__file__).parents[1] / "experiments" / "configs"
-VARIANTS = {"antmaze": [None, "tiny", *datasets.TASKS, "D4RL/antmaze/umaze-v1"]}
+HOSTED = {"antmaze": "D4RL/antmaze/umaze-v1", "gym": "mujoco/hopper/medium-v0", "adroit": "D4RL/pen/human-v2"}
+VARIANTS = {family: [None, *tasks.of_family(family), *filter(None, [HOSTED.get(family)])] for family in tasks.FAMILIES}
+VARIANTS["antmaze"].append("tiny")
 EVERY = [pytest.param(name, variant, id=f"{name}:{variant}") for name in VARIANTS for variant in VARIANTS[name]]
 
 
@@ -42,9 +44,9 @@ def test_settings_are_complete_and_fit_the_loader(name, variant):
     inspect.signature(datasets.load).bind(settings["dataset"], **settings["data"])
     assert settings["data"]["reward"] in datasets.REWARDS
     assert settings["data"]["observation"] in datasets.OBSERVATIONS
-    if antmaze.is_embedded(settings["dataset"]):
-        assert antmaze.parse(settings["dataset"]).id == settings["dataset"]
-    else:
+    if embedded.is_embedded(settings["dataset"]):
+        assert embedded.parse(settings["dataset"]).id == settings["dataset"]
+    elif variant and "/" in variant:
         assert settings["dataset"] == variant
 
 

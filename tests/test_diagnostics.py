@@ -70,7 +70,7 @@ def test_neighbours_of_ones_own_episode_do_not_count():
 
 def test_an_ant_put_back_into_a_state_goes_on_as_before(rng):
     """Positions, velocities and goal are all: the same actions lead to the same observations."""
-    make = for_task(TASKS["umaze"]).make_env
+    make = for_task(TASKS["antmaze"]["umaze"]).make_env
     env, other = make(), make()
     observation, _ = env.reset(seed=3)
     for _ in range(20):

@@ -99,7 +99,7 @@ print(time.process_time(), *set(heavy) & set(sys.modules))
     done = subprocess.run([sys.executable, "-c", program], text=True, capture_output=True, check=True)
     seconds, *heavy = done.stdout.splitlines()[-1].split()
     assert "--" in done.stdout and float(seconds) < 2
-    assert not heavy or path.stem == "train_ant_controller"  # whose every line needs them
+    assert not heavy
 
 
 # A loaded policy.

@@ -9,13 +9,16 @@ from gtp_jax.guidance import (
     GUIDANCE,
     advantage_weights,
     best_of,
+    conditioned,
     effective_sample_share,
     exponential_weights,
     filter_weights,
     normalised_q_loss,
     softmax_of,
+    told,
     unnormalised_weights,
 )
+from gtp_jax.types import Batch, Policy
 
 ADVANTAGE = jnp.array([-3.0, -1.0, 1.0, 3.0])  # mean 0, standard deviation sqrt(5)
 
@@ -87,7 +90,7 @@ def test_members():
         "unnormalised": unnormalised_weights,
         "filter": filter_weights,
     }
-    assert set(GUIDANCE) == {"none", "q", *functions}
+    assert set(GUIDANCE) == {"none", "q", "condition", *functions}
     for name in ("none", "q"):
         guidance = GUIDANCE[name]()
         assert not guidance.needs_advantage
@@ -179,3 +182,26 @@ def test_a_cold_softmax_is_the_best():
 def test_best_of_one_is_that_one():
     actions = jnp.asarray(np.random.default_rng(0).normal(size=(1, 3, 2)))
     np.testing.assert_array_equal(best_of(actions, jnp.zeros((2, 1, 3))), actions[0])
+
+
+def test_a_conditioned_policy_is_told_the_advantages_sign_and_acts_as_a_better_one():
+    """1 for A > 0 and -1 else, as the last number that it sees; `init` and `sample` say 1."""
+    guidance = GUIDANCE["condition"]()
+    assert guidance.needs_critic and guidance.improve is None
+    np.testing.assert_array_equal(guidance.label(ADVANTAGE), jnp.where(ADVANTAGE > 0, 1.0, -1.0))
+    np.testing.assert_array_equal(guidance.label(jnp.zeros(2)), [-1, -1])
+    np.testing.assert_array_equal(guidance.weigh(ADVANTAGE, {})[0], jnp.ones(4))
+    obs = jnp.arange(12.0).reshape(2, 3, 2)
+    np.testing.assert_array_equal(told(obs, jnp.zeros((2, 3))), jnp.concatenate([obs, jnp.zeros((2, 3, 1))], -1))
+    seen = Policy(
+        init=lambda key, batch: batch.obs,
+        loss="loss",
+        sample=lambda params, key, obs, num_steps, temperature: (obs, num_steps, temperature),
+    )
+    policy = conditioned(seen)
+    assert policy.loss == "loss"
+    batch = Batch(obs=np.ones((4, 2), np.float32), action=None, reward=None, discount=None, next_obs=None)
+    np.testing.assert_array_equal(policy.init(None, batch), np.ones((4, 3)))
+    shown, *rest = policy.sample(None, None, obs, 3, 0.5)
+    np.testing.assert_array_equal(shown, told(obs, 1.0))
+    assert rest == [3, 0.5] and policy.sample(None, None, obs, 3)[2] == 1.0

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from gtp_jax.datasets.antmaze import LARGE, MEDIUM, TASKS, UMAZE, Embedded, embedded_for, parse
+from gtp_jax.datasets.antmaze import LARGE, MEDIUM, TASKS, UMAZE
+from gtp_jax.datasets.embedded import Embedded, parse, stand_in
 from gtp_jax.datasets.environments import for_task
 from gtp_jax.datasets.maze import MazeInfo
 from gtp_jax.datasets.planner import Planner, distances, shortest_path
@@ -94,8 +95,9 @@ def test_ids_name_size_and_seed():
         parse("gtp/antmaze/umaze-5k-v0", transitions=600)
     with pytest.raises(ValueError, match="transitions must be a whole number"):
         parse("gtp/antmaze/umaze-v0", transitions=1e5)
-    assert embedded_for("D4RL/antmaze/large-diverse-v1") == "large-diverse"
-    assert embedded_for("mujoco/hopper/medium-v0") is None
+    assert stand_in("D4RL/antmaze/large-diverse-v1") == "gtp/antmaze/large-diverse-v0"
+    assert stand_in("mujoco/hopper/medium-v0") == "gtp/hopper/medium-v0"
+    assert stand_in("mujoco/hopper/simple-v0") is None
 
 
 def test_a_malformed_map_is_refused():

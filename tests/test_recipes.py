@@ -1,5 +1,6 @@
 """Policies, guidance and critics compose; every named method builds; what means nothing to a policy is refused."""
 
+import functools
 import importlib.util
 import itertools
 import sys
@@ -11,7 +12,7 @@ import pages
 import pytest
 from oracles import quick_jit, random_batch, settings_with
 
-from gtp_jax import critics, methods, policies, recipes
+from gtp_jax import critics, methods, policies, recipes, tasks
 from gtp_jax.guidance import GUIDANCE
 from gtp_jax.settings import DEFAULTS, check, flatten
 from gtp_jax.types import Batch
@@ -66,6 +67,8 @@ COMBINATIONS = [
     ("shortcut", "q", "expectile", {}),
     ("gtp", "exponential", "value", {"critic__expectile": 0.5}),
     ("mean_flow", "filter", "twin_q", {"critic__samples": 2}),
+    ("gtp", "condition", "value", {}),
+    ("shortcut", "condition", "twin_q", {}),
 ]
 
 
@@ -100,11 +103,14 @@ def test_combinations_train(policy, guidance, critic, more):
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((last.policy, last.critic)))
 
 
-def antmaze(variant):
-    spec = importlib.util.spec_from_file_location("config_antmaze", ROOT / "experiments" / "configs" / "antmaze.py")
+def config(family, variant):
+    spec = importlib.util.spec_from_file_location(f"config_{family}", ROOT / f"experiments/configs/{family}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module.get_config(variant).to_dict()
+
+
+antmaze = functools.partial(config, "antmaze")
 
 
 @pytest.mark.parametrize("method", methods.METHODS)
@@ -114,7 +120,7 @@ def test_every_method_builds_from_the_command_line(method):
     check(settings)
     flat = dict(flatten(settings))
     assert flat.keys() == dict(flatten(DEFAULTS)).keys()
-    for name, value in methods.overrides(method, "umaze").items():
+    for name, value in methods.overrides(method, tasks.TASKS["antmaze-umaze"]).items():
         assert flat[name] == value and type(flat[name]) is type(dict(flatten(DEFAULTS))[name]), name
     recipes.check(settings)
     agent, hparams = recipes.make(settings, LOW, HIGH)
@@ -127,16 +133,24 @@ def test_every_method_builds_from_the_command_line(method):
 
 
 @pytest.mark.parametrize("method", methods.METHODS)
-@pytest.mark.parametrize("task", methods.DIFFUSION_QL)
-def test_every_method_has_settings_for_every_task(method, task):
-    settings = antmaze(f"{task},{method}")
-    check(settings)
-    if settings["policy"]["name"] == "vp_diffusion" and not recipes.is_cloning(settings):
-        assert settings["policy"]["num_steps"] == settings["critic"]["num_steps"]
+@pytest.mark.parametrize("family", tasks.FAMILIES)
+def test_every_method_has_settings_for_every_task(method, family):
+    """Or, where a task's own numbers were never published, says so."""
+    for name, task in tasks.of_family(family).items():
+        attribute = methods.PUBLISHED.get(method)
+        if attribute and getattr(task, attribute) is None:
+            with pytest.raises(ValueError, match=f"{method} has published .*, and none for '{task.name}'"):
+                config(family, f"{name},{method}")
+            continue
+        settings = config(family, f"{name},{method}")
+        check(settings)
+        recipes.check(settings)
+        if settings["guidance"]["name"] == "q":
+            assert settings["policy"]["num_steps"] == settings["critic"]["num_steps"]
 
 
 def test_published_rows():
-    """Table 6 of Diffusion-QL, two of its rows, and IQL's exp(10 A) at expectile 0.9."""
+    """Table 6 of Diffusion-QL, four of its rows, one of Consistency-AC's, and IQL's exp(10 A) at expectile 0.9."""
     rows = {"umaze": (3e-4, 0.5, 1, 2.0), "large-diverse": (3e-4, 3.5, 10, 7.0)}
     names = ("policy.learning_rate", "guidance.eta", "critic.candidates", "max_grad_norm")
     for task, row in rows.items():
@@ -144,6 +158,11 @@ def test_published_rows():
         assert tuple(flat[name] for name in names) == row
         assert flat["policy.name"] == "vp_diffusion" and flat["guidance.name"] == "q"
         assert flat["policy.num_steps"] == flat["critic.num_steps"] == 5
+    for task, row in {"hopper-medium-replay": (3e-4, 1.0, 1, 4.0), "walker2d-medium": (3e-4, 1.0, 1, 1.0)}.items():
+        flat = dict(flatten(config("gym", f"{task},diffusion-ql")))
+        assert tuple(flat[name] for name in names) == row and flat["data.reward"] == "none"
+    flat = dict(flatten(config("gym", "walker2d-medium,consistency-ac")))
+    assert tuple(flat[name] for name in names) == (3e-4, 1.0, 1, 1.0) and flat["policy.num_steps"] == 5
     flat = dict(flatten(antmaze("umaze,iql")))
     assert (flat["critic.name"], flat["critic.expectile"], flat["guidance.name"], flat["guidance.eta"]) == (
         *("expectile", 0.9),
@@ -152,11 +171,16 @@ def test_published_rows():
 
 
 def test_unknown_methods_and_tasks_are_refused():
+    umaze = tasks.TASKS["antmaze-umaze"]
     with pytest.raises(ValueError, match="unknown method 'gtpp'; there are gtp, gtp-paper"):
-        methods.overrides("gtpp", "umaze")
-    with pytest.raises(ValueError, match="diffusion-ql has published hyperparameters for umaze, .* none for 'kitchen'"):
-        methods.overrides("diffusion-ql", "kitchen")
-    assert methods.overrides("d-bc", "kitchen")["policy.name"] == "vp_diffusion"
+        methods.overrides("gtpp", umaze)
+    with pytest.raises(
+        ValueError, match="diffusion-ql has published hyperparameters for antmaze-umaze, .* none for 'x'"
+    ):
+        methods.overrides("diffusion-ql", umaze._replace(name="x", diffusion_ql=None))
+    assert methods.overrides("d-bc", umaze._replace(diffusion_ql=None))["policy.name"] == "vp_diffusion"
+    with pytest.raises(ValueError, match="unknown task 'hoper-medium'.*did you mean 'hopper-medium'"):
+        tasks.find("gym", "hoper-medium")
 
 
 def test_methods_are_described_by_what_shapes_them():
@@ -243,11 +267,11 @@ def test_steps_that_a_policy_cannot_take_are_found_before_any_data():
         recipes.check(settings_with(policy__name="vp_diffusion", policy__num_steps=5, critic__num_steps=2))
 
 
-def test_eta_zero_trains_a_critic_for_the_filter_only():
+def test_eta_zero_trains_a_critic_where_it_plays_no_part():
     """Its weights are there without eta; every other guidance is cloning then."""
     for name in GUIDANCE:
         settings = settings_with(guidance__name=name, guidance__eta=0.0)
-        assert recipes.is_cloning(settings) == (name != "filter")
+        assert recipes.is_cloning(settings) == (name not in ("filter", "condition"))
 
 
 def test_the_page_on_adding_a_policy_tells_the_truth(tmp_path, monkeypatch):

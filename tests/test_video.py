@@ -35,7 +35,7 @@ import numpy as np
 from gtp_jax import video
 from gtp_jax.datasets import TASKS, environments
 video.choose_backend()
-task = TASKS["umaze"]
+task = TASKS["antmaze"]["umaze"]
 evaluation = environments.for_task(task)
 env = video.Recorded(evaluation.make_env())
 env.reset(seed=0)

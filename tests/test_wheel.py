@@ -15,14 +15,15 @@ import sys
 import gtp_jax
 from pathlib import Path
 
-from gtp_jax.datasets.antmaze import STAGES
+from gtp_jax.datasets import TASKS
 
 heavy = {"flax", "gymnasium", "gymnasium_robotics", "matplotlib", "minari", "mujoco", "optax", "orbax"}
 folder = Path(gtp_jax.__file__).resolve().parent
 print(folder)
 print(gtp_jax.__version__)
 print(sorted(heavy & set(sys.modules)))
-needed = ["py.typed", *(f"datasets/{name}" for name in STAGES)]
+tasks = [task for family in TASKS.values() for task in family.values()]
+needed = ["py.typed", *(f"datasets/controllers/{name}" for task in tasks for name in task.controllers)]
 print([name for name in needed if not (folder / name).is_file()])
 """
 

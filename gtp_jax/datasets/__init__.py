@@ -1,4 +1,4 @@
-"""Offline datasets: any Minari dataset by its id, and AntMaze data that are collected on first use.
+"""Offline datasets: any Minari dataset by its id, and data that are collected on first use.
 
 `load(dataset_id)` returns a `Dataset`. Importing this package is cheap: the rest is imported when first used.
 """
@@ -18,7 +18,7 @@ _HOMES = {
     "OBSERVATIONS": "transforms",
     "REWARDS": "transforms",
     "transform_reward": "transforms",
-    "TASKS": "antmaze",
+    "TASKS": "embedded",
 }
 __all__ = sorted(_HOMES)
 

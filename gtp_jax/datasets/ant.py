@@ -5,13 +5,15 @@ world in the one of the four body frames whose nose lies within 45 degrees of th
 frame, reached by `k` quarter turns), so it only ever learns to walk forwards. Legs are counted counter-clockwise from
 the front left one, as the joints of `ant.xml` are; its actuators are not in that order.
 
-The shipped weights were trained from scratch by `experiments/train_ant_controller.py`.
+The shipped weights were trained from scratch by `experiments/train_controller.py`.
 """
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Self
 
 import numpy as np
+
+from gtp_jax.datasets.controller import Controller
 
 OBSERVATION_DIM = 27
 FEATURE_DIM = 29
@@ -109,54 +111,15 @@ def to_ctrl(canonical_action: np.ndarray, k: np.ndarray) -> np.ndarray:
     return np.stack([hips, ankles], axis=2).reshape(len(legs), ACTION_DIM)
 
 
-class AntController(NamedTuple):
-    """A network with two hidden layers, ReLU inside and tanh outside, over `features`. Call it."""
+class AntController(Controller):
+    """Walks the ant along a direction: a network over `features`. Call it."""
 
-    w0: np.ndarray  # [29, H]
-    b0: np.ndarray  # [H]
-    w1: np.ndarray  # [H, H]
-    b1: np.ndarray  # [H]
-    w2: np.ndarray  # [H, 8]
-    b2: np.ndarray  # [8]
+    __slots__ = ()
 
     @classmethod
-    def load(cls, path: str | Path | None = None) -> "AntController":
-        """Reads the weights from an npz file of float32 arrays named as the fields; None is the shipped controller.
-
-        Raises:
-          FileNotFoundError: there is no such file.
-          ValueError: the file lacks an array, or an array has the wrong shape or type, or is not finite.
-        """
-        path = Path(__file__).with_name("ant_controller.npz") if path is None else Path(path)
-        try:
-            with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-                missing = sorted(set(cls._fields) - set(file.files))
-                arrays = {name: file[name] for name in cls._fields} if not missing else {}
-        except FileNotFoundError:
-            raise
-        except Exception as error:  # a damaged file raises every kind, and so do pickled objects, which are not loaded
-            raise ValueError(
-                f"{path}: not an npz file of plain arrays ({error}); make it with train_ant_controller.py."
-            ) from error
-        if missing:
-            raise ValueError(f"{path}: arrays {missing} are missing; make it with train_ant_controller.py.")
-        controller = cls(**arrays)
-        hidden = controller.b0.shape[-1] if controller.b0.ndim else 0
-        shapes = ((FEATURE_DIM, hidden), (hidden,), (hidden, hidden), (hidden,), (hidden, ACTION_DIM), (ACTION_DIM,))
-        for name, array, shape in zip(cls._fields, controller, shapes, strict=True):
-            if array.shape != shape or array.dtype != np.float32 or not np.isfinite(array).all():
-                raise ValueError(
-                    f"{path}: {name} is {array.dtype} {array.shape}, expected finite float32 {shape}; "
-                    "make it with train_ant_controller.py."
-                )
-        return controller
-
-    def canonical_action(self, feature: np.ndarray) -> np.ndarray:
-        """The deterministic action [n, 8] in the canonical frame, inside [-1, 1], of features [n, 29]."""
-        # One product per row: a product of the whole batch rounds a row differently in another place or batch size.
-        hidden = np.maximum(feature[:, None] @ self.w0 + self.b0, 0)
-        hidden = np.maximum(hidden @ self.w1 + self.b1, 0)
-        return np.tanh(hidden @ self.w2 + self.b2)[:, 0]
+    def load(cls, path: str | Path = "ant.npz") -> Self:
+        """Reads the weights, as `Controller.load` does."""
+        return super().load(path, FEATURE_DIM, ACTION_DIM)
 
     def __call__(self, observation: np.ndarray, direction: np.ndarray) -> np.ndarray:
         """The deterministic action [n, 8], float32, in actuator order, inside [-1, 1].
@@ -164,7 +127,7 @@ class AntController(NamedTuple):
         Arguments and errors are those of `features`. A row's action does not depend on the other rows, to the last bit.
         """
         feature, k = features(observation, direction)
-        return to_ctrl(self.canonical_action(feature), k).astype(np.float32)
+        return to_ctrl(self.action(feature), k).astype(np.float32)
 
 
 def _rotation_matrix(quaternion: np.ndarray) -> np.ndarray:

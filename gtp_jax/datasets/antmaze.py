@@ -1,9 +1,10 @@
-"""The embedded AntMaze tasks: one table, and the dataset ids that name them."""
+"""The embedded AntMaze tasks: one table."""
 
-import difflib
-import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any
+
+import numpy as np
 
 from gtp_jax.datasets.maze import Cell, MazeInfo
 
@@ -46,9 +47,9 @@ LARGE = MazeInfo(
 # Hand-picked as D4RL's "play" data: dead ends, corners and crossings all over the maze, the evaluated cells included.
 MEDIUM_PLAY = ((1, 1), (1, 6), (2, 4), (3, 3), (4, 6), (5, 1), (6, 3), (6, 6))
 LARGE_PLAY = ((1, 1), (1, 4), (1, 10), (3, 5), (3, 10), (5, 2), (5, 8), (7, 1), (7, 5), (7, 9))
-CONTROLLER = "ant_controller.npz"
+CONTROLLER = "ant.npz"
 # After 10,000, 20,000 and all 620,000 steps of its training: a learner's whole history, as in D4RL's "replay" data.
-STAGES = ("ant_controller_10000.npz", "ant_controller_20000.npz", CONTROLLER)
+STAGES = ("ant_10000.npz", "ant_20000.npz", CONTROLLER)
 
 
 @dataclass(frozen=True)
@@ -57,8 +58,16 @@ class Task:
 
     `starts` and `goals` are the cells that an episode of the data draws from, uniformly, start and goal never the same;
     `noise` is the standard deviation of the Gaussian noise added to the controller's actions, which lie in [-1, 1];
-    `controllers` are the weights, files beside this one, of which each episode draws its own, uniformly.
+    `controllers` are the weights, files in controllers/, of which each episode draws its own, uniformly.
     """
+
+    family = "antmaze"
+    references = (0.0, 1.0)  # D4RL's: an episode's score is whether it reaches the goal
+    card = """\
+a way-point planner (breadth-first search over the maze's cells, way-points at cell centres +- 0.3 m, passed within \
+1 m, a new plan when stuck for 2 s) drives a direction-conditioned locomotion controller, with Gaussian noise on its \
+actions. The controller was trained from scratch (SAC, open field) by the same project. Episodes end at the goal. \
+Observations are float32, without contact forces."""
 
     name: str
     env_id: str
@@ -70,6 +79,29 @@ class Task:
     controllers: tuple[str, ...] = (CONTROLLER,)
     transitions: int = 100_000
     env_kwargs: dict = field(default_factory=lambda: {"include_cfrc_ext_in_observation": False})
+
+    def controller(self, name: str) -> Any:
+        """The weights of that name: (observation [n, 27], direction [n, 2]) -> action [n, 8]."""
+        from gtp_jax.datasets.ant import AntController
+
+        return AntController.load(name)
+
+    def reset_options(self, rng: np.random.Generator) -> dict[str, Any]:
+        """The cells of an episode, drawn."""
+        start = self.starts[rng.integers(len(self.starts))]
+        goals = [cell for cell in self.goals if cell != start]
+        return {"reset_cell": start, "goal_cell": goals[rng.integers(len(goals))]}
+
+    def inputs(self, first: dict, rng: np.random.Generator) -> Callable[[dict], tuple[np.ndarray, ...]]:
+        """What the controller is given at each step of an episode that begins with the observation `first`."""
+        from gtp_jax.datasets.planner import Planner
+
+        planner = Planner(self.maze, first["achieved_goal"], first["desired_goal"], rng)
+        return lambda observed: (observed["observation"], planner.direction(observed["achieved_goal"]))
+
+    def definition(self) -> dict[str, Any]:
+        """What makes the data what they are, for their card."""
+        return {"starts": self.starts, "goals": self.goals}
 
 
 TASKS = {
@@ -85,64 +117,3 @@ TASKS = {
         Task("large-diverse", "AntMaze_Large-v5", LARGE, LARGE.free_cells, LARGE.free_cells, 1000),
     )
 }
-
-NAMESPACE = "gtp/antmaze"
-MOST_TRANSITIONS = 100_000_000  # of a collection, which would take ten hours
-_ID = re.compile(rf"{NAMESPACE}/(?P<task>[a-z-]+?)(?:-(?P<size>\d+)(?P<thousand>k?))?(?:-seed(?P<seed>\d+))?-v0")
-_HOSTED = re.compile(r"D4RL/antmaze/(?P<task>[a-z-]+)-v\d+")
-
-
-class Embedded(NamedTuple):
-    """An embedded dataset: task, size, seed of the collection. Another size or seed is another dataset and id."""
-
-    task: Task
-    transitions: int
-    seed: int
-
-    @property
-    def id(self) -> str:
-        """The one name of this dataset: `gtp/antmaze/umaze-v0`, `gtp/antmaze/umaze-5k-seed1-v0`."""
-        thousands, rest = divmod(self.transitions, 1000)
-        size = f"-{self.transitions if rest else f'{thousands}k'}" if self.transitions != self.task.transitions else ""
-        return f"{NAMESPACE}/{self.task.name}{size}{f'-seed{self.seed}' if self.seed else ''}-v0"
-
-
-def is_embedded(dataset_id: str) -> bool:
-    """Whether an id is in the namespace that is collected here instead of downloaded."""
-    return dataset_id.startswith("gtp/")
-
-
-def parse(dataset_id: str, transitions: int | None = None, seed: int | None = None) -> Embedded:
-    """The embedded dataset that an id names; `transitions` and `seed` choose a variant of it.
-
-    Raises ValueError, with the nearest valid name, for an unknown task, and where the id and an argument disagree.
-    """
-    match = _ID.fullmatch(dataset_id)
-    if match is None or match["task"] not in TASKS:
-        valid = [f"{NAMESPACE}/{name}-v0" for name in TASKS]
-        nearest = difflib.get_close_matches(dataset_id, valid, 1, 0) or valid
-        raise ValueError(f"no embedded dataset {dataset_id!r}; did you mean {nearest[0]!r}? There are {valid}")
-    task = TASKS[match["task"]]
-    named_size = int(match["size"]) * (1000 if match["thousand"] else 1) if match["size"] else None
-    named_seed = int(match["seed"]) if match["seed"] else None
-    size = _agree(dataset_id, "transitions", named_size, transitions, task.transitions)
-    if not 1 <= size <= MOST_TRANSITIONS:
-        raise ValueError(f"{dataset_id}: transitions must be at least 1 and at most {MOST_TRANSITIONS}, got {size}")
-    number = _agree(dataset_id, "seed", named_seed, seed, 0)
-    if number >= 2**31:
-        raise ValueError(f"{dataset_id}: the seed must be below {2**31}, got {number}")
-    return Embedded(task, size, number)
-
-
-def embedded_for(dataset_id: str) -> str | None:
-    """The embedded task that stands in for a hosted dataset, by name; None where there is none."""
-    match = _HOSTED.fullmatch(dataset_id)
-    return match["task"] if match and match["task"] in TASKS else None
-
-
-def _agree(dataset_id: str, what: str, named: int | None, given: int | None, default: int) -> int:
-    if given is not None and (isinstance(given, bool) or not isinstance(given, int) or given < 0):
-        raise ValueError(f"{dataset_id}: {what} must be a whole number, not negative, got {given!r}")
-    if named is not None and given is not None and named != given:
-        raise ValueError(f"{dataset_id!r} names {what} {named}, but {what}={given} was passed: leave one of them out")
-    return next(value for value in (named, given, default) if value is not None)

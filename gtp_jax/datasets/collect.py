@@ -1,4 +1,4 @@
-"""Collects the embedded AntMaze datasets, on all cores, the same bytes whatever their number.
+"""Collects the embedded datasets, on all cores, the same bytes whatever their number.
 
 For the data alone: python -m gtp_jax.datasets.collect TASK [--transitions N] [--seed S] [--root DIR] [--workers W]
 """
@@ -22,7 +22,8 @@ from pathlib import Path
 
 import numpy as np
 
-from gtp_jax.datasets import antmaze, minari, store
+from gtp_jax.datasets import embedded as tasks
+from gtp_jax.datasets import minari, store
 from gtp_jax.datasets.environments import for_task, private_tempdir
 from gtp_jax.datasets.rollouts import Episode, Simulator
 
@@ -31,16 +32,8 @@ Progress = Callable[[int, int], None]  # (transitions done, of how many)
 # Threads do not pay for small products, and how BLAS splits them may change their last bits.
 _ONE_THREAD = {name: "1" for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")}
 
-CARD = """\
-Made by gtp_jax: a way-point planner (breadth-first search over the maze's cells, way-points at cell centres +- 0.3 m, \
-passed within 1 m, a new plan when stuck for 2 s) drives a direction-conditioned locomotion controller, with Gaussian \
-noise on its actions. The controller was trained from scratch (SAC, open field) by the same project. Episodes end at \
-the goal. Observations are float32, without contact forces. Data and controller: Apache-2.0."""
 
-
-def collect(
-    embedded: antmaze.Embedded, root: Path, workers: int | None = None, progress: Progress | None = None
-) -> Path:
+def collect(embedded: tasks.Embedded, root: Path, workers: int | None = None, progress: Progress | None = None) -> Path:
     """Collects a dataset into a Minari root, unless it is there, and returns its folder.
 
     Uses `workers` processes (all cores if None) started by spawn: call it from under a main guard, or let
@@ -67,7 +60,7 @@ def collect(
 
 
 def collect_in_child(
-    embedded: antmaze.Embedded, root: Path, workers: int | None = None, progress: Progress | None = None
+    embedded: tasks.Embedded, root: Path, workers: int | None = None, progress: Progress | None = None
 ) -> Path:
     """Like `collect`, in a Python process of its own: from any script or notebook, and with this one left as it is.
 
@@ -105,7 +98,7 @@ def _processes(workers: int | None) -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _blocks(embedded: antmaze.Embedded, workers: int, folder: Path) -> Iterator[list[Episode]]:
+def _blocks(embedded: tasks.Embedded, workers: int, folder: Path) -> Iterator[list[Episode]]:
     """All blocks of episodes, from index 0 up, without end; worked ahead on by `workers` processes."""
     pool = concurrent.futures.ProcessPoolExecutor(
         workers,
@@ -127,7 +120,7 @@ def _blocks(embedded: antmaze.Embedded, workers: int, folder: Path) -> Iterator[
 _simulator: Simulator | None = None  # of this worker process
 
 
-def _start_worker(task: antmaze.Task, seed: int, folder: Path) -> None:
+def _start_worker(task: tasks.Task, seed: int, folder: Path) -> None:
     global _simulator
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends its workers
     threading.Thread(target=_die_with_parent, daemon=True).start()
@@ -145,62 +138,62 @@ def _block(index: int) -> list[Episode]:
     return _simulator.block(index)
 
 
-def _write(embedded: antmaze.Embedded, episodes: list[Episode], folder: Path) -> None:
+def _write(embedded: tasks.Embedded, episodes: list[Episode], folder: Path) -> None:
     """Writes episodes as a Minari dataset to folder / embedded.id."""
     from gymnasium import spaces
     from minari import create_dataset_from_buffers
     from minari.data_collector.episode_buffer import EpisodeBuffer
 
-    task = embedded.task
+    task, first = embedded.task, episodes[0]
 
-    def box(size: int) -> spaces.Box:
-        return spaces.Box(-float("inf"), float("inf"), (size,), "float32")
+    def box(column: np.ndarray) -> spaces.Box:
+        return spaces.Box(-float("inf"), float("inf"), column.shape[1:], "float32")
 
+    observed = first.observations
     buffers = [
         EpisodeBuffer(
             seed=episode.seed,
-            options={"reset_cell": list(episode.start), "goal_cell": list(episode.goal)},
-            observations={
-                "observation": episode.observation,
-                "achieved_goal": episode.achieved_goal,
-                "desired_goal": episode.desired_goal,
-            },
+            options={name: list(each) for name, each in episode.options.items()},
+            observations=episode.observations,
             actions=episode.action,
             rewards=episode.reward,
             terminations=_last_only(episode.steps, episode.terminated),
             truncations=_last_only(episode.steps, not episode.terminated),
-            infos={"success": episode.success},
+            infos=episode.infos,
         )
         for episode in episodes
     ]
     spec = for_task(task).make_env().spec
+    low, high = task.references
     with store.environment(MINARI_DATASETS_PATH=str(folder)), private_tempdir():
         create_dataset_from_buffers(
             embedded.id,
             buffers,
             env=spec,
             eval_env=spec,
-            observation_space=spaces.Dict(observation=box(27), achieved_goal=box(2), desired_goal=box(2)),
-            action_space=spaces.Box(-1.0, 1.0, (8,), "float32"),
-            algorithm_name="way-point planner and direction-conditioned SAC controller",
+            observation_space=spaces.Dict({name: box(column) for name, column in observed.items()})
+            if isinstance(observed, dict)
+            else box(observed),
+            action_space=spaces.Box(-1.0, 1.0, first.action.shape[1:], "float32"),
+            algorithm_name="SAC controller",
             author="gtp_jax contributors",
             author_email="none",
             code_permalink="gtp_jax.datasets.collect",
             # Both reference scores: without them Minari plays a hundred random episodes.
-            ref_min_score=0.0,
-            ref_max_score=1.0,
-            description=f"{CARD}\n{json.dumps(_definition(embedded))}",
+            ref_min_score=low,
+            ref_max_score=high,
+            description=f"Made by gtp_jax: {task.card} Data and controller: Apache-2.0.\n"
+            + json.dumps(_definition(embedded)),
             requirements=["gymnasium-robotics>=1.4"],
         )
 
 
-def _definition(embedded: antmaze.Embedded) -> dict:
+def _definition(embedded: tasks.Embedded) -> dict:
     task = embedded.task
     return {
-        "task": task.name,
+        "task": f"{task.family}/{task.name}",
         "environment": task.env_id,
-        "starts": task.starts,
-        "goals": task.goals,
+        **task.definition(),
         "action_noise": task.noise,
         "controllers": task.controllers,
         "transitions": embedded.transitions,
@@ -217,15 +210,15 @@ def _last_only(length: int, value: bool) -> np.ndarray:
 def main(argv: list[str] | None = None) -> None:
     """The command line. Prints DONE/TOTAL lines, from which `collect_in_child` takes its progress."""
     parser = argparse.ArgumentParser(prog="python -m gtp_jax.datasets.collect", description=__doc__.split("\n")[0])
-    parser.add_argument("task", metavar="TASK", help=f"one of {', '.join(antmaze.TASKS)}, or a dataset id")
+    parser.add_argument("task", metavar="TASK", help="a dataset's id, or FAMILY/TASK: antmaze/umaze, hopper/medium")
     parser.add_argument("--transitions", type=int, help="size of the data set, if not the task's own")
     parser.add_argument("--seed", type=int, help="seed of the collection (0)")
     parser.add_argument("--root", help="Minari's datasets folder, if not the one of MINARI_DATASETS_PATH")
     parser.add_argument("--workers", type=int, help="processes (all cores)")
     args = parser.parse_args(argv)
-    dataset_id = args.task if antmaze.is_embedded(args.task) else f"{antmaze.NAMESPACE}/{args.task}-v0"
+    dataset_id = args.task if tasks.is_embedded(args.task) else f"gtp/{args.task}-v0"
     try:
-        embedded = antmaze.parse(dataset_id, args.transitions, args.seed)
+        embedded = tasks.parse(dataset_id, args.transitions, args.seed)
         collect(
             embedded,
             store.datasets_root(args.root),

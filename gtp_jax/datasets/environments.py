@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import importlib.metadata
 import io
 import json
 import tempfile
@@ -9,7 +10,7 @@ import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from gtp_jax.datasets import antmaze
+from gtp_jax.datasets.embedded import Task
 from gtp_jax.datasets.maze import MazeInfo
 from gtp_jax.names import there_are
 
@@ -22,6 +23,13 @@ ANT_MAZE_IDS = tuple(
     for variant in _VARIANTS
     if not (maze == "UMaze" and variant)
 )
+ADROIT_IDS = tuple(f"AdroitHand{task}-v1" for task in ("Pen", "Door", "Hammer", "Relocate"))
+KITCHEN_ID = "FrankaKitchen-v1"
+KITCHEN_TASKS = (
+    *("bottom burner", "top burner", "light switch", "slide cabinet"),
+    *("hinge cabinet", "microwave", "kettle"),
+)
+KITCHEN_MUJOCO = (3, 10)  # from which on the kitchen's model cannot be read; it could on 3.9
 GYM_IDS = tuple(f"{name}-{v}" for v in ("v4", "v5") for name in ("HalfCheetah", "Hopper", "Walker2d", "Ant"))
 
 
@@ -38,21 +46,26 @@ class Evaluation(NamedTuple):
         return self.maze is not None
 
 
-def make_antmaze(env_id: str, maze_map: list, max_episode_steps: int | None = None, **kwargs):
-    """An AntMaze that ends at the goal. `kwargs` go to the environment.
-
-    The environment writes its model into the temporary folder under a name made from the clock, so that two processes
-    can collide, and leaves it there: here it writes into a folder of its own that is then deleted.
-    """
+def make_robotics(env_id: str, **kwargs):
+    """A registered environment of gymnasium-robotics."""
     import gymnasium
 
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         import gymnasium_robotics  # prints a notice about other environments
 
     gymnasium.register_envs(gymnasium_robotics)
+    return make_gym(env_id, **kwargs)
+
+
+def make_antmaze(env_id: str, maze_map: list, max_episode_steps: int | None = None, **kwargs):
+    """An AntMaze that ends at the goal. `kwargs` go to the environment.
+
+    The environment writes its model into the temporary folder under a name made from the clock, so that two processes
+    can collide, and leaves it there: here it writes into a folder of its own that is then deleted.
+    """
     fixed = {"maze_map": maze_map, "continuing_task": False, "reset_target": False}
     with private_tempdir():
-        return make_gym(env_id, max_episode_steps=max_episode_steps, **fixed, **kwargs)
+        return make_robotics(env_id, max_episode_steps=max_episode_steps, **fixed, **kwargs)
 
 
 def make_gym(env_id: str, **kwargs):
@@ -76,8 +89,10 @@ def private_tempdir():
             tempfile.tempdir = previous
 
 
-def for_task(task: antmaze.Task) -> Evaluation:
+def for_task(task: Task) -> Evaluation:
     """The evaluation environment of an embedded task; its data are collected in the same one."""
+    if task.maze is None:
+        return Evaluation(task.env_id, functools.partial(make_gym, task.env_id), None)
     make_env = functools.partial(
         make_antmaze, task.env_id, task.maze.maze_map, task.max_episode_steps, **task.env_kwargs
     )
@@ -100,10 +115,15 @@ def for_metadata(dataset_id: str, metadata: dict, observation_size: int | None) 
     env_id = spec.get("id")
     if env_id in GYM_IDS:
         return Evaluation(env_id, functools.partial(make_gym, env_id), None)
+    if env_id in ADROIT_IDS:
+        return Evaluation(env_id, functools.partial(make_robotics, env_id), None)
+    if env_id == KITCHEN_ID:
+        check_kitchen(dataset_id)
+        tasks = _kitchen_tasks(dataset_id, spec)
+        return Evaluation(env_id, functools.partial(make_robotics, env_id, tasks_to_complete=tasks), None)
     if env_id not in ANT_MAZE_IDS:
-        raise ValueError(
-            f"{dataset_id}: environment {env_id!r:.100} cannot be built; {there_are(env_id, GYM_IDS + ANT_MAZE_IDS)}"
-        )
+        known = (*GYM_IDS, *ADROIT_IDS, KITCHEN_ID, *ANT_MAZE_IDS)
+        raise ValueError(f"{dataset_id}: environment {env_id!r:.100} cannot be built; {there_are(env_id, known)}")
     maze = _evaluation_maze(
         _maze_of(dataset_id, spec, "env_spec"),
         _maze_of(dataset_id, _spec(dataset_id, metadata, "eval_env_spec") or {}, "eval_env_spec"),
@@ -111,6 +131,28 @@ def for_metadata(dataset_id: str, metadata: dict, observation_size: int | None) 
     )
     kwargs = {"include_cfrc_ext_in_observation": observation_size == 105} if env_id.endswith("-v5") else {}
     return Evaluation(env_id, functools.partial(make_antmaze, env_id, maze.maze_map, **kwargs), maze)
+
+
+def check_kitchen(dataset_id: str) -> None:
+    """Raises ValueError where the installed MuJoCo cannot read the kitchen's model."""
+    version = importlib.metadata.version("mujoco")
+    if tuple(map(int, version.split(".")[:2])) >= KITCHEN_MUJOCO:
+        raise ValueError(
+            f"{dataset_id}: {KITCHEN_ID} does not start on mujoco {version}, only on versions below "
+            f"{'.'.join(map(str, KITCHEN_MUJOCO))}: pip install 'mujoco<{'.'.join(map(str, KITCHEN_MUJOCO))}'"
+        )
+
+
+def _kitchen_tasks(dataset_id: str, spec: dict) -> list[str]:
+    """What is to be done in the kitchen of a dataset, checked."""
+    kwargs = spec.get("kwargs")
+    found = kwargs.get("tasks_to_complete") if isinstance(kwargs, dict) else None
+    if not isinstance(found, list) or not found or not all(task in KITCHEN_TASKS for task in found):
+        raise ValueError(
+            f"{dataset_id}: metadata.json: tasks_to_complete = {found!r:.200} of env_spec must be a list of some of "
+            f"{', '.join(KITCHEN_TASKS)}"
+        )
+    return found
 
 
 def _spec(dataset_id: str, metadata: dict, key: str) -> dict | None:

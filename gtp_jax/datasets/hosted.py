@@ -11,7 +11,7 @@ import urllib.request
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from gtp_jax.datasets import antmaze, store
+from gtp_jax.datasets import embedded, store
 from gtp_jax.names import nearest
 
 _ID = re.compile(r"[\w-]+(/[\w-]+)*-v\d+")
@@ -57,12 +57,13 @@ def download(dataset_id: str, root: Path) -> Path:
 
 
 def _message(dataset_id: str, root: Path, problem: str) -> str:
-    task = antmaze.embedded_for(dataset_id)
-    if task:
-        name = f"{antmaze.NAMESPACE}/{task}-v0"
-        instead = f"Without a download, the embedded task {name} runs instead: --config=antmaze.py:{task}"
+    name = embedded.stand_in(dataset_id)
+    if name:
+        _, family, task = name.removesuffix("-v0").split("/")
+        config = f"antmaze.py:{task}" if family == "antmaze" else f"gym.py:{family}-{task}"
+        instead = f"Without a download, the embedded task {name} runs instead: --config={config}"
     else:
-        near = nearest(dataset_id, [f"{antmaze.NAMESPACE}/{name}-v0" for name in antmaze.TASKS])
+        near = nearest(dataset_id, embedded.ids())
         instead = "No embedded task stands in for it yet" + (f"; did you mean {near!r}?" if near else ".")
     return (
         f"dataset {dataset_id} is not in {root / dataset_id}, and {problem}. To get it: `minari download {dataset_id}` "

@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gtp_jax.datasets import antmaze, environments, hosted, minari, store
+from gtp_jax.datasets import embedded as tasks
+from gtp_jax.datasets import environments, hosted, minari, store
 from gtp_jax.datasets.collect import Progress, collect_in_child
 from gtp_jax.datasets.maze import MazeInfo
 from gtp_jax.datasets.transforms import (
@@ -55,10 +56,12 @@ def check(
     check_choice("choice of episodes", episodes, EPISODES)
     if observation is not None:
         check_choice("observation transform", observation, OBSERVATIONS)
-    if antmaze.is_embedded(dataset_id):
-        check_batch_size(batch_size, antmaze.parse(dataset_id).transitions, dataset_id)
+    if tasks.is_embedded(dataset_id):
+        check_batch_size(batch_size, tasks.parse(dataset_id).transitions, dataset_id)
     else:
         hosted.check_id(dataset_id)
+        if dataset_id.startswith("D4RL/kitchen/"):
+            environments.check_kitchen(dataset_id)
 
 
 def check_batch_size(batch_size: int, transitions: int, dataset_id: str) -> None:
@@ -87,7 +90,7 @@ def load(
     the episode's own final observation.
 
     Args:
-      dataset_id: `gtp/antmaze/TASK-v0` for a task of `antmaze.TASKS`, or any Minari id, present locally or hosted.
+      dataset_id: `gtp/FAMILY/TASK-v0` for a task of `embedded.TASKS`, or any Minari id, present locally or hosted.
       reward: a name of `transforms.REWARDS`.
       observation: a name of `transforms.OBSERVATIONS`; None is "maze-scales" for AntMaze and "identity" otherwise.
       standardise: whether observations are shifted and scaled by the mean and deviation of the data's.
@@ -108,8 +111,8 @@ def load(
     """
     check(dataset_id, reward=reward, observation=observation, episodes=episodes)
     folder_root = store.datasets_root(root)
-    if antmaze.is_embedded(dataset_id):
-        embedded = antmaze.parse(dataset_id, transitions, seed)
+    if tasks.is_embedded(dataset_id):
+        embedded = tasks.parse(dataset_id, transitions, seed)
         dataset_id, evaluation = embedded.id, environments.for_task(embedded.task)
         folder = folder_root / dataset_id
         if not (folder / "data").exists():

@@ -24,7 +24,7 @@ class BadDataset(ValueError):
 class Raw(NamedTuple):
     """A dataset as stored: E episodes in order, N transitions, N + E observations (each episode has its final one)."""
 
-    observations: Any  # [N + E, ...] or a dict of such arrays
+    observations: Any  # [N + E, ...] or a dict of such arrays, by path: "desired_goal/kettle"
     action: np.ndarray  # [N, A]
     reward: np.ndarray  # [N]
     terminated: np.ndarray  # [N] bool
@@ -130,10 +130,10 @@ def _spaces(dataset_id: str, metadata: dict) -> tuple[Any, Any]:
 
 
 def _leaves(value: Any, path: str) -> dict[str, Any]:
-    """Arrays of dicts by path, sorted."""
+    """Arrays of dicts, of whatever depth, by path, sorted."""
     if not isinstance(value, Mapping):
         return {path: value}
-    return {f"{path}/{key}": value[key] for key in sorted(value)}
+    return {name: leaf for key in sorted(value) for name, leaf in _leaves(value[key], f"{path}/{key}").items()}
 
 
 def _nested(columns: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

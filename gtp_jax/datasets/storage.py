@@ -59,12 +59,12 @@ def _episode(group, where: str, observation_shapes, action_size: int) -> dict[st
     if not steps:
         raise BadDataset(f"{where} has no transitions; {CURE}")
     found, observations = {}, _member(group, "observations", f"{where}, observations")
-    nested = [path.partition("/")[2] for path in observation_shapes if "/" in path]
-    if nested:
-        _check_keys(observations, nested, f"{where}, observations")
     for path, shape in observation_shapes.items():
-        key = path.partition("/")[2]
-        array = _member(observations, key, f"{where}, {path}") if key else observations
+        array, here = observations, "observations"
+        for key in path.split("/")[1:]:
+            below = [other[len(here) + 1 :] for other in observation_shapes if other.startswith(f"{here}/")]
+            _check_keys(array, list(dict.fromkeys(each.split("/")[0] for each in below)), f"{where}, {here}")
+            array, here = _member(array, key, f"{where}, {path}"), f"{here}/{key}"
         found[path] = _read(array, (steps + 1, *shape), FIELDS["observations"], f"{where}, {path}")
     for path in ("actions", "rewards", "terminations", "truncations"):
         array = rewards if path == "rewards" else _member(group, path, f"{where}, {path}")

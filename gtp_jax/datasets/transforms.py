@@ -29,12 +29,23 @@ def _return_range(info: RewardInfo) -> np.ndarray:
     return info.reward * (1000.0 / spread)
 
 
+def _standardise(info: RewardInfo) -> np.ndarray:
+    spread = info.reward.std()
+    if not spread > 0:
+        raise ValueError(
+            f'reward="standardise" divides by the deviation of the rewards, but all {len(info.reward)} of them are '
+            f"{info.reward[0]:g}; choose another reward transform"
+        )
+    return (info.reward - info.reward.mean()) / spread
+
+
 REWARDS: dict[str, Callable[[RewardInfo], np.ndarray]] = {
     "none": lambda info: info.reward,
     "minus-one": lambda info: info.reward - 1,  # IQL's AntMaze: 0 at the goal, -1 elsewhere
     "minus-half-times-four": lambda info: (info.reward - 0.5) * 4,  # CQL's AntMaze: 2 and -2
     "minus-quarter-times-two": lambda info: (info.reward - 0.25) * 2,  # 1.5 and -0.5
     "return-range": _return_range,  # IQL's Gym: episode returns span 1000
+    "standardise": _standardise,  # Diffusion-QL's Adroit: mean 0, deviation 1
 }
 
 
@@ -86,7 +97,7 @@ _GOAL_TRANSFORMS = {
     "goal-relative": (_goal_relative, 31),
     "ant": (_ant, 29),
 }
-OBSERVATIONS = (*_GOAL_TRANSFORMS, "identity")
+OBSERVATIONS = (*_GOAL_TRANSFORMS, "identity", "observation")
 
 
 def transform_observation(name: str, observation: Any) -> np.ndarray:
@@ -100,6 +111,11 @@ def transform_observation(name: str, observation: Any) -> np.ndarray:
             raise ValueError(f'"identity" expects an array [*B, O], got a dict with keys {sorted(observation)}')
         # A copy, so that an environment that reuses its observation array cannot change what was seen.
         return np.array(observation, dtype=np.float32)
+    if name == "observation":  # the one part of a dict that is an array in every task with goals
+        if not isinstance(observation, Mapping) or "observation" not in observation:
+            given = sorted(observation) if isinstance(observation, Mapping) else type(observation).__name__
+            raise ValueError(f'"observation" expects a dict with the key "observation", got {given}')
+        return np.array(observation["observation"], dtype=np.float32)
     parts = _goal_parts(name, observation)
     return np.concatenate(_GOAL_TRANSFORMS[name][0](parts, np), axis=-1, dtype=np.float32)
 
@@ -155,12 +171,16 @@ class Observer:
 
     def sizes(self) -> dict[str, int] | int:
         """Numbers of a raw observation: of each part of a dict, or of an array."""
+        if self.transform == "observation":
+            return {"observation": len(self.mean)}
         return dict(_GOAL_PARTS) if self.transform in _GOAL_TRANSFORMS else len(self.mean)
 
     def traced(self, observation: Any, xp: Any) -> Any:
         """The same as a call, written with the functions of `xp`, such as jax.numpy, and without checks: to compile."""
         if self.transform in _GOAL_TRANSFORMS:
             observation = xp.concatenate(_GOAL_TRANSFORMS[self.transform][0](observation, xp), axis=-1)
+        elif self.transform == "observation":
+            observation = observation["observation"]
         mean, std = (xp.broadcast_to(each, observation.shape) for each in (self.mean, self.std))
         return (observation - mean) / std
 

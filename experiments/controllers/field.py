@@ -1,0 +1,110 @@
+"""An open field of ants: what the direction-conditioned controller of the AntMaze data learns on.
+
+An ant walks towards random way-points, re-drawn when it gets there or time runs out, so that it learns to turn at any
+moment; a quarter of the starts are tilted, thrown or twisted, so that it learns to recover. The physics is gymnasium's
+ant.xml at AntMaze's control rate.
+"""
+
+from pathlib import Path
+
+import gymnasium
+import mujoco
+import numpy as np
+
+from gtp_jax.datasets.ant import ACTION_DIM, FEATURE_DIM, features, to_ctrl
+from gtp_jax.datasets.controller import Controller
+
+FRAME_SKIP, EPISODE_STEPS, HARD_STARTS = 5, 500, 0.25
+MAX_SPEED = 3.0  # m/s beyond which speed earns nothing
+TEST_STEPS, TEST_SEED = 300, 7
+
+
+class Field:
+    """Ants on an open plane, each on its way to its own way-point."""
+
+    feature_dim, action_dim, gamma, target_entropy = FEATURE_DIM, ACTION_DIM, 0.98, -6.0
+
+    def __init__(
+        self, num_envs: int, rng: np.random.Generator, hard_starts: float = HARD_STARTS, max_speed: float = MAX_SPEED
+    ):
+        self.rng, self.hard_starts, self.max_speed = rng, hard_starts, max_speed
+        self.model = mujoco.MjModel.from_xml_path(str(Path(gymnasium.__file__).parent / "envs/mujoco/assets/ant.xml"))
+        self.data = [mujoco.MjData(self.model) for _ in range(num_envs)]
+        self.qpos, self.qvel = np.zeros((num_envs, self.model.nq)), np.zeros((num_envs, self.model.nv))
+        self.waypoint, (self.patience, self.age) = np.zeros((num_envs, 2)), np.zeros((2, num_envs), int)
+        for i in range(num_envs):
+            self._reset(i)
+        # Staggered ages keep the resets of all ants from coinciding.
+        self.age = rng.integers(0, EPISODE_STEPS, num_envs)
+
+    def _new_waypoint(self, i):
+        bearing, distance = self.rng.uniform(-np.pi, np.pi), self.rng.uniform(1.5, 6.0)
+        self.waypoint[i] = self.qpos[i, :2] + distance * np.array([np.cos(bearing), np.sin(bearing)])
+        self.patience[i] = self.rng.integers(80, 200)
+
+    def _reset(self, i):
+        rng, data = self.rng, self.data[i]
+        mujoco.mj_resetData(self.model, data)
+        yaw = rng.uniform(-np.pi, np.pi)
+        data.qpos[:] = [0, 0, 0.55, np.cos(yaw / 2), 0, 0, np.sin(yaw / 2), 0, 1, 0, -1, 0, -1, 0, 1]
+        data.qpos[7:] += rng.uniform(-0.1, 0.1, 8)
+        data.qvel[:] = 0.1 * rng.standard_normal(self.model.nv)
+        if rng.random() < self.hard_starts:
+            axis, tilt = rng.uniform(-np.pi, np.pi), rng.uniform(0, 0.9)
+            turn = np.array([np.cos(tilt / 2), np.sin(tilt / 2) * np.cos(axis), np.sin(tilt / 2) * np.sin(axis), 0.0])
+            mujoco.mju_mulQuat(data.qpos[3:7], turn, data.qpos[3:7].copy())
+            data.qpos[2] = 0.75
+            data.qpos[7:] += rng.uniform(-0.4, 0.4, 8)
+            data.qvel[:] = np.concatenate([rng.normal(0, 1, 3), rng.normal(0, 2, 3), rng.normal(0, 3, 8)])
+        mujoco.mj_forward(self.model, data)
+        self.qpos[i], self.qvel[i], self.age[i] = data.qpos, data.qvel, 0
+        self._new_waypoint(i)
+
+    def _direction(self):
+        offset = self.waypoint - self.qpos[:, :2]
+        return offset / (np.linalg.norm(offset, axis=1, keepdims=True) + 1e-8)
+
+    def observe(self) -> tuple[np.ndarray, np.ndarray]:
+        """The features [n, 29] and quarter turns k [n] of the present state and way-point."""
+        return features(np.concatenate([self.qpos[:, 2:], self.qvel], axis=1), self._direction())
+
+    def step(self, action: np.ndarray, k: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Moves every ant by one canonical action [n, 8] and draws new starts and way-points where they are due.
+
+        Returns the next features [n, 29], still of the old episode and way-point; the reward [n]: speed towards the
+        way-point, up to `max_speed`, less sideways speed, tilt, torques and 5 for a fall; whether the ant has fallen
+        [n]; and its speed towards the way-point [n] in m/s.
+        """
+        direction, before, ctrl = self._direction(), self.qpos[:, :2].copy(), to_ctrl(action, k)
+        for i, data in enumerate(self.data):
+            data.ctrl[:] = ctrl[i]
+            mujoco.mj_step(self.model, data, FRAME_SKIP)
+            self.qpos[i], self.qvel[i] = data.qpos, data.qvel
+        velocity = (self.qpos[:, :2] - before) / (self.model.opt.timestep * FRAME_SKIP)
+        speed = (velocity * direction).sum(1)
+        sideways = np.abs(velocity[:, 0] * direction[:, 1] - velocity[:, 1] * direction[:, 0])
+        height, upright = self.qpos[:, 2], 1 - 2 * (self.qpos[:, 4] ** 2 + self.qpos[:, 5] ** 2)
+        fallen = (upright < 0.1) | (height < 0.2) | (height > 1.2)
+        reward = np.minimum(speed, self.max_speed) - 0.2 * sideways + 0.5 * upright - 0.1 * (action**2).sum(1)
+        reward = np.clip(reward, -5, 5) - 5.0 * fallen
+        next_features, _ = self.observe()
+        self.age += 1
+        self.patience -= 1
+        arrived = np.linalg.norm(self.waypoint - self.qpos[:, :2], axis=1) < 0.8
+        for i in np.flatnonzero(fallen | (self.age >= EPISODE_STEPS) | arrived | (self.patience <= 0)):
+            if fallen[i] or self.age[i] >= EPISODE_STEPS:
+                self._reset(i)
+            else:
+                self._new_waypoint(i)
+        return next_features, reward, fallen, speed
+
+    def test(self, controller: Controller) -> str:
+        """Mean speed towards way-points in m/s, and the falls, without exploration and from ordinary starts."""
+        field = Field(len(self.data), np.random.default_rng(TEST_SEED), 0.0, np.inf)
+        speeds, falls = [], 0
+        for _ in range(TEST_STEPS):
+            obs, k = field.observe()
+            _, _, fallen, speed = field.step(controller.action(obs), k)
+            speeds.append(speed.mean())
+            falls += int(fallen.sum())
+        return f"{np.mean(speeds):5.2f} m/s, {falls:4d} falls"

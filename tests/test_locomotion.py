@@ -1,0 +1,111 @@
+"""Embedded locomotion data: every task from its own controllers, the same bytes whatever the number of processes."""
+
+import json
+
+import numpy as np
+import pytest
+import stored
+
+from gtp_jax import datasets, scores
+from gtp_jax.datasets import embedded, environments, rollouts
+from gtp_jax.datasets.locomotion import BODIES, TASKS
+
+EVERY = [task for tasks in TASKS.values() for task in tasks.values()]
+
+
+def short(task, index, steps=3):
+    """An episode cut after some steps."""
+    env = environments.for_task(task).make_env()
+    run = rollouts.Run(task, env, seed=0, index=index)
+    controllers = [task.controller(name) for name in task.controllers]
+    for _ in range(steps):
+        run.step(controllers[run.controller](*(part[None] for part in run.inputs()))[0])
+    env.close()
+    return run.episode()
+
+
+@pytest.mark.parametrize("task", EVERY, ids=lambda task: f"{task.family}-{task.name}")
+def test_every_task_moves_its_body(task):
+    body = BODIES[task.family]
+    first, again, other = (short(task, index) for index in (4, 4, 5))
+    assert first.observations.shape == (4, body.observation_dim) and first.action.shape == (3, body.action_dim)
+    assert first.observations.dtype == np.float32 and (np.abs(first.action) <= 1).all() and first.options == {}
+    np.testing.assert_array_equal(first.action, again.action)
+    assert first.seed != other.seed and (first.action != other.action).any()
+    assert scores.family(embedded.Embedded(task, 100, 0).id) == task.family
+
+
+def test_a_mixture_has_more_than_one_stage():
+    for body, tasks in TASKS.items():
+        medium, replay, expert = (set(tasks[name].controllers) for name in ("medium", "medium-replay", "medium-expert"))
+        assert len(medium) == 1 and medium < replay and medium < expert, body
+
+
+def test_actions_bring_back_observations_and_noise_is_as_stated(tmp_path):
+    data = datasets.load("gtp/hopper/medium-v0", transitions=300, root=tmp_path / "one", workers=1, standardise=False)
+    twice = datasets.load(data.id, root=tmp_path / "two", workers=2, standardise=False)
+    assert data.id == "gtp/hopper/medium-300-v0" and data.fingerprint == twice.fingerprint
+    metadata = json.loads((tmp_path / "one" / data.id / "data" / "metadata.json").read_text())
+    assert "hopper_" in metadata["description"] and metadata["ref_max_score"] == 3234.3
+    assert data.maze is None and data.summary["behaviour_success"] is None and data.summary["observation"] == "identity"
+    env = data.make_env()
+    drawn = short(TASKS["hopper"]["medium"], 0)
+    rows = int((data.episode == 0).sum())
+    seen, _ = env.reset(seed=drawn.seed)
+    for i in range(rows):
+        np.testing.assert_array_equal(data.batch.obs[i], np.float32(seen))
+        seen, reward, *_ = env.step(data.batch.action[i])
+        assert data.batch.reward[i] == np.float32(reward)
+    env.close()
+    clean = TASKS["hopper"]["medium"].controller("hopper_120000.npz")(data.batch.obs)
+    inside = np.abs(clean) < 0.7  # where 3 deviations of noise are not clipped
+    assert inside.sum() > 300
+    np.testing.assert_allclose((data.batch.action - clean)[inside].std(), 0.1, rtol=0.15)
+
+
+def test_hosted_adroit_data_name_an_environment_that_is_built(tmp_path):
+    steps = {"observations": np.zeros((4, 45)), "actions": np.zeros((3, 24), np.float32)}
+    stored.write(
+        tmp_path,
+        "D4RL/pen/human-v2",
+        [stored.episode(3, **steps)],
+        observation_space=stored.box(45),
+        action_space=stored.box(24, -1.0, 1.0, "float32"),
+        env_spec=stored.spec("AdroitHandPen-v1"),
+    )
+    data = datasets.load("D4RL/pen/human-v2", root=tmp_path, observation="identity", reward="standardise")
+    env = data.make_env()
+    assert data.observe(env.reset(seed=0)[0]).shape == (45,) and env.action_space.shape == (24,)
+    env.close()
+    np.testing.assert_allclose([data.batch.reward.mean(), data.batch.reward.std()], [0, 1], atol=1e-6)
+    assert scores.family("D4RL/pen/human-v2") == "pen"
+
+
+def test_the_kitchen_is_refused_where_mujoco_breaks_it(tmp_path, monkeypatch):
+    name = "D4RL/kitchen/partial-v2"
+    for version in ("3.10.0", "4.0.0"):
+        monkeypatch.setattr("importlib.metadata.version", lambda package, version=version: version)
+        with pytest.raises(ValueError, match=rf"{name}: FrankaKitchen-v1 does not start on mujoco {version}, .*<3.10"):
+            datasets.check(name)
+    monkeypatch.setattr("importlib.metadata.version", lambda package: "3.9.1")
+    datasets.check(name)
+    leaves = {"observations/observation": np.zeros((4, 59)), "observations/desired_goal/kettle": np.zeros((4, 7))}
+    arrays = stored.episode(3, actions=np.zeros((3, 9), np.float32)) | leaves
+    del arrays["observations"]
+    goal = json.dumps({"type": "Dict", "subspaces": {"kettle": json.loads(stored.box(7))}})
+    parts = {"observation": json.loads(stored.box(59)), "desired_goal": json.loads(goal)}
+    for tasks, good in ((["kettle", "microwave"], True), (["os.system"], False), ([], False), (None, False)):
+        stored.write(
+            tmp_path,
+            name,
+            [arrays],
+            observation_space=json.dumps({"type": "Dict", "subspaces": parts}),
+            action_space=stored.box(9, -1.0, 1.0, "float32"),
+            env_spec=stored.spec("FrankaKitchen-v1", kwargs={"tasks_to_complete": tasks}),
+        )
+        if good:
+            data = datasets.load(name, root=tmp_path, observation="observation")
+            assert data.batch.obs.shape == (3, 59) and data.make_env.keywords == {"tasks_to_complete": tasks}
+        else:
+            with pytest.raises(ValueError, match=f"{name}: metadata.json: tasks_to_complete = "):
+                datasets.load(name, root=tmp_path, observation="observation")
