@@ -1,11 +1,10 @@
-"""Value guidance on AntMaze: cloning, GTP as published, and guidance by what followed in the data, cell by cell.
+"""How guidance was chosen on AntMaze: one thing changed at a time, on seed 100, cell by cell.
 
-    python benchmarks/guidance.py [--group=report] [--tasks=umaze-noisy,...] [--rows=gtp-bc,...] [--runs=DIR]
+    python benchmarks/guidance.py [--tasks=umaze-noisy,...] [--rows=gtp-bc,...] [--runs=DIR]
 
 A cell is a task and a row, trained and evaluated by experiments/run.py, and, where there is a critic, looked into by
 experiments/diagnose.py: same network, data, updates, K, temperature and evaluation; only guidance and critic change. A
-finished one is RESULTS/GROUP-TASK-ROW.json and is not run again. The group "report" holds the numbers to report, seeds
-0, 1, 2 of 100 episodes each; "tuning" holds what was tried before, one thing changed at a time, on seed 100.
+finished one is RESULTS/TASK-ROW.json and is not run again. What is reported is benchmarks/suite.py's, on other seeds.
 """
 
 import argparse
@@ -13,50 +12,36 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from gtp_jax import records
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = Path("benchmarks/results/guidance")
 TASKS = ("umaze-noisy", "umaze-mixed", "umaze-diverse", "medium-play", "medium-diverse")
-RECIPE = "gtp-outcome"
 
 
-class Group(NamedTuple):
-    """Cells that are comparable with each other."""
-
-    settings: dict[str, Any]
-    rows: dict[str, tuple[str, dict[str, Any]]]  # the method of gtp_jax.methods that a row starts from, and its changes
-
-
-SHARED = {
+SETTINGS = {
     "num_updates": 20_000,
     "log_every": 500,
     "checkpoint_every": 20_000,
     "eval.every": 20_000,
     "eval.num_episodes": 100,
     "cpu_devices": 1,
+    "seed_offset": 100,
+    "num_seeds": 1,
 }
-GROUPS = {
-    "report": Group(
-        SHARED | {"num_seeds": 3},
-        {name: (name, {}) for name in ("gtp-bc", "gtp", "gtp-success", RECIPE)},
-    ),
-    "tuning": Group(
-        SHARED | {"seed_offset": 100, "num_seeds": 1},
-        {
-            "gtp-bc": ("gtp-bc", {}),
-            "slower": ("gtp-bc", {"policy.learning_rate": 3e-4}),
-            "no-waves": ("gtp-bc", {"data.observation": "goal-scales"}),
-            "gtp-success": ("gtp-success", {}),
-            RECIPE: (RECIPE, {}),
-            "memorising": (RECIPE, {"critic.observes": "all", "critic.hidden": (256, 256, 256)}),
-            "weaker": (RECIPE, {"guidance.eta": 1.0}),
-            "filter": (RECIPE, {"guidance.name": "filter"}),
-            "twenty-steps": (RECIPE, {"critic.n_step": 20}),
-        },
-    ),
+# The method of gtp_jax.methods that a row starts from, and its changes.
+ROWS: dict[str, tuple[str, dict[str, Any]]] = {
+    "gtp-bc": ("gtp-bc", {}),
+    "slower": ("gtp-bc", {"policy.learning_rate": 3e-4}),
+    "no-waves": ("gtp-bc", {"data.observation": "goal-scales"}),
+    "gtp-success": ("gtp-success", {}),
+    "gtp-outcome": ("gtp-outcome", {}),
+    "gtp-condition": ("gtp-condition", {}),
+    "memorising": ("gtp-outcome", {"critic.observes": "all", "critic.hidden": (256, 256, 256)}),
+    "filter": ("gtp-outcome", {"guidance.name": "filter"}),
+    "twenty-steps": ("gtp-outcome", {"critic.n_step": 20}),
 }
 
 
@@ -66,22 +51,20 @@ def python(words: list[str]) -> None:
     subprocess.run([sys.executable, *words], check=True, cwd=ROOT)
 
 
-def run_cell(group: str, task: str, row: str, runs: Path) -> dict[str, Any]:
+def run_cell(task: str, row: str, runs: Path) -> dict[str, Any]:
     """Trains, evaluates and diagnoses one cell; a run that was stopped goes on."""
-    settings, rows = GROUPS[group]
-    method, changes = rows[row]
-    workdir = runs / f"{group}-{task}-{row}"
-    overrides = [f"--config.{name}={value}" for name, value in (settings | changes).items()]
+    method, changes = ROWS[row]
+    workdir = runs / f"{task}-{row}"
+    overrides = [f"--config.{name}={value}" for name, value in (SETTINGS | changes).items()]
     command = ["experiments/run.py", f"--config=antmaze.py:{task},{method}", f"--workdir={workdir}", *overrides]
     python(command)
     if method not in ("gtp-bc", "gtp-success"):
         python(["experiments/diagnose.py", f"--workdir={workdir}", "--states=8"])
     diagnostics = ROOT / workdir / "diagnostics.json"
     return {
-        "group": group,
         "task": task,
         "row": row,
-        "command": f"python benchmarks/guidance.py --group={group} --tasks={task} --rows={row}",
+        "command": f"python benchmarks/guidance.py --tasks={task} --rows={row}",
         "run": " ".join(["python", *command]),
         "summary": json.loads((ROOT / workdir / "summary.json").read_text()),
         "diagnostics": json.loads(diagnostics.read_text()) if diagnostics.exists() else None,
@@ -91,23 +74,22 @@ def run_cell(group: str, task: str, row: str, runs: Path) -> dict[str, Any]:
 def main() -> None:
     """Runs the cells that are not there yet."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--group", choices=GROUPS, default="report")
     parser.add_argument("--tasks", default=",".join(TASKS))
-    parser.add_argument("--rows", help="all of the group's by default")
+    parser.add_argument("--rows", default=",".join(ROWS))
     parser.add_argument("--runs", type=Path, default=Path("runs/guidance"), help="below the repository's root")
     parser.add_argument("--results", type=Path, default=RESULTS, help="likewise")
     arguments = parser.parse_args()
-    results, known = ROOT / arguments.results, GROUPS[arguments.group].rows
-    tasks, rows = arguments.tasks.split(","), arguments.rows.split(",") if arguments.rows else list(known)
-    for name, given, there in (("tasks", tasks, TASKS), ("rows", rows, known)):
+    results = ROOT / arguments.results
+    tasks, rows = arguments.tasks.split(","), arguments.rows.split(",")
+    for name, given, there in (("tasks", tasks, TASKS), ("rows", rows, ROWS)):
         if wrong := [each for each in given if each not in there]:
             parser.error(f"--{name}: {wrong[0]!r} is none of {', '.join(there)}")
     results.mkdir(parents=True, exist_ok=True)
     for task in tasks:
         for row in rows:
-            path = results / f"{arguments.group}-{task}-{row}.json"
+            path = results / f"{task}-{row}.json"
             if not path.exists():
-                cell = run_cell(arguments.group, task, row, arguments.runs)
+                cell = run_cell(task, row, arguments.runs)
                 records.write_json(path, cell)
                 print(json.dumps({"task": task, "row": row, "score": cell["summary"]["score"]}), flush=True)
 

@@ -1,4 +1,4 @@
-"""Prints the tables of docs/guidance.md, in Markdown, from the committed cells of benchmarks/guidance.py.
+"""Prints the tables of docs/guidance.md, in Markdown, from the committed cells of guidance.py and suite.py.
 
 python benchmarks/guidance_table.py [--write]
 
@@ -9,69 +9,48 @@ import argparse
 import json
 from pathlib import Path
 
-from guidance import GROUPS, RESULTS, ROOT, TASKS
-from table import cell, insert
+import report
+import suite
+from guidance import RESULTS, ROOT, ROWS, TASKS
+from report import Cells
+from table import insert
 
 PAGE = ROOT / "docs" / "guidance.md"
+REPORTED = ("gtp-bc", "gtp", "gtp-condition", "gtp-outcome")
 
 
-def load(results: Path) -> dict[tuple[str, str, str], dict]:
-    """The finished cells by group, task and row."""
+def load(results: Path) -> Cells:
+    """The finished cells by task and row."""
     cells = (json.loads(path.read_text()) for path in sorted(results.glob("*.json")))
-    return {(each["group"], each["task"], each["row"]): each for each in cells}
+    return {(each["task"], each["row"]): each for each in cells}
 
 
-def scores(cells: dict, group: str) -> str:
-    """A row for each task, a column for each of the group's rows, and how they were made."""
-    rows, found = GROUPS[group].rows, [each for (name, *_), each in cells.items() if name == group]
-    tasks = [task for task in TASKS if group == "report" or any((group, task, row) in cells for row in rows)]
-    lines = ["| data | behaviour | " + " | ".join(rows) + " |", "|---|---" + "|---" * len(rows) + "|"]
-    for task in tasks:
-        here = [cells.get((group, task, row)) for row in rows]
-        behaviour = [100 * each["summary"]["behaviour"]["behaviour_success"] for each in here if each]
-        shown = [cell(each["summary"]["score"]) if each else "not run" for each in here]
-        lines.append(f"| {task} | {f'{behaviour[0]:.0f}' if behaviour else ''} | " + " | ".join(shown) + " |")
-    return "\n".join([*lines, "", origin(found)])
-
-
-def origin(found: list[dict]) -> str:
-    """Seeds, episodes, updates, sampler, machine, versions, dates and commits of cells."""
-    if not found:
-        return "No cell of this table was run."
-    summaries = [each["summary"] for each in found]
-    first = summaries[0]
-    commits = dict.fromkeys(str(each["commit"])[:10] for each in summaries)
-    dates = sorted({each["timing"]["finished"][:10] for each in summaries})
-    return (
-        f"{first['num_updates']:,} updates, seeds {', '.join(map(str, first['seeds']))} x {first['eval_episodes']} "
-        f"episodes, K = {first['num_steps']}, temperature {first['temperature']:g}, one sample per action, last "
-        f"checkpoint; {first['device']['platform']}, {first['device']['host_cores']} cores, jax "
-        f"{first['versions']['jax']}, mujoco {first['versions']['mujoco']}; {', '.join(dates)}, commits "
-        f"{', '.join(commits)}."
-    )
-
-
-def critics(cells: dict) -> str:
+def critics(cells: Cells) -> str:
     """What the critics of the cells know: one line each."""
     lines = [
         "| data | row | spread of returns | value's error about the data | about held-out episodes | correlation "
         "there | effective share of the weights |",
         "|---" * 7 + "|",
     ]
-    for (group, task, row), each in cells.items():
+    for (task, row), each in cells.items():
         if found := each["diagnostics"]:
             own, held = found["values_of_the_data"], found["values"]
             numbers = (own["spread"], own["error"], held["error"], held["correlation"])
             shown = " | ".join("-" if number is None else f"{number:.2g}" for number in numbers)
-            lines.append(f"| {task} | {row} ({group}) | {shown} | {found['weights']['effective_share']:.2f} |")
+            lines.append(f"| {task} | {row} | {shown} | {found['weights']['effective_share']:.2f} |")
     if len(lines) == 2:
         return "No critic was looked into."
     return "\n".join(lines)
 
 
-def tables(cells: dict) -> dict[str, str]:
+def tables(cells: Cells) -> dict[str, str]:
     """Every table by its name in the page."""
-    return {group: scores(cells, group) for group in GROUPS} | {"critics": critics(cells)}
+    found, names = report.by_place(suite.load()), [f"antmaze-{task}" for task in TASKS]
+    return {
+        "report": report.markdown({key: each for key, each in found.items() if key[0] in names}, names, REPORTED),
+        "tuning": report.markdown(cells, [task for task in TASKS if any(task == key[0] for key in cells)], list(ROWS)),
+        "critics": critics(cells),
+    }
 
 
 def main() -> None:

@@ -3,7 +3,8 @@
     python benchmarks/matrix.py [--runs=DIR] [--updates=100]
 
 Each row is `python experiments/run.py --config=antmaze.py:tiny --config.policy.name=... --config.guidance.name=...`.
-Writes results/matrix.json, the rows with the last losses of both seeds; the scores of so short a run say nothing.
+Writes results/matrix.json, the rows with the last losses of both seeds; the scores of so short a run say nothing. Rows
+that are there already are not run again.
 Ends with exit code 1 where a row failed or a number is not finite.
 """
 
@@ -54,12 +55,20 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=Path("benchmarks/results/matrix.json"), help="likewise")
     parser.add_argument("--updates", type=int, default=100)
     arguments = parser.parse_args()
-    commit, results = records.commit(), []
+    path = ROOT / arguments.results
+    results = json.loads(path.read_text())["rows"] if path.exists() else []
+    about = {
+        "date": records.now(),
+        "device": records.device(),
+        "versions": records.versions(),
+        "commit": records.commit(),
+    }
+    there = {(result["policy"], result["guidance"], result["critic"] or "twin_q") for result in results}
     for row in rows():
-        results.append(run(row, arguments.runs / "-".join(row), arguments.updates))
-        print(json.dumps({"row": " ".join(row), "sound": sound(results[-1])}), flush=True)
-    about = {"date": records.now(), "device": records.device(), "versions": records.versions(), "commit": commit}
-    records.write_json(ROOT / arguments.results, {"rows": results, **about})
+        if row not in there:
+            results.append(run(row, arguments.runs / "-".join(row), arguments.updates) | about)
+            print(json.dumps({"row": " ".join(row), "sound": sound(results[-1])}), flush=True)
+            records.write_json(path, {"rows": results})
     failed = [result["command"] for result in results if not sound(result)]
     sys.exit(f"{len(failed)} rows failed:\n" + "\n".join(failed) if failed else 0)
 

@@ -47,6 +47,20 @@ def _expectile(policy: str, num_steps: int, task: Task) -> dict[str, Any]:
     }
 
 
+def _outcome(task: Task) -> dict[str, Any]:
+    """A critic whose advantage is what followed in the data against a mean that knows little."""
+    return {
+        "critic.name": "value",
+        "critic.observes": "place" if task.family is ANTMAZE else "all",
+        "critic.hidden": (32, 32),
+        "critic.n_step": 0,
+        "critic.expectile": 0.5,
+        "critic.learning_rate": 1e-3,
+        "critic.discount": 0.995,
+        "data.reward": task.family.iql_reward,
+    }
+
+
 METHODS: dict[str, Callable[[Task], dict[str, Any]]] = {
     "gtp": lambda task: {},  # the configuration's own defaults
     "gtp-paper": lambda task: {
@@ -60,20 +74,11 @@ METHODS: dict[str, Callable[[Task], dict[str, Any]]] = {
     "gtp-bc": lambda task: {"guidance.name": "none"},
     # Clones the episodes that reached the goal, all of them and no others: no critic.
     "gtp-success": lambda task: {"guidance.name": "none", "data.episodes": "successful"},
-    # Weighs by what followed, to the episode's end, against the mean of what follows in such places: docs/guidance.md.
-    # Where there are no places, against what follows in such states.
-    "gtp-outcome": lambda task: {
-        "critic.name": "value",
-        "critic.observes": "place" if task.family is ANTMAZE else "all",
-        "critic.hidden": (32, 32),
-        "critic.n_step": 0,
-        "critic.expectile": 0.5,
-        "critic.learning_rate": 1e-3,
-        "critic.discount": 0.995,
-        "data.reward": task.family.iql_reward,
-        "guidance.name": "exponential",
-        "guidance.eta": 2.0,
-    },
+    # Tells the policy of each example whether what followed, to the episode's end, was more than the mean of what
+    # follows in such places, or in such states where there are no places; acts as told that it was.
+    "gtp-condition": lambda task: _outcome(task) | {"guidance.name": "condition"},
+    # Weighs by the same: docs/guidance.md.
+    "gtp-outcome": lambda task: _outcome(task) | {"guidance.name": "exponential", "guidance.eta": 2.0},
     "d-bc": lambda task: _cloning("vp_diffusion", 5),
     "c-bc": lambda task: _cloning("consistency", 2),
     "fm-bc": lambda task: _cloning("flow_matching", 5),

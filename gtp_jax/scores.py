@@ -177,3 +177,54 @@ def _bootstrap(episodes: np.ndarray) -> tuple[float, float]:
         means += episodes[seed, episode].mean(axis=1)
     low, high = np.percentile(means / num_seeds, [2.5, 97.5])
     return float(low), float(high)
+
+
+def aggregate(per_task: Sequence[ArrayLike]) -> dict[str, Any]:
+    """What one method's scores on several tasks come to (Agarwal et al., arXiv 2108.13264).
+
+    Args:
+      per_task: each task's scores of its seeds, [S_i].
+
+    Returns:
+      A dict that JSON can hold: `mean` and `iqm` over all seeds of all tasks, each task's seeds weighing the same as
+      those of the others, with `mean_ci95` and `iqm_ci95`, percentile intervals of 10,000 stratified bootstraps: seeds
+      are drawn anew within each task, tasks are not.
+    """
+    tasks = [np.asarray(scores, np.float64) for scores in per_task]
+    if not tasks or any(scores.ndim != 1 or not scores.size or not np.isfinite(scores).all() for scores in tasks):
+        raise ValueError(f"every task needs finite scores [S] of at least one seed, got {tasks!r:.200}")
+    rng, weight = np.random.default_rng(0), np.concatenate([np.full(len(s), 1 / (len(s) * len(tasks))) for s in tasks])
+    drawn = np.concatenate([s[rng.integers(len(s), size=(_RESAMPLES, len(s)))] for s in tasks], axis=1)
+    every, result = np.concatenate(tasks), {}
+    for name, of in (("mean", _weighted_mean), ("iqm", _weighted_iqm)):
+        result[name] = float(of(every[None], weight)[0])
+        result[f"{name}_ci95"] = np.percentile(of(drawn, weight), [2.5, 97.5]).tolist()
+    return result
+
+
+def _weighted_mean(scores: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    return scores @ weight
+
+
+def _weighted_iqm(scores: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """The mean of the middle half of the weight, of each row [R, N]."""
+    order = np.argsort(scores, axis=1)
+    above = np.cumsum(weight[order], axis=1)
+    inside = np.clip(np.minimum(above, 0.75) - np.maximum(above - weight[order], 0.25), 0, None)
+    return (np.take_along_axis(scores, order, axis=1) * inside).sum(axis=1) / inside.sum(axis=1)
+
+
+def improvement(ours: Sequence[ArrayLike], theirs: Sequence[ArrayLike]) -> float:
+    """The probability of improvement: of a seed of ours scoring above one of theirs on a task drawn evenly.
+
+    Ties count half (Mann and Whitney's U, averaged over tasks; arXiv 2108.13264, section 4.3).
+
+    Args:
+      ours: each task's scores of our seeds, [S_i].
+      theirs: the same tasks' scores of theirs, [S'_i].
+    """
+    if len(ours) != len(theirs) or not ours:
+        raise ValueError(f"both need scores of the same tasks, got {len(ours)} and {len(theirs)} tasks")
+    pairs = zip(ours, theirs, strict=True)
+    signs = [np.sign(np.asarray(a, np.float64)[:, None] - np.asarray(b, np.float64)) for a, b in pairs]
+    return float(np.mean([(1 + sign).mean() / 2 for sign in signs]))

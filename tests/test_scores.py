@@ -128,3 +128,29 @@ def test_bad_input_is_refused():
         scores.summarise([50.0, 50.0], episodes=[[0.0, 100.0]])
     with pytest.raises(ValueError, match="not both"):
         scores.summarise([50.0], successes=[[False, True]], episodes=[[0.0, 100.0]])
+
+
+def test_aggregates_over_tasks():
+    """Tasks weigh the same, however many seeds they have; the middle half is exact; certain scores have no interval."""
+    sure = scores.aggregate([[10.0], [30.0, 30.0]])
+    assert sure == {"mean": 20.0, "mean_ci95": [20.0, 20.0], "iqm": 20.0, "iqm_ci95": [20.0, 20.0]}
+    eight = [[0.0, 1.0, 2.0, 3.0], [4.0, 5.0, 6.0, 7.0]]
+    found = scores.aggregate(eight)
+    assert found["mean"] == 3.5 and found["iqm"] == pytest.approx(np.mean([2, 3, 4, 5]))
+    skewed = scores.aggregate([[0.0, 0.0, 0.0, 100.0]])
+    assert skewed["mean"] == 25 and skewed["iqm"] == 0
+    # Four seeds drawn anew from 0 ... 3: deviation of their mean sqrt(1.25 / 4), of the mean of two such tasks less.
+    low, high = found["mean_ci95"]
+    assert (high - low) / 2 == pytest.approx(1.96 * np.sqrt(1.25 / 4 / 2), rel=0.06)
+    for bad in ([], [[]], [[np.nan]], [[[1.0]]]):
+        with pytest.raises(ValueError, match="every task needs finite scores"):
+            scores.aggregate(bad)
+
+
+def test_probability_of_improvement():
+    """Over all pairs of seeds, ties half, tasks evenly."""
+    assert scores.improvement([[2.0, 3.0]], [[1.0, 1.0]]) == 1
+    assert scores.improvement([[1.0]], [[1.0, 1.0]]) == 0.5
+    assert scores.improvement([[1.0, 3.0], [0.0]], [[2.0], [1.0]]) == pytest.approx((0.5 + 0) / 2)
+    with pytest.raises(ValueError, match="the same tasks, got 1 and 2"):
+        scores.improvement([[1.0]], [[1.0], [2.0]])
