@@ -114,6 +114,20 @@ _SCORES: dict[str, tuple[float | None, ...]] = {
 }
 
 
+# Cloning on D4RL's data, arXiv 2110.06169, table 1: how good the behaviour there is, about.
+_CLONED = {
+    "halfcheetah-medium": 42.6,
+    "hopper-medium": 52.9,
+    "walker2d-medium": 75.3,
+    "halfcheetah-medium-replay": 36.6,
+    "hopper-medium-replay": 18.1,
+    "walker2d-medium-replay": 26.0,
+    "halfcheetah-medium-expert": 55.2,
+    "hopper-medium-expert": 52.5,
+    "walker2d-medium-expert": 107.5,
+}
+
+
 def _task(name: str, family: Family, embedded: str | None, hosted: str | None) -> Task:
     tuned = (Published(*table[name]) if name in table else None for table in (_DIFFUSION_QL, _CONSISTENCY_AC))
     scores = zip(_METHODS, _SCORES.get(name, ()), strict=False)
