@@ -1,8 +1,8 @@
-"""How good the embedded data are: collects every dataset that is not there, and scores its own episodes.
+"""How good the embedded locomotion data are: collects what is not there, and scores its own episodes.
 
 python benchmarks/behaviour.py [--write]
 
-Writes results/behaviour.json; --write puts the table of the locomotion data into docs/data.md, beside what a clone of
+Writes results/behaviour.json; --write puts the table into docs/data.md, beside what a clone of
 D4RL's data of the same name was published to score.
 """
 
@@ -24,7 +24,7 @@ def measure(dataset_id: str) -> dict:
     """Scores of a dataset's episodes, the last one left out, which is cut to size."""
     data = datasets.load(dataset_id)
     returns = np.bincount(data.episode, weights=data.batch.reward)[:-1]
-    each = scores.of_episodes(dataset_id, returns, returns > 0)
+    each = scores.normalised(scores.family(dataset_id), returns)
     return {
         "dataset": dataset_id,
         "fingerprint": data.fingerprint,
@@ -39,8 +39,8 @@ def measure(dataset_id: str) -> dict:
 def table(measured: dict) -> str:
     """A row for each locomotion dataset."""
     lines = [
-        "| dataset | stages (steps of training) | episodes | score of an episode | lowest, quartiles, highest | a clone of "
-        "D4RL's |",
+        "| dataset | stages (steps of training) | episodes | score of an episode | lowest, quartiles, highest "
+        "| a clone of D4RL's |",
         "|---|---|---|---|---|---|",
     ]
     found = {each["dataset"]: each for each in measured["rows"]}
@@ -52,8 +52,8 @@ def table(measured: dict) -> str:
             steps = ", ".join(f"{int(file.partition('_')[2].removesuffix('.npz')):,}" for file in controllers)
             quarters = ", ".join(f"{value:.0f}" for value in each["quarters"])
             lines.append(
-                f"| `{task.embedded}` | {steps} | {each['episodes']:,} | {each['score']:.1f} +- {each['deviation']:.1f} | "
-                f"{quarters} | {task.scores['BC']:.1f} |"
+                f"| `{task.embedded}` | {steps} | {each['episodes']:,} "
+                f"| {each['score']:.1f} +- {each['deviation']:.1f} | {quarters} | {task.scores['BC']:.1f} |"
             )
     about = f"{measured['command']}, {measured['date'][:10]}, mujoco {measured['versions']['mujoco']}, "
     return "\n".join([*lines, "", f"{about}commit {str(measured['commit'])[:10]}."])
@@ -69,7 +69,7 @@ def main() -> None:
     if not arguments.write:
         rows = []
         for task in TASKS.values():
-            if task.embedded:
+            if task.family is GYM:
                 rows.append(measure(task.embedded))
                 print(json.dumps(rows[-1]), flush=True)
         about = {"date": records.now(), "device": records.device(), "versions": records.versions()}
