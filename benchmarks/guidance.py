@@ -34,6 +34,7 @@ SETTINGS = {
 # The method of gtp_jax.methods that a row starts from, and its changes.
 ROWS: dict[str, tuple[str, dict[str, Any]]] = {
     "gtp-bc": ("gtp-bc", {}),
+    "longer": ("gtp-bc", {"num_updates": 60_000, "eval.progress_episodes": 50}),
     "slower": ("gtp-bc", {"policy.learning_rate": 3e-4}),
     "no-waves": ("gtp-bc", {"data.observation": "goal-scales"}),
     "gtp-success": ("gtp-success", {}),
