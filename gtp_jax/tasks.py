@@ -130,10 +130,9 @@ _CLONED = {
 
 def _task(name: str, family: Family, embedded: str | None, hosted: str | None) -> Task:
     tuned = (Published(*table[name]) if name in table else None for table in (_DIFFUSION_QL, _CONSISTENCY_AC))
-    scores = zip(_METHODS, _SCORES.get(name, ()), strict=False)
-    return Task(
-        name, family, embedded, hosted, *tuned, {method: score for method, score in scores if score is not None}
-    )
+    scores = dict(zip(_METHODS, _SCORES.get(name, ()), strict=False)) | {"BC": _CLONED.get(name)}
+    known = {method: score for method, score in scores.items() if score is not None}
+    return Task(name, family, embedded, hosted, *tuned, known)
 
 
 def _all() -> dict[str, Task]:

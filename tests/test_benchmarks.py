@@ -140,3 +140,10 @@ def test_bad_inputs_are_all_refused_and_the_checks_cost_little():
     assert "less than 5 % of its CPU time" in page and cost["share_of_load"]["data"] < 0.05
     assert "less than Minari's own reader takes" in page
     assert cost["cpu_seconds"]["all checks"] < cost["cpu_seconds"]["reading alone, by Minari"]
+
+
+def test_the_locomotion_data_are_shown_as_they_were_measured():
+    behaviour = benchmark("behaviour")
+    text, measured = behaviour.PAGE.read_text(), json.loads(behaviour.RESULTS.read_text())
+    assert behaviour.insert(text, "behaviour", behaviour.table(measured)) == text
+    assert text.count("| `gtp/h") + text.count("| `gtp/w") == 9

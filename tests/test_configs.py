@@ -50,6 +50,20 @@ def test_settings_are_complete_and_fit_the_loader(name, variant):
         assert settings["dataset"] == variant
 
 
+def test_what_a_configuration_says_was_published_is_the_tables():
+    """Every task that has a published score of GTP stands in its file's description, with that score."""
+    for family in ("antmaze", "gym"):
+        text = (CONFIGS / f"{family}.py").read_text().split('"""')[1]
+        rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if "|" in line]
+        shown = {row[0]: row[1:] for row in rows}
+        for name, task in tasks.of_family(family).items():
+            if "GTP" in task.scores:
+                body, _, data = name.partition("-")
+                cell = shown[name][0] if family == "antmaze" else shown[data][shown["data"].index(body)]
+                assert float(cell) == task.scores["GTP"], name
+                assert family != "antmaze" or float(shown[name][1]) == task.scores["GTP-BC"]
+
+
 def test_the_main_command_asks_for_what_the_project_promises():
     """At least 3 seeds of 100 episodes, value guidance, and at most 5 sampling steps."""
     settings = load("antmaze")

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import stored
 
+import gtp_jax
 from gtp_jax import datasets, scores
 from gtp_jax.datasets import embedded, environments, rollouts
 from gtp_jax.datasets.locomotion import BODIES, TASKS
@@ -109,3 +110,23 @@ def test_the_kitchen_is_refused_where_mujoco_breaks_it(tmp_path, monkeypatch):
         else:
             with pytest.raises(ValueError, match=f"{name}: metadata.json: tasks_to_complete = "):
                 datasets.load(name, root=tmp_path, observation="observation")
+
+
+def test_a_run_from_nothing_scores_normalised_returns(runner, tmp_path):
+    """`--config=gym.py:TASK,METHOD`, shrunk: collected, trained, evaluated, and loaded again."""
+    output = runner(
+        f"--workdir={tmp_path / 'run'}",
+        config="gym.py:hopper-medium,gtp-condition",
+        dataset="gtp/hopper/medium-600-v0",
+        num_seeds=2,
+    )
+    assert "gtp, value critic, condition" in output and "behaviour policy" not in output
+    summary, episodes = (
+        json.loads((tmp_path / "run" / f"{name}.json").read_text()) for name in ("summary", "episodes")
+    )
+    assert summary["env"] == "Hopper-v5" and not (tmp_path / "run" / "maze.png").exists()
+    assert episodes["success"] is None and summary["score"]["per_seed"] == np.mean(episodes["score"], axis=1).tolist()
+    assert all(0 < score < 40 for score in np.ravel(episodes["score"]))  # it falls at once, and falling scores 1 or so
+    policy = gtp_jax.load_policy(tmp_path / "run")
+    action = policy(np.zeros(11), seed_index=1)
+    assert action.shape == (3,) and (np.abs(action) <= 1).all()
