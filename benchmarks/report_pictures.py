@@ -1,0 +1,89 @@
+"""The pictures of benchmarks/report.py, each as an image inside the page."""
+
+import base64
+import html
+import io
+import json
+from typing import Any
+
+import matplotlib
+import numpy as np
+from suite import ORDER, ROOT, ROWS
+
+matplotlib.use("agg")
+import matplotlib.pyplot as plt  # noqa: E402
+
+LATENCY = ROOT / "benchmarks/results/latency-cpu.json"
+SAMPLER = {"diffusion-ql": "vp_diffusion", "consistency-ac": "consistency", "iql-flow": "flow_matching"}
+COLOURS = dict(zip(ROWS, ("#7f7f7f", "#1f77b4", "#d62728", "#ff7f0e", "#9467bd", "#2ca02c", "#8c564b"), strict=True))
+
+Cells = dict[tuple[str, str], dict[str, Any]]
+
+
+def tasks_of(cells: Cells) -> list[str]:
+    """The tasks of which there is a cell, in the suite's order."""
+    there = dict.fromkeys(task for task, _ in cells)
+    return sorted(there, key=lambda task: (ORDER.index(task) if task in ORDER else len(ORDER), task))
+
+
+def picture(figure: Any, text: str) -> str:
+    """A figure as an image inside the page."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110, bbox_inches="tight", metadata={"Software": None})
+    plt.close(figure)
+    return f'<img alt="{html.escape(text)}" src="data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}">'
+
+
+def curves(cells: Cells) -> str:
+    """Score against updates, a panel for each task, mean and range over seeds."""
+    tasks = [task for task in tasks_of(cells) if any(cells[key]["curve"] for key in cells if key[0] == task)]
+    if not tasks:
+        return "<p>No curve was kept.</p>"
+    columns = min(4, len(tasks))
+    figure, axes = plt.subplots(
+        -(-len(tasks) // columns), columns, figsize=(3.6 * columns, 2.8 * -(-len(tasks) // columns)), squeeze=False
+    )
+    for axis in axes.flat[len(tasks) :]:
+        axis.axis("off")
+    for axis, task in zip(axes.flat, tasks, strict=False):
+        for row in ROWS:
+            points = cells[task, row]["curve"] if (task, row) in cells else []
+            steps = sorted({point["step"] for point in points})
+            at = [[point["score"] for point in points if point["step"] == step] for step in steps]
+            if steps:
+                axis.plot(steps, [np.mean(values) for values in at], color=COLOURS[row], label=row, marker=".")
+                axis.fill_between(
+                    steps, *zip(*((min(v), max(v)) for v in at), strict=True), color=COLOURS[row], alpha=0.12
+                )
+        axis.set_title(task, fontsize=10)
+        axis.set_xlabel("updates")
+    axes[0, 0].set_ylabel("score")
+    handles = {
+        label: handle for axis in axes.flat for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)
+    }
+    figure.legend(handles.values(), handles, loc="lower center", ncols=len(handles), bbox_to_anchor=(0.5, -0.08))
+    figure.tight_layout()
+    return picture(figure, "score against updates, by task and row; lines are means, bands the range over seeds")
+
+
+def latency(cells: Cells, task: str = "antmaze-umaze") -> str:
+    """Score against the time of one action."""
+    measured = json.loads(LATENCY.read_text())
+    times = {(each["row"], each["num_steps"]): each["milliseconds"] for each in measured["cells"] if each["batch"] == 1}
+    figure, axis = plt.subplots(figsize=(6, 3.6))
+    for row in ROWS:
+        if (task, row) not in cells:
+            continue
+        summary = cells[task, row]["summary"]
+        key = (SAMPLER.get(row, "gtp"), summary["num_steps"])
+        if key in times:
+            axis.scatter(times[key], summary["score"]["mean"], color=COLOURS[row], zorder=3)
+            axis.annotate(f" {row}, K = {key[1]}", (times[key], summary["score"]["mean"]), fontsize=8)
+    axis.set_xlabel("milliseconds per action, batch 1")
+    axis.set_ylabel(f"score on {task}")
+    axis.grid(alpha=0.3)
+    axis.margins(x=0.35)
+    text = (
+        f"<p>Times: <code>{measured['command']}</code>, {measured['date'][:10]}, commit {measured['commit'][:10]}.</p>"
+    )
+    return picture(figure, "score against the time of one action") + text
