@@ -19,13 +19,23 @@ from gtp_jax import scores
 from gtp_jax.tasks import TASKS
 
 PAGE, MARKDOWN = ROOT / "docs" / "report.html", ROOT / "docs" / "results.md"
+MEANING = {
+    "gtp-bc": "GTP that clones the data: no value",
+    "gtp": "GTP with the paper's weights, exp(eta max(0, A)), from a twin critic",
+    "gtp-condition": "GTP that is told which examples did better than others in their place, and acts as a better one",
+    "gtp-outcome": "GTP weighted by the same",
+    "diffusion-ql": "diffusion (5 steps) with a Q term, as Diffusion-QL",
+    "consistency-ac": "consistency (2 steps) with a Q term, as Consistency-AC",
+    "iql-flow": "flow matching (5 steps) with IQL's critic and weights",
+}
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem; color: #222; }
 table { border-collapse: collapse; margin: 1rem 0; font-variant-numeric: tabular-nums; }
 th, td { padding: .3rem .7rem; border-bottom: 1px solid #ddd; text-align: right; vertical-align: top; }
 th:first-child, td:first-child { text-align: left; }
 td.best { font-weight: 600; } td.none { color: #888; }
-small, td small { color: #666; display: block; }
+small, td small { color: #666; display: block; font-weight: 400; }
+th, td:first-child { white-space: nowrap; } dt { font-weight: 600; } dd { margin: 0 0 .3rem 1.5rem; }
 img { max-width: 100%; } code { font-size: .8rem; overflow-wrap: anywhere; } details { margin: .5rem 0; }
 .note { background: #f4f4f0; padding: .8rem 1rem; border-left: 4px solid #999; }
 """
@@ -62,21 +72,26 @@ def origin(found: Iterable[dict[str, Any]]) -> str:
     if not summaries:
         return "No cell was run."
 
-    def every(*values: Any) -> str:
-        return ", ".join(dict.fromkeys(map(str, values)))
+    def every(*values: Any, joined: str = " or ") -> str:
+        return joined.join(dict.fromkeys(map(str, values)))
 
-    seeds = every(*(len(each["seeds"]) for each in summaries))
     return (
-        f"{every(*(format(each['num_updates'], ',') for each in summaries))} updates, {seeds} seeds, "
+        f"{every(*(format(each['num_updates'], ',') for each in summaries))} updates, "
+        f"{every(*(len(each['seeds']) for each in summaries))} seeds, "
         f"{every(*(each['eval_episodes'] for each in summaries))} episodes a seed, temperature "
         f"{every(*(each['temperature'] for each in summaries))}, one sample per action, last checkpoint, 95 % interval "
         f"over seeds and episodes; {every(*(each['device']['platform'] for each in summaries))}, "
         f"{every(*(each['device']['host_cores'] for each in summaries))} cores, jax "
         f"{every(*(each['versions']['jax'] for each in summaries))}, mujoco "
         f"{every(*(each['versions']['mujoco'] for each in summaries))}; "
-        f"{every(*sorted(each['timing']['finished'][:10] for each in summaries))}, commits "
-        f"{every(*(str(each['commit'])[:10] for each in summaries))}."
+        f"{every(*sorted(each['timing']['finished'][:10] for each in summaries), joined=', ')}, commits "
+        f"{every(*(str(each['commit'])[:10] for each in summaries), joined=', ')}."
     )
+
+
+def meanings() -> str:
+    """What each row is, in words."""
+    return "".join(f"<dt>{row}</dt><dd>{html.escape(MEANING[row])}</dd>" for row in ROWS)
 
 
 def scores_table(cells: Cells) -> str:
@@ -184,6 +199,8 @@ path and evaluation for all of them. Every score is that of the last checkpoint,
 <p class="note"><b>Not comparable.</b> The first table is on <em>embedded</em> data, which this project collects
 itself (ids that begin with <code>gtp/</code>), after 20,000 updates. The second one is on D4RL's data after one or two
 million. A score of one says nothing about a score of the other; each is to be read along its own rows.</p>
+<h2>The methods</h2>
+<dl>{meanings()}</dl>
 <h2>Scores on embedded data</h2>
 <p>Success rate in per cent for AntMaze, D4RL's normalised return for the others; below, the 95 % interval and the
 seeds. Bold: the highest mean. {html.escape(origin(cells.values()))}</p>

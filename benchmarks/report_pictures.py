@@ -83,6 +83,8 @@ def latency(cells: Cells, task: str = "antmaze-umaze") -> str:
     axis.set_ylabel(f"score on {task}")
     axis.grid(alpha=0.3)
     axis.margins(x=0.35)
+    low, high = axis.get_ylim()
+    axis.set_ylim(min(low, 80), max(high, 101))
     text = (
         f"<p>Times: <code>{measured['command']}</code>, {measured['date'][:10]}, commit {measured['commit'][:10]}.</p>"
     )
