@@ -18,7 +18,7 @@ from gtp_jax import records
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = Path("benchmarks/results/guidance")
-TASKS = ("umaze-noisy", "umaze-mixed", "umaze-diverse", "medium-play", "medium-diverse")
+TASKS = ("umaze", "umaze-noisy", "umaze-mixed", "umaze-diverse", "medium-play", "medium-diverse")
 
 
 SETTINGS = {

@@ -1,4 +1,4 @@
-"""GTP beside GTP-BC on the embedded U-Maze: the main command, its behaviour-cloning twin, both at several K.
+"""The embedded U-Maze: the main command, the paper's weights and behaviour cloning, each at several K.
 
     python benchmarks/umaze.py [--runs=runs] [--results=benchmarks/results]
 
@@ -14,8 +14,12 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-# The directory below runs/ and the settings of each row; the first is what the README's first command runs.
-ROWS = {"gtp": ("antmaze", []), "gtp-bc": ("antmaze-bc", ["--config.guidance.eta=0.0"])}
+# The directory below runs/ and the configuration of each row; the first is what the README's first command runs.
+ROWS = {
+    "gtp-condition": ("antmaze", "antmaze.py"),
+    "gtp": ("antmaze-gtp", "antmaze.py:umaze,gtp"),
+    "gtp-bc": ("antmaze-bc", "antmaze.py:umaze,gtp-bc"),
+}
 KEPT = ("config.json", "summary.json", "metrics.jsonl", "evaluations.json", "curves.png", "maze.png")
 
 
@@ -32,9 +36,9 @@ def main() -> None:
     parser.add_argument("--num_steps", default="1,2,5")
     parser.add_argument("--temperature", default="1,0.5")
     arguments = parser.parse_args()
-    for row, (name, overrides) in ROWS.items():
+    for row, (name, config) in ROWS.items():
         workdir = arguments.runs / name
-        python(["experiments/run.py", "--config=antmaze.py", f"--workdir={workdir}", *overrides])
+        python(["experiments/run.py", f"--config={config}", f"--workdir={workdir}"])
         options = [f"--num_steps={arguments.num_steps}", f"--temperature={arguments.temperature}"]
         python(["experiments/evaluate.py", f"--workdir={workdir}", *options])
         target = ROOT / arguments.results / f"umaze-{row}"

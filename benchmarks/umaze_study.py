@@ -44,7 +44,7 @@ def main() -> None:
         settings |= {"policy.temperature": 1.0, "policy.num_steps": steps[-1]}
         settings |= {f"policy.{name}": value for name, value in ROWS[row].items()}
         overrides = [f"--config.{name}={value}" for name, value in settings.items()]
-        run(["experiments/run.py", "--config=antmaze.py", f"--workdir={workdir}", *overrides])
+        run(["experiments/run.py", "--config=antmaze.py:umaze,gtp", f"--workdir={workdir}", *overrides])
         sweep = f"--num_steps={','.join(map(str, steps))}"
         run(["experiments/evaluate.py", f"--workdir={workdir}", sweep, "--temperature=1", "--episodes=50"])
         cell = {

@@ -132,9 +132,15 @@ class _Read(dict):
 def check(settings: Mapping[str, Any]) -> None:
     """Raises what making, updating and sampling would raise, before any data are touched: traces them, runs nothing.
 
-    A term's coefficient that the policy's loss never reads is refused, too, unless it stands at its default, and so is
-    the sweep of a hyperparameter that no update reads.
+    A term's coefficient that the policy's loss never reads is refused, too, unless it stands at its default, and so are
+    the sweep of a hyperparameter that no update reads, and eta = 0, which would be cloning, where guidance has no eta.
     """
+    guidance = settings["guidance"]
+    if guidance["name"] in WITHOUT_ETA and guidance["eta"] == 0:
+        raise ValueError(
+            f"guidance.eta = {guidance['eta']!r} means nothing to guidance.name = {guidance['name']!r}; to clone, set "
+            "guidance.name = 'none'"
+        )
     bound = np.ones(1, np.float32)
     agent, hparams = make(settings, -bound, bound)
     read = _Read(hparams)

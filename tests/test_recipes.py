@@ -274,6 +274,12 @@ def test_eta_zero_trains_a_critic_where_it_plays_no_part():
         assert recipes.is_cloning(settings) == (name not in ("filter", "condition"))
 
 
+def test_eta_zero_is_refused_where_it_would_not_clone():
+    for name in ("filter", "condition"):
+        with pytest.raises(ValueError, match=f"guidance.eta = 0.0 means nothing to guidance.name = '{name}'; to clone"):
+            recipes.check(settings_with(guidance__name=name, guidance__eta=0.0))
+
+
 def test_the_page_on_adding_a_policy_tells_the_truth(tmp_path, monkeypatch):
     """Its code block, saved as it says, is found by name and trains, with a critic and a guidance."""
     (block,) = (b for b in pages.blocks(pages.TEXTS["docs/adding-a-policy.md"]) if b.language == "python")
