@@ -5,6 +5,7 @@
 A cell is a task and a row, trained and evaluated by experiments/run.py, and, where there is a critic, looked into by
 experiments/diagnose.py: same network, data, updates, K, temperature and evaluation; only guidance and critic change. A
 finished one is RESULTS/TASK-ROW.json and is not run again. What is reported is benchmarks/suite.py's, on other seeds.
+Cells say by which command of their time they were run; those of gtp-condition and of medium-play were not looked into.
 """
 
 import argparse

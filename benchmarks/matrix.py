@@ -56,7 +56,8 @@ def main() -> None:
     parser.add_argument("--updates", type=int, default=100)
     arguments = parser.parse_args()
     path = ROOT / arguments.results
-    results = json.loads(path.read_text())["rows"] if path.exists() else []
+    rows_there = json.loads(path.read_text())["rows"] if path.exists() else []
+    results = [result for result in rows_there if sound(result)]
     about = {
         "date": records.now(),
         "device": records.device(),

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from report_pictures import Cells, curves, latency, tasks_of
 from suite import RESULTS, ROOT, ROWS, load
 from table import cell, insert
@@ -52,6 +53,12 @@ def behaviour(summary: dict[str, Any]) -> float:
     if own["behaviour_success"] is not None:
         return 100 * own["behaviour_success"]
     return float(scores.normalised(scores.family(summary["dataset"]), own["mean_return"]))
+
+
+def score(found: dict[str, Any]) -> float:
+    """A cell's mean; minus infinity where a seed of it diverged, so that there is none."""
+    mean = found["summary"]["score"]["mean"]
+    return -np.inf if mean is None else mean
 
 
 def markdown(cells: Cells, tasks: Sequence[str] | None = None, rows: Sequence[str] = ROWS) -> str:
@@ -101,7 +108,7 @@ def scores_table(cells: Cells) -> str:
     ]
     for task in tasks_of(cells):
         here = [cells.get((task, row)) for row in ROWS]
-        best = max(each["summary"]["score"]["mean"] for each in here if each)
+        best = max(score(each) for each in here if each)
         first = next(each for each in here if each)
         columns = [
             f"<td>{task}<small>{first['summary']['dataset']}</small></td><td>{behaviour(first['summary']):.0f}</td>"
@@ -110,11 +117,14 @@ def scores_table(cells: Cells) -> str:
             if each is None:
                 columns.append('<td class="none">not run</td>')
                 continue
-            score = each["summary"]["score"]
-            kind = ' class="best"' if score["mean"] == best else ""
-            seeds = " ".join(f"{value:.0f}" for value in score["per_seed"])
+            found = each["summary"]["score"]
+            seeds = " ".join("diverged" if value is None else f"{value:.0f}" for value in found["per_seed"])
+            if found["mean"] is None:
+                columns.append(f'<td class="none">diverged<small>{seeds}</small></td>')
+                continue
+            kind = ' class="best"' if score(each) == best else ""
             columns.append(
-                f"<td{kind}>{score['mean']:.1f}<small>[{score['ci95'][0]:.1f}, {score['ci95'][1]:.1f}]</small>"
+                f"<td{kind}>{found['mean']:.1f}<small>[{found['ci95'][0]:.1f}, {found['ci95'][1]:.1f}]</small>"
                 f"<small>{seeds}</small></td>"
             )
         lines.append("<tr>" + "".join(columns) + "</tr>")
@@ -137,9 +147,10 @@ def published_table(tasks: list[str]) -> str:
 
 def aggregates(cells: Cells) -> str:
     """Mean and interquartile mean over tasks that every compared row has, and the probability of beating cloning."""
-    whole = [row for row in ROWS if all((task, row) in cells for task in tasks_of(cells))]
-    rows, tasks = whole or list(ROWS), tasks_of(cells)
-    if len(rows) < 3:  # of the rows that matter most, on the tasks that have all of them
+    cells = {key: each for key, each in cells.items() if np.isfinite(score(each))}
+    tasks = tasks_of(cells)
+    rows = [row for row in ROWS if all((task, row) in cells for task in tasks)]
+    if len(rows) < 3 or "gtp-bc" not in rows:  # those that matter most, on the tasks that have all of them
         rows = list(ROWS[:3])
     tasks = [task for task in tasks if all((task, row) in cells for row in rows)]
     if not tasks:
@@ -206,7 +217,7 @@ million. A score of one says nothing about a score of the other; each is to be r
 seeds. Bold: the highest mean. {html.escape(origin(cells.values()))}</p>
 {scores_table(cells)}
 <h2>Published scores on D4RL's own data</h2>
-<p>From arXiv 2510.11499, tables 1 and 2: GTP with K = 5; the others as quoted there.</p>
+<p>From arXiv 2510.11499, tables 1 and 2: GTP with K = 5; the others as quoted there. BC: arXiv 2110.06169, table 1.</p>
 {published_table(tasks)}
 <h2>Scores on hosted data</h2>
 {hosted_part}

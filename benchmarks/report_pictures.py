@@ -48,6 +48,7 @@ def curves(cells: Cells) -> str:
     for axis, task in zip(axes.flat, tasks, strict=False):
         for row in ROWS:
             points = cells[task, row]["curve"] if (task, row) in cells else []
+            points = [point for point in points if point["score"] is not None]
             steps = sorted({point["step"] for point in points})
             at = [[point["score"] for point in points if point["step"] == step] for step in steps]
             if steps:
@@ -76,7 +77,7 @@ def latency(cells: Cells, task: str = "antmaze-umaze") -> str:
             continue
         summary = cells[task, row]["summary"]
         key = (SAMPLER.get(row, "gtp"), summary["num_steps"])
-        if key in times:
+        if key in times and summary["score"]["mean"] is not None:
             axis.scatter(times[key], summary["score"]["mean"], color=COLOURS[row], zorder=3)
             axis.annotate(f" {row}, K = {key[1]}", (times[key], summary["score"]["mean"]), fontsize=8)
     axis.set_xlabel("milliseconds per action, batch 1")

@@ -3,10 +3,11 @@
     python benchmarks/suite.py [--tasks=antmaze-umaze,...] [--rows=gtp-bc,...] [--data=hosted] [--part=1/2]
 
 A cell is a task and a row: one run of experiments/run.py, three seeds, and the same network, data, updates, learning
-rate, temperature and evaluation for every row of a task; policy, critic and guidance change. A finished one is
-RESULTS/DATA/TASK/ROW.json and is not run again; one that was stopped goes on from its last checkpoint. Several machines
-share nothing: each takes its part of the list, and the files are put together afterwards. Tasks stand in the order of
-their value, and cells that were not run are simply not there. benchmarks/report.py makes the page of them.
+rate, temperature and evaluation for every row of a task; policy, critic and guidance change, with the rewards, K and
+gradient norm that belong to them. U-Maze's cells of gtp, gtp-bc and gtp-condition are the five seeds of
+benchmarks/umaze.py. A finished cell is RESULTS/DATA/TASK/ROW.json and is not run again; one that was stopped goes on
+from its last checkpoint. Several machines share nothing: each takes its part of the list, and the files are put
+together afterwards. Cells that were not run are simply not there. benchmarks/report.py makes the page of them.
 """
 
 import argparse
@@ -23,7 +24,7 @@ from gtp_jax.tasks import ADROIT, ANTMAZE, GYM, KITCHEN, TASKS, Task
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = Path("benchmarks/results/suite")
 CONFIGS = {ANTMAZE: "antmaze.py", GYM: "gym.py", ADROIT: "adroit.py", KITCHEN: "kitchen.py"}
-# By their value: those that this project is about, the others of the paper, and those without published scores of GTP.
+# By their value to this project.
 ORDER = (
     *("antmaze-umaze", "antmaze-umaze-diverse", "antmaze-medium-play", "antmaze-medium-diverse"),
     *("hopper-medium", "walker2d-medium-replay", "antmaze-umaze-mixed", "antmaze-umaze-noisy"),

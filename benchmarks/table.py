@@ -12,22 +12,26 @@ from pathlib import Path
 RESULTS = Path(__file__).parent / "results"
 README = Path(__file__).parents[1] / "README.md"
 PAGE = Path(__file__).parents[1] / "docs" / "results.md"
-ROWS = {"gtp": "GTP", "gtp-bc": "GTP-BC (eta = 0)"}
+ROWS = {"gtp-condition": "GTP, told what did better", "gtp": "GTP, the paper's weights", "gtp-bc": "GTP-BC"}
 
 
 def cell(score: dict) -> str:
     """`93.7 [90.1, 96.4]`: the mean over seeds with its 95 % interval."""
+    if score["mean"] is None:
+        return "diverged"
     low, high = score["ci95"]
     return f"{score['mean']:.1f} [{low:.1f}, {high:.1f}]"
 
 
 def umaze(results: Path, *, short: bool = False) -> str:
     """The U-Maze table: a row for each method and temperature, a column for each K; `short`: the run's temperature."""
-    lines, first, date = [], None, ""
+    lines, first, date, commits = [], None, "", []
     for row, name in ROWS.items():
         folder = results / f"umaze-{row}"
         evaluations = json.loads((folder / "evaluations.json").read_text())
-        first = first or json.loads((folder / "summary.json").read_text())
+        summary = json.loads((folder / "summary.json").read_text())
+        first = first or summary
+        commits.append(str(summary["commit"])[:10])
         date = max(date, *(e["date"][:10] for e in evaluations))
         steps = sorted({e["num_steps"] for e in evaluations})
         if not lines:
@@ -51,7 +55,7 @@ def umaze(results: Path, *, short: bool = False) -> str:
         f"{first['dataset']}, {first['behaviour']['transitions']:,} transitions; {first['num_updates']:,} updates, "
         f"{len(first['seeds'])} seeds x {first['eval_episodes']} episodes, one sample per action, last checkpoint; "
         f"{first['device']['platform']}, {first['device']['host_cores']} cores, jax {first['versions']['jax']}, "
-        f"mujoco {first['versions']['mujoco']}, commit {str(first['commit'])[:10]}, {date}.",
+        f"mujoco {first['versions']['mujoco']}, commits {', '.join(dict.fromkeys(commits))}, {date}.",
     ]
     return "\n".join(lines)
 

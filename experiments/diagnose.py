@@ -116,6 +116,11 @@ def main(argv: list[str] | None = None) -> dict:
         raise ValueError(f"--lane={arguments.lane}: {arguments.workdir} has {len(policy.lanes)} trainings, from 0")
     if not settings["dataset"].startswith("gtp/antmaze/"):
         raise ValueError(f"{settings['dataset']}: only embedded AntMaze data can be collected anew, with another seed")
+    if settings["data"]["reward"] in ("standardise", "return-range"):
+        raise ValueError(
+            f"data.reward = {settings['data']['reward']!r} depends on all of the data: other episodes have no such "
+            "reward"
+        )
     if recipes.is_cloning(settings):
         raise ValueError(f"{arguments.workdir}: this run cloned and has no critic to diagnose")
     critic, lane = settings["critic"], policy.lanes[arguments.lane]
@@ -147,9 +152,8 @@ def main(argv: list[str] | None = None) -> dict:
     many = returns.n_step(dataset.batch, dataset.episode, critic["n_step"], critic["discount"])
     rows = rng.choice(len(many.reward), min(ROWS, len(many.reward)), replace=False)
     eta = lane.swept.get("eta", settings["guidance"]["eta"])
-    weights, weighed = GUIDANCE[settings["guidance"]["name"]]().weigh(
-        judge(rows_of(many, rows)).advantage, {"eta": jnp.float32(eta)}
-    )
+    guidance, advantage = GUIDANCE[settings["guidance"]["name"]](), judge(rows_of(many, rows)).advantage
+    weights, weighed = guidance.weigh(advantage, {"eta": jnp.float32(eta)})
 
     data, group = (dataset.batch.obs[rows], dataset.batch.action[rows]), dataset.episode[rows]
     fresh = rng.choice(len(held.reward), min(1000, len(held.reward)), replace=False)
@@ -170,6 +174,7 @@ def main(argv: list[str] | None = None) -> dict:
         "weights": {
             "effective_share": weighed.get("guidance/effective_share", 1.0),
             "clipped": float((np.asarray(weights) >= MAX_WEIGHT).mean()),
+            "told_better": float((guidance.label(advantage) > 0).mean()) if guidance.label else None,
         },
         "outside": {
             "held-out data": diagnostics.outside(data, (held.obs[fresh], held.action[fresh]), group).mean(),

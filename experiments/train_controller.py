@@ -4,8 +4,9 @@
         python experiments/train_controller.py ant --output=ant.npz --stages=250000
 
 BODY is `ant`, which learns to walk towards way-points (AntMaze's data), or `hopper`, `halfcheetah` or `walker2d`, which
-learn Gymnasium's task of that name. The last stage is the result: nothing is selected by its score. Equal arguments
-give equal files on one machine. 620,000 steps take about 25 minutes of one core, which the settings above keep it to.
+learn Gymnasium's task of that name. The last stage is the ant's result, not selected by its score; which stages of
+the others serve was chosen afterwards (docs/data.md). Equal arguments give equal files on one machine. 620,000 steps of
+the ant take about 25 minutes of one core, which the settings above keep it to.
 """
 
 import argparse
@@ -93,7 +94,7 @@ def main(argv: list[str] | None = None) -> None:
             save(sac.to_controller(learner.actor), args.output.with_stem(f"{args.output.stem}_{steps}"))
         if steps % args.report_every < args.num_envs or steps == args.steps:
             rate = steps / (time.monotonic() - start)
-            exploring, tested = f"{np.mean(scores):5.2f}, {ends:4d} falls", world.test(sac.to_controller(learner.actor))
+            exploring, tested = f"{np.mean(scores):5.2f}, {ends:4d} ended", world.test(sac.to_controller(learner.actor))
             ahead = f"{rate:.0f} steps/s, {(args.steps - steps) / rate / 60:.0f} min left"
             print(f"{steps:>9,}/{args.steps:,} | exploring {exploring} | tested {tested} | {ahead}", flush=True)
             scores, ends = [], 0

@@ -97,6 +97,7 @@ def _must_agree(about: Mapping[str, Any]) -> dict[str, Any]:
     return {
         **{name: flat[name] for name in names},
         "critic": "none" if cloning else "trained",
+        "what the policy is told": "what did better" if recipes.is_told(settings) else "nothing",
         "seeds": [label["seed"] for label in about["lanes"]],
         "observation": observer["transform"],
         "numbers of an observation": len(observer["mean"]),

@@ -16,7 +16,7 @@ from gtp_jax import recipes, records
 from gtp_jax.serving import LoadedPolicy, load_policy
 from gtp_jax.types import Array
 
-FORMAT = 1  # of the weights' metadata
+FORMAT = 2  # of the weights' metadata
 PLATFORMS = ("cpu", "cuda", "tpu")
 SUFFIXES = (".stablehlo", ".safetensors")
 
@@ -66,6 +66,7 @@ def weights(policy: LoadedPolicy, *, seed_index: int = 0) -> tuple[dict[str, np.
         "policy": policy.settings["policy"],
         "time_scale": recipes.time_scale(policy.settings["policy"]["name"]),
         "observer": policy.observe.spec(),
+        "told": 1.0 if recipes.is_told(policy.settings) else None,
         "action_low": policy.action_low,
         "action_high": policy.action_high,
         "dataset": policy.settings["dataset"],

@@ -76,8 +76,12 @@ def make_policy(settings: Mapping[str, Any], action_low: Array, action_high: Arr
 def acting_policy(settings: Mapping[str, Any], action_low: Array, action_high: Array) -> Policy:
     """The policy that complete settings name, as it acts: one that its guidance tells of examples is told the best."""
     policy = make_policy(settings["policy"], action_low, action_high, settings["curriculum_updates"])
-    told = not is_cloning(settings) and GUIDANCE[settings["guidance"]["name"]]().label
-    return conditioned(policy) if told else policy
+    return conditioned(policy) if is_told(settings) else policy
+
+
+def is_told(settings: Mapping[str, Any]) -> bool:
+    """Whether the policy sees one number more than the observation: what its guidance tells it."""
+    return not is_cloning(settings) and GUIDANCE[settings["guidance"]["name"]]().label is not None
 
 
 def make_critic(settings: Mapping[str, Any]) -> Critic:

@@ -4,6 +4,7 @@ Hosted data are Minari's, embedded ones are collected here; both differ from tho
 hyperparameters were tuned and the published scores reached.
 """
 
+import re
 from typing import NamedTuple
 
 from gtp_jax.names import there_are
@@ -162,6 +163,9 @@ def of_family(name: str) -> dict[str, Task]:
     return {task.name.removeprefix("antmaze-"): task for task in TASKS.values() if task.family is FAMILIES[name]}
 
 
+_VARIANT = re.compile(r"(-\d+k?)?(-seed\d+)?-v\d+$")  # of an embedded id: size and seed; of any: the version
+
+
 def find(family: str, name: str) -> tuple[Task, str]:
     """The task that a name or a dataset's id names, and the dataset to use: the embedded one, where a name has both.
 
@@ -169,16 +173,18 @@ def find(family: str, name: str) -> tuple[Task, str]:
     own, for which nothing was published.
 
     Raises:
-      ValueError: for the name of no task of the family.
+      ValueError: for the name of no task of the family, and for the id of another family's.
     """
     known = of_family(family)
     if "/" not in name:
         if name not in known:
-            raise ValueError(f"unknown task {name!r}; {there_are(name, known)}, or the id of a dataset")
+            raise ValueError(f"unknown task {name!r} (a dataset may also be named by its id); {there_are(name, known)}")
         return known[name], known[name].embedded or known[name].hosted
-    stem = name.rpartition("-v")[0]
-    for task in known.values():
-        stems = [each.rpartition("-v")[0] for each in (task.embedded, task.hosted) if each]
-        if stem in stems:
+    for task in TASKS.values():
+        if _VARIANT.sub("", name) in [_VARIANT.sub("", each) for each in (task.embedded, task.hosted) if each]:
+            if task.family is not FAMILIES[family]:
+                raise ValueError(
+                    f"{name!r} is the task {task.name} of another family than {family}: use its configuration"
+                )
             return task, name
-    return Task(name, FAMILIES[family], None, name), name
+    return Task(name, FAMILIES[family], None, None), name

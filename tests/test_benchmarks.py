@@ -16,7 +16,7 @@ def test_the_u_maze_results_are_shown_as_they_were_measured():
     table = benchmark("table")
     for page, short in ((table.README, True), (table.PAGE, False)):
         text = page.read_text()
-        assert "| GTP |" in text
+        assert "| GTP, told what did better |" in text
         assert table.insert(text, "umaze", table.umaze(table.RESULTS, short=short)) == text
 
 

@@ -148,6 +148,7 @@ def checkpoint(tmp_path):
         ({}, {"critic__hidden": (9,)}, "critic.hidden: .* there, [9] now"),
         ({}, {"critic__activation": "relu"}, "critic.activation: 'mish' there, 'relu' now"),
         ({}, {"critic__layer_norm": True}, "critic.layer_norm: False there, True now"),
+        ({}, {"guidance__name": "condition"}, "what the policy is told: 'nothing' there, 'what did better' now"),
         ({}, {"critic__observes": "place"}, "critic.observes: 'all' there, 'place' now"),
         ({"action_low": [-2.0]}, {}, "action_low: [-1.0] there, [-2.0] now"),
         ({"action_high": [2.0]}, {}, "action_high: [1.0] there, [2.0] now"),

@@ -94,6 +94,21 @@ def test_every_member_can_be_exported(name, tmp_path):
         assert got.shape == (count, ACTIONS)
 
 
+def test_a_policy_that_is_told_is_exported_with_what_it_is_told(reader, tmp_path, monkeypatch):
+    """The program acts like it, and NumPy does from the weights."""
+    settings = settings_with(guidance__name="condition", critic__name="value", policy__temperature=0.5)
+    policy, _ = loaded(tmp_path, settings)
+    obs, key = np.random.default_rng(0).normal(size=(4, OBS)).astype(np.float32), jax.random.key(2)
+    ours = policy(obs, key=key, num_steps=2, temperature=0.5, seed_index=1)
+    got = exporting.program(policy, num_steps=2, seed_index=1).call(obs, jax.random.key_data(key))
+    np.testing.assert_allclose(got, ours, rtol=1e-4, atol=1e-5)
+    arrays, metadata = exporting.weights(policy, seed_index=1)
+    assert len(arrays["params/Dense_0/kernel"]) == OBS + 1 + ACTIONS + 32
+    monkeypatch.setitem(reader, "see", lambda observer, obs: (obs - observer["mean"]) / observer["std"])
+    noise = 0.5 * np.asarray(jax.random.normal(key, (4, ACTIONS)))
+    np.testing.assert_allclose(reader["act"](arrays, json.loads(metadata["gtp_jax"]), obs, noise, 2), ours, atol=1e-4)
+
+
 def test_the_precision_of_the_run_is_in_the_program(tmp_path):
     settings = settings_with(policy__name="gaussian", guidance__name="none", matmul_precision="bfloat16")
     policy, _ = loaded(tmp_path, settings)
@@ -137,7 +152,9 @@ def test_weights_say_where_they_come_from(whole, policy):
         arrays["params/Dense_0/kernel"], policy.params["params"]["Dense_0"]["kernel"][1], strict=True
     )
     about = json.loads(metadata["gtp_jax"])
-    assert about["format"] == 1 and about["time_scale"] == "log" and about["lane"] == {"seed": 1}
+    assert (
+        about["format"] == 2 and about["told"] is None and about["time_scale"] == "log" and about["lane"] == {"seed": 1}
+    )
     assert about["policy"] == policy.settings["policy"] and about["observer"] == policy.observe.spec()
     assert about["action_low"] == [-1.0] * 8 and about["action_high"] == [1.0] * 8 and about["updates"] == policy.step
     assert about["dataset"] == "gtp/antmaze/umaze-600-v0"

@@ -49,6 +49,8 @@ def test_actions_bring_back_observations_and_noise_is_as_stated(tmp_path):
     metadata = json.loads((tmp_path / "one" / data.id / "data" / "metadata.json").read_text())
     assert "hopper_" in metadata["description"] and metadata["ref_max_score"] == 3234.3
     assert data.maze is None and data.summary["behaviour_success"] is None and data.summary["observation"] == "identity"
+    with pytest.raises(ValueError, match='episodes = "successful" means a goal that is reached, and only AntMaze'):
+        datasets.load(data.id, root=tmp_path / "one", episodes="successful")
     env = data.make_env()
     drawn = short(TASKS["hopper"]["medium"], 0)
     rows = int((data.episode == 0).sum())
@@ -72,12 +74,21 @@ def test_hosted_adroit_data_name_an_environment_that_is_built(tmp_path):
         [stored.episode(3, **steps)],
         observation_space=stored.box(45),
         action_space=stored.box(24, -1.0, 1.0, "float32"),
-        env_spec=stored.spec("AdroitHandPen-v1"),
+        env_spec=stored.spec("AdroitHandPen-v1", max_episode_steps=2),
     )
     data = datasets.load("D4RL/pen/human-v2", root=tmp_path, observation="identity", reward="standardise")
     env = data.make_env()
     assert data.observe(env.reset(seed=0)[0]).shape == (45,) and env.action_space.shape == (24,)
+    assert [env.step(np.zeros(24))[3] for _ in range(2)] == [
+        False,
+        True,
+    ]  # the data's time limit, not the registered one
     env.close()
+    metadata = tmp_path / "D4RL/pen/human-v2/data/metadata.json"
+    bad = json.loads(metadata.read_text()) | {"env_spec": stored.spec("AdroitHandPen-v1", max_episode_steps=0)}
+    metadata.write_text(json.dumps(bad))
+    with pytest.raises(ValueError, match="max_episode_steps = 0 of env_spec must be a whole number from 1"):
+        datasets.load("D4RL/pen/human-v2", root=tmp_path, observation="identity")
     np.testing.assert_allclose([data.batch.reward.mean(), data.batch.reward.std()], [0, 1], atol=1e-6)
     assert scores.family("D4RL/pen/human-v2") == "pen"
 

@@ -50,9 +50,9 @@ LINES = [
     ([TINY, "--config.sweep.eta={}"], ["sweep.eta = '{}' must be up to"]),  # which would sweep nothing
     ([TINY, "--config.sweep.eta", "{0.1: 1}"], ["sweep.eta = '{0.1: 1}' must be"]),
     ([TINY, "--config.policy.hidden={8}"], ["policy.hidden = '{8}' must be the widths"]),
-    (["--config=antmaze.py:umazes"], ["umazes", "did you mean 'gtp/antmaze/umaze-v0'"]),
+    (["--config=antmaze.py:umazes"], ["unknown task 'umazes'", "did you mean 'umaze'"]),
     (["--config=antmaze.py:umaze,gtpp"], ["unknown method 'gtpp'", "did you mean 'gtp'"]),
-    (["--config=antmaze.py:a/b,diffusion-ql"], ["diffusion-ql has published hyperparameters for umaze"]),
+    (["--config=antmaze.py:a/b,diffusion-ql"], ["diffusion-ql has published hyperparameters for antmaze-umaze"]),
     ([TINY, "--wrokdir=x"], ["wrokdir", "Did you mean: workdir"]),
     ([TINY, "more"], ["unexpected argument 'more'"]),
     ([TINY, "--workdir=file"], ["file cannot be made"]),

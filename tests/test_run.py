@@ -180,7 +180,7 @@ TINY, SMALL_DATA = "--config=antmaze.py:tiny", f"--config.dataset={SHRUNK['datas
         ([TINY, "--config.nosuch=1"], ["nosuch"]),
         ([TINY, "--config.num_updates=many"], ["num_updates", "many"]),
         ([TINY, "--config.policy.learning_rate=-1.0"], ["policy.learning_rate", "-1.0"]),
-        (["--config=antmaze.py:umazes"], ["umazes", "gtp/antmaze/umaze-v0"]),
+        (["--config=antmaze.py:umazes"], ["umazes", "did you mean 'umaze'"]),
         ([TINY, SMALL_DATA, "--config.policy.name=gpt"], ["gpt", "gtp"]),
         ([TINY, SMALL_DATA, "--config.critic.activation=mich"], ["mich", "mish"]),
         ([], ["config"]),

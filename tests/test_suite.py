@@ -1,6 +1,5 @@
 """The suite: which cells there are, that an interrupted one goes on where it stopped, and the report from its files."""
 
-import html.parser
 import json
 import re
 import shutil
@@ -9,7 +8,7 @@ import subprocess
 import pytest
 from runs import ROOT, benchmark
 
-from gtp_jax import methods, records
+from gtp_jax import methods
 from gtp_jax.tasks import TASKS
 
 
@@ -98,7 +97,6 @@ def test_the_report_is_what_was_measured_and_needs_nothing_else(suite, report):
     for part in (report.scores_table(cells), report.published_table(report.tasks_of(cells)), report.commands(cells)):
         assert part in text
     assert not re.search(r'(src|href)="(?!data:)|url\(|<script|@import', text)
-    html.parser.HTMLParser().feed(text)
     names = [cell for cell in report.tasks_of(cells)]
     assert table.count("not run") == sum((task, row) not in cells for task in names for row in suite.ROWS)
 
@@ -116,6 +114,21 @@ def test_embedded_and_hosted_scores_never_share_a_table(suite, report):
     assert "<td>84.2</td>" in published and "gtp/" not in published and "12.3" not in published
 
 
-def test_every_cell_that_was_asked_for_or_its_absence_is_shown(report):
+def test_cells_that_are_missing_or_diverged_say_so(suite, report):
     assert report.markdown({}).endswith("No cell was run.")
-    assert records.plain(report.tasks_of({})) == []
+    cells = report.by_place(suite.load())
+    one = cells["antmaze-umaze", "gtp"]
+    lost = {"mean": None, "std": None, "iqm": None, "ci95": [None, None], "per_seed": [99.0, None]}
+    few = {
+        ("antmaze-umaze", "gtp"): one,
+        ("antmaze-umaze", "gtp-bc"): one | {"summary": one["summary"] | {"score": lost}},
+    }
+    line = next(line for line in report.markdown(few).splitlines() if line.startswith("| antmaze-umaze "))
+    assert line.count("not run") == len(suite.ROWS) - 2 and line.count("diverged") == 1
+    table = report.scores_table(few)
+    assert table.count("not run") == len(suite.ROWS) - 2 and "diverged<small>99 diverged" in table
+    assert report.aggregates(few) == "<p>No task has the rows to aggregate.</p>"
+    whole = {("antmaze-umaze", row): one for row in suite.ROWS[:3]} | {("antmaze-medium-play", "gtp"): one}
+    assert "Over antmaze-umaze." in report.aggregates(whole)
+    report.curves(few)
+    report.latency(few)

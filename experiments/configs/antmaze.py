@@ -7,8 +7,8 @@ python experiments/run.py --config=antmaze.py:umaze,diffusion-ql      another me
 python experiments/run.py --config=antmaze.py:D4RL/antmaze/umaze-v1   hosted data, downloaded by Minari
 python experiments/run.py --config=antmaze.py:tiny                    GTP by the paper's weights, shrunk: a first look
 
-Where no method is named it is gtp-condition (docs/guidance.md): about 15 minutes of two cores on U-Maze, and longer on
-larger mazes, whose episodes are longer. What it scores on the embedded data is in docs/results.md, where it was
+Where no method is named it is gtp-condition (docs/guidance.md): a quarter of an hour of two cores on U-Maze, and longer
+on larger mazes, whose episodes are longer. What it scores on the embedded data is in docs/results.md, where it was
 measured; what GTP was published to reach on D4RL's, which are others (K = 5, 1M updates, arXiv 2510.11499):
 
 | task | GTP | GTP-BC |
@@ -27,7 +27,7 @@ from ml_collections import ConfigDict
 
 from gtp_jax.configs import configure
 
-# Chosen on seed 100 of the embedded data: docs/results.md.
+# How these were chosen: docs/method.md.
 DEFAULTS = {
     "num_seeds": 5,
     "num_updates": 20_000,

@@ -1,6 +1,7 @@
 """A controller's network: NumPy alone, so that data can be collected in many processes without JAX.
 
-The shipped weights, `controllers/BODY_STEPS.npz`, were trained from scratch by `experiments/train_controller.py`.
+The shipped weights, `controllers/BODY.npz` and, of earlier stages, `controllers/BODY_STEPS.npz`, were trained from
+scratch by `experiments/train_controller.py`.
 """
 
 from pathlib import Path

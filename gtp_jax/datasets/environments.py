@@ -116,7 +116,8 @@ def for_metadata(dataset_id: str, metadata: dict, observation_size: int | None) 
     if env_id in GYM_IDS:
         return Evaluation(env_id, functools.partial(make_gym, env_id), None)
     if env_id in ADROIT_IDS:
-        return Evaluation(env_id, functools.partial(make_robotics, env_id), None)
+        limit = _time_limit(dataset_id, spec)
+        return Evaluation(env_id, functools.partial(make_robotics, env_id, max_episode_steps=limit), None)
     if env_id == KITCHEN_ID:
         check_kitchen(dataset_id)
         tasks = _kitchen_tasks(dataset_id, spec)
@@ -131,6 +132,17 @@ def for_metadata(dataset_id: str, metadata: dict, observation_size: int | None) 
     )
     kwargs = {"include_cfrc_ext_in_observation": observation_size == 105} if env_id.endswith("-v5") else {}
     return Evaluation(env_id, functools.partial(make_antmaze, env_id, maze.maze_map, **kwargs), maze)
+
+
+def _time_limit(dataset_id: str, spec: dict) -> int | None:
+    """The steps after which the data's own episodes were cut; None: those that the environment is registered with."""
+    found = spec.get("max_episode_steps")
+    if found is not None and (isinstance(found, bool) or not isinstance(found, int) or not 1 <= found <= 100_000):
+        raise ValueError(
+            f"{dataset_id}: metadata.json: max_episode_steps = {found!r:.80} of env_spec must be a whole number from 1 "
+            "to 100000"
+        )
+    return found
 
 
 def check_kitchen(dataset_id: str) -> None:

@@ -174,6 +174,10 @@ def _prepare(
     )
     chosen = np.ones(len(episode), bool)
     if episodes == "successful":
+        if not evaluation.is_antmaze:
+            raise ValueError(
+                f'{dataset_id}: episodes = "successful" means a goal that is reached, and only AntMaze has one'
+            )
         chosen = np.isin(episode, episode[raw.reward[keep] > 0])
         if not chosen.any():
             raise ValueError(f'{dataset_id}: episodes = "successful", but none has a reward above 0; use "all"')
