@@ -135,7 +135,8 @@ def test_every_method_builds_from_the_command_line(method):
 @pytest.mark.parametrize("method", methods.METHODS)
 @pytest.mark.parametrize("family", tasks.FAMILIES)
 def test_every_method_has_settings_for_every_task(method, family):
-    """Or, where a task's own numbers were never published, says so."""
+    """Or, where a task's own numbers were never published, says so. Agents of the same words and K are traced once."""
+    traced = set()
     for name, task in tasks.of_family(family).items():
         attribute = methods.PUBLISHED.get(method)
         if attribute and getattr(task, attribute) is None:
@@ -144,7 +145,11 @@ def test_every_method_has_settings_for_every_task(method, family):
             continue
         settings = config(family, f"{name},{method}")
         check(settings)
-        recipes.check(settings)
+        flat = dict(flatten(settings)) | {"dataset": ""}
+        structure = tuple(value for key, value in flat.items() if isinstance(value, str) or key.endswith("num_steps"))
+        if structure not in traced:
+            recipes.check(settings)
+            traced.add(structure)
         if settings["guidance"]["name"] == "q":
             assert settings["policy"]["num_steps"] == settings["critic"]["num_steps"]
 

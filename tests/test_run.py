@@ -237,7 +237,7 @@ def test_names_of_configs_are_resolved(script, tmp_path, monkeypatch):
     ]
     (tmp_path / "antmaze.py").write_text("")  # the working directory comes first
     assert script.resolve_config(["--config=antmaze:tiny"]) == ["--config=antmaze.py:tiny"]
-    with pytest.raises(ValueError, match="--config=nosuch: no file 'nosuch'.*which has antmaze.py"):
+    with pytest.raises(ValueError, match="--config=nosuch: no file 'nosuch'.*which has adroit.py, antmaze.py, gym.py"):
         script.resolve_config(["--config=nosuch"])
 
 
