@@ -7,6 +7,7 @@ With --write the page goes to docs/report.html and the table into docs/results.m
 
 import argparse
 import html
+import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,11 @@ from table import cell, insert
 from gtp_jax import scores
 from gtp_jax.tasks import TASKS
 
+BEHAVIOUR = ROOT / "benchmarks/results/behaviour.json"
 PAGE, MARKDOWN = ROOT / "docs" / "report.html", ROOT / "docs" / "results.md"
 MEANING = {
     "gtp-bc": "GTP that clones the data: no value",
-    "gtp": "GTP with the paper's weights, exp(eta max(0, A)), from a twin critic",
+    "gtp": "GTP with the paper's weights, exp(eta max(0, A) / std(A)), from a twin critic",
     "gtp-condition": "GTP that is told which examples did better than others in their place, and acts as a better one",
     "gtp-outcome": "GTP weighted by the same",
     "diffusion-ql": "diffusion (5 steps) with a Q term, as Diffusion-QL",
@@ -30,14 +32,15 @@ MEANING = {
     "iql-flow": "flow matching (5 steps) with IQL's critic and weights",
 }
 STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem; color: #222; }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 80rem; margin: 2rem auto; padding: 0 1rem; color: #222; }
 table { border-collapse: collapse; margin: 1rem 0; font-variant-numeric: tabular-nums; }
 th, td { padding: .3rem .7rem; border-bottom: 1px solid #ddd; text-align: right; vertical-align: top; }
 th:first-child, td:first-child { text-align: left; }
 td.best { font-weight: 600; } td.none { color: #888; }
-small, td small { color: #666; display: block; font-weight: 400; }
+small, td small { color: #666; display: block; font-weight: 400; white-space: nowrap; }
 th, td:first-child { white-space: nowrap; } dt { font-weight: 600; } dd { margin: 0 0 .3rem 1.5rem; }
-img { max-width: 100%; } code { font-size: .8rem; overflow-wrap: anywhere; } details { margin: .5rem 0; }
+figure { margin: 1rem 0; } svg { max-width: 100%; height: auto; }
+code { font-size: .8rem; overflow-wrap: anywhere; } details { margin: .5rem 0; }
 .note { background: #f4f4f0; padding: .8rem 1rem; border-left: 4px solid #999; }
 """
 
@@ -48,7 +51,10 @@ def by_place(found: Iterable[dict[str, Any]], data: str = "embedded") -> Cells:
 
 
 def behaviour(summary: dict[str, Any]) -> float:
-    """The score of the data's own episodes."""
+    """The score of the data's own episodes, as docs/data.md has it where they were measured."""
+    measured = {each["dataset"]: each["score"] for each in json.loads(BEHAVIOUR.read_text())["rows"]}
+    if summary["dataset"] in measured:
+        return measured[summary["dataset"]]
     own = summary["behaviour"]
     if own["behaviour_success"] is not None:
         return 100 * own["behaviour_success"]

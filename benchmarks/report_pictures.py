@@ -1,17 +1,15 @@
 """The pictures of benchmarks/report.py, each as an image inside the page."""
 
-import base64
 import html
 import io
 import json
+import re
 from typing import Any
 
 import matplotlib
 import numpy as np
+from matplotlib.figure import Figure
 from suite import ORDER, ROOT, ROWS
-
-matplotlib.use("agg")
-import matplotlib.pyplot as plt  # noqa: E402
 
 LATENCY = ROOT / "benchmarks/results/latency-cpu.json"
 SAMPLER = {"diffusion-ql": "vp_diffusion", "consistency-ac": "consistency", "iql-flow": "flow_matching"}
@@ -26,12 +24,14 @@ def tasks_of(cells: Cells) -> list[str]:
     return sorted(there, key=lambda task: (ORDER.index(task) if task in ORDER else len(ORDER), task))
 
 
-def picture(figure: Any, text: str) -> str:
-    """A figure as an image inside the page."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110, bbox_inches="tight", metadata={"Software": None})
-    plt.close(figure)
-    return f'<img alt="{html.escape(text)}" src="data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}">'
+def picture(figure: Figure, name: str, text: str) -> str:
+    """A figure as SVG inside the page: the same bytes for the same numbers, text that is text, ids of its own."""
+    buffer = io.StringIO()
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
+        figure.savefig(buffer, format="svg", bbox_inches="tight", metadata={"Date": None})
+    drawing = re.sub(r"<metadata>.*?</metadata>\s*", "", buffer.getvalue(), flags=re.DOTALL)
+    drawing = re.sub(r'( id="|href="#|url\(#)', rf"\g<1>{name}-", drawing)
+    return f'<figure role="img" aria-label="{html.escape(text)}">{drawing[drawing.index("<svg") :].rstrip()}</figure>'
 
 
 def curves(cells: Cells) -> str:
@@ -40,9 +40,9 @@ def curves(cells: Cells) -> str:
     if not tasks:
         return "<p>No curve was kept.</p>"
     columns = min(4, len(tasks))
-    figure, axes = plt.subplots(
-        -(-len(tasks) // columns), columns, figsize=(3.6 * columns, 2.8 * -(-len(tasks) // columns)), squeeze=False
-    )
+    rows = -(-len(tasks) // columns)
+    figure = Figure(figsize=(3.6 * columns, 2.8 * rows))
+    axes = figure.subplots(rows, columns, squeeze=False)
     for axis in axes.flat[len(tasks) :]:
         axis.axis("off")
     for axis, task in zip(axes.flat, tasks, strict=False):
@@ -64,14 +64,17 @@ def curves(cells: Cells) -> str:
     }
     figure.legend(handles.values(), handles, loc="lower center", ncols=len(handles), bbox_to_anchor=(0.5, -0.08))
     figure.tight_layout()
-    return picture(figure, "score against updates, by task and row; lines are means, bands the range over seeds")
+    return picture(
+        figure, "curves", "score against updates, by task and row; lines are means, bands the range over seeds"
+    )
 
 
 def latency(cells: Cells, task: str = "antmaze-umaze") -> str:
     """Score against the time of one action."""
     measured = json.loads(LATENCY.read_text())
     times = {(each["row"], each["num_steps"]): each["milliseconds"] for each in measured["cells"] if each["batch"] == 1}
-    figure, axis = plt.subplots(figsize=(6, 3.6))
+    figure = Figure(figsize=(6, 3.6))
+    axis = figure.subplots()
     for row in ROWS:
         if (task, row) not in cells:
             continue
@@ -89,4 +92,4 @@ def latency(cells: Cells, task: str = "antmaze-umaze") -> str:
     text = (
         f"<p>Times: <code>{measured['command']}</code>, {measured['date'][:10]}, commit {measured['commit'][:10]}.</p>"
     )
-    return picture(figure, "score against the time of one action") + text
+    return picture(figure, "latency", "score against the time of one action") + text

@@ -19,11 +19,10 @@ from pathlib import Path
 from typing import Any
 
 from gtp_jax import methods, records
-from gtp_jax.tasks import ADROIT, ANTMAZE, GYM, KITCHEN, TASKS, Task
+from gtp_jax.tasks import TASKS, Task, configuration
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = Path("benchmarks/results/suite")
-CONFIGS = {ANTMAZE: "antmaze.py", GYM: "gym.py", ADROIT: "adroit.py", KITCHEN: "kitchen.py"}
 # By their value to this project.
 ORDER = (
     *("antmaze-umaze", "antmaze-umaze-diverse", "antmaze-medium-play", "antmaze-medium-diverse"),
@@ -48,10 +47,12 @@ SETTINGS: dict[str, Any] = {
 
 def words(task: Task, row: str, data: str, workdir: Path) -> list[str]:
     """The command of a cell's run, from the repository's root."""
-    name = task.hosted if data == "hosted" else task.name.removeprefix("antmaze-")
+    config = configuration(task)
+    if data == "hosted":
+        config = f"{config.partition(':')[0]}:{task.hosted}"
     episodes = {"eval.num_episodes": task.family.episodes, "eval.progress_episodes": task.family.episodes // 5}
     overrides = [f"--config.{key}={value}" for key, value in (SETTINGS | episodes).items()]
-    return ["experiments/run.py", f"--config={CONFIGS[task.family]}:{name},{row}", f"--workdir={workdir}", *overrides]
+    return ["experiments/run.py", f"--config={config},{row}", f"--workdir={workdir}", *overrides]
 
 
 def cells(tasks: list[str], rows: list[str], data: str) -> list[tuple[Task, str]]:

@@ -2,8 +2,8 @@
 
     python benchmarks/umaze.py [--runs=runs] [--results=benchmarks/results]
 
-Resumes like the runs it makes. Keeps each run's files, checkpoints left out, under RESULTS/umaze-ROW and prints one
-JSON line for each row.
+Resumes like the runs it makes. Keeps each run's files, checkpoints left out, under RESULTS/umaze-ROW, writes the
+suite's cell of each row from them, and prints one JSON line for it.
 """
 
 import argparse
@@ -12,6 +12,12 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
+
+import suite
+
+from gtp_jax import records
+from gtp_jax.tasks import TASKS
 
 ROOT = Path(__file__).resolve().parents[1]
 # The directory below runs/ and the configuration of each row; the first is what the README's first command runs.
@@ -26,6 +32,13 @@ KEPT = ("config.json", "summary.json", "metrics.jsonl", "evaluations.json", "cur
 def python(words: list[str]) -> None:
     """Runs a script from the repository's root."""
     subprocess.run([sys.executable, *words], check=True, cwd=ROOT)
+
+
+def cell(row: str, folder: Path) -> dict[str, Any]:
+    """The suite's cell of a row, from its kept files."""
+    command = ["experiments/run.py", f"--config={ROWS[row][1]}"]
+    found = suite.result(TASKS["antmaze-umaze"], row, "embedded", folder, command)
+    return found | {"command": "python benchmarks/umaze.py"}
 
 
 def main() -> None:
@@ -45,7 +58,9 @@ def main() -> None:
         target.mkdir(parents=True, exist_ok=True)
         for file in KEPT:
             shutil.copy(ROOT / workdir / file, target / file)
-        summary = json.loads((target / "summary.json").read_text())
+        found = cell(row, target)
+        records.write_json(ROOT / arguments.results / f"suite/embedded/antmaze-umaze/{row}.json", found)
+        summary = found["summary"]
         print(json.dumps({"row": row, **{key: summary[key] for key in ("algorithm", "score", "timing")}}))
 
 

@@ -14,7 +14,9 @@ import os
 import time
 from pathlib import Path
 
-BODIES = {"ant": None, "hopper": "Hopper-v5", "halfcheetah": "HalfCheetah-v5", "walker2d": "Walker2d-v5"}
+from gtp_jax.datasets import locomotion
+
+BODIES = {"ant": None} | {name: body.env_id for name, body in locomotion.BODIES.items()}
 
 
 def parse(argv):

@@ -166,6 +166,12 @@ def of_family(name: str) -> dict[str, Task]:
 _VARIANT = re.compile(r"(-\d+k?)?(-seed\d+)?-v\d+$")  # of an embedded id: size and seed; of any: the version
 
 
+def configuration(task: Task) -> str:
+    """How experiments/run.py is asked for a task: `antmaze.py:umaze`, without a method."""
+    family = next(name for name, each in FAMILIES.items() if each is task.family)
+    return f"{family}.py:{task.name.removeprefix('antmaze-')}"
+
+
 def find(family: str, name: str) -> tuple[Task, str]:
     """The task that a name or a dataset's id names, and the dataset to use: the embedded one, where a name has both.
 

@@ -8,7 +8,7 @@ import subprocess
 import pytest
 from runs import ROOT, benchmark
 
-from gtp_jax import methods
+from gtp_jax import methods, records
 from gtp_jax.tasks import TASKS
 
 
@@ -86,6 +86,13 @@ def test_committed_cells_are_of_their_task_and_comparable(suite):
         assert cell["learning_rate"] == suite.SETTINGS["policy.learning_rate"]
 
 
+def test_u_mazes_cells_are_those_of_its_five_seeds(suite):
+    umaze = benchmark("umaze")
+    for row in umaze.ROWS:
+        kept = json.loads((ROOT / suite.RESULTS / f"embedded/antmaze-umaze/{row}.json").read_text())
+        assert kept == records.plain(umaze.cell(row, ROOT / f"benchmarks/results/umaze-{row}")), row
+
+
 def test_the_report_is_what_was_measured_and_needs_nothing_else(suite, report):
     found = suite.load()
     cells, text = report.by_place(found), report.PAGE.read_text()
@@ -96,7 +103,9 @@ def test_the_report_is_what_was_measured_and_needs_nothing_else(suite, report):
         assert f"{cell['summary']['score']['mean']:.1f}<small>" in text and f"{task}, {row}</summary>" in text
     for part in (report.scores_table(cells), report.published_table(report.tasks_of(cells)), report.commands(cells)):
         assert part in text
-    assert not re.search(r'(src|href)="(?!data:)|url\(|<script|@import', text)
+    assert not re.search(r'src=|href="(?!#)|url\((?!#)|<script|@import', text)
+    ids = re.findall(r' id="([^"]*)"', text)
+    assert len(ids) == len(set(ids)) and set(re.findall(r'(?:href="|url\()#([^")]*)', text)) <= set(ids)
     names = [cell for cell in report.tasks_of(cells)]
     assert table.count("not run") == sum((task, row) not in cells for task in names for row in suite.ROWS)
 

@@ -3,6 +3,7 @@
 import pytest
 
 from gtp_jax import methods, tasks
+from gtp_jax.datasets import hosted
 
 
 def test_names_and_ids_find_their_task():
@@ -17,6 +18,16 @@ def test_names_and_ids_find_their_task():
         assert tasks.find("antmaze", name) == (umaze, name)
     own, name = tasks.find("antmaze", "mine/maze-v0")
     assert name == own.name == "mine/maze-v0" and own.diffusion_ql is own.embedded is None
+
+
+def test_a_hosted_task_that_is_missing_names_the_command_of_its_stand_in(tmp_path):
+    for name, command in (
+        ("mujoco/walker2d/medium-v0", "gtp/walker2d/medium-v0 runs instead: --config=gym.py:walker2d-medium"),
+        ("D4RL/antmaze/large-play-v1", "gtp/antmaze/large-play-v0 runs instead: --config=antmaze.py:large-play"),
+        ("mujoco/ant/medium-v0", "No embedded task stands in for it yet"),
+    ):
+        assert command in hosted._message(name, tmp_path, "x")
+    assert tasks.configuration(tasks.TASKS["pen-human"]) == "adroit.py:pen-human"
 
 
 def test_every_paper_task_is_there_with_its_scores():

@@ -33,6 +33,28 @@ def test_rewards_by_name():
         transform_reward("return-range", np.array([1.0, 1.0]), np.array([0, 1]))
 
 
+def test_standardised_rewards():
+    """Mean 0 and deviation 1 over the data; of equal rewards there is none."""
+    reward = transform_reward("standardise", np.array([1.0, 3.0, 5.0, 3.0]), np.zeros(4, int))
+    np.testing.assert_allclose(reward, np.array([-1, 0, 1, 0]) * np.sqrt(2), rtol=1e-6)
+    with pytest.raises(ValueError, match="all 3 of them are 7"):
+        transform_reward("standardise", np.full(3, 7.0), np.zeros(3, int))
+
+
+def test_the_part_observation_alone():
+    """Of a dict, whatever else is in it; the same when written for a compiler; from its own spec, too."""
+    parts = raw(4)
+    observer = Observer.fit("observation", transform_observation("observation", parts))
+    seen = observer(parts)
+    assert seen.shape == (4, 27) and observer.sizes() == {"observation": 27}
+    np.testing.assert_allclose(seen, observer.scale(np.float32(parts["observation"])))
+    np.testing.assert_allclose(observer.traced({"observation": np.float32(parts["observation"])}, np), seen, rtol=1e-6)
+    np.testing.assert_array_equal(Observer.from_spec(json.loads(json.dumps(observer.spec())))(parts), seen)
+    for bad, given in ((parts["observation"], "ndarray"), ({"achieved_goal": 1}, "achieved_goal")):
+        with pytest.raises(ValueError, match=f'"observation" expects a dict with the key "observation", got .*{given}'):
+            transform_observation("observation", bad)
+
+
 def test_goal_scales_in_order():
     parts = raw()
     parts["achieved_goal"], parts["desired_goal"] = np.array([1.0, 2.0]), np.array([4.0, -2.0])  # d = (3, -4), |d| = 5

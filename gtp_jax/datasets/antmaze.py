@@ -62,6 +62,7 @@ class Task:
     """
 
     family = "antmaze"
+    requirements = ("gymnasium-robotics>=1.4",)
     references = (0.0, 1.0)  # D4RL's: an episode's score is whether it reaches the goal
     card = """\
 a way-point planner (breadth-first search over the maze's cells, way-points at cell centres +- 0.3 m, passed within \

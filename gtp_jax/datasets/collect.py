@@ -22,8 +22,8 @@ from pathlib import Path
 
 import numpy as np
 
-from gtp_jax.datasets import embedded as tasks
 from gtp_jax.datasets import minari, store
+from gtp_jax.datasets.embedded import Embedded, Task, is_embedded, parse
 from gtp_jax.datasets.environments import for_task, private_tempdir
 from gtp_jax.datasets.rollouts import Episode, Simulator
 
@@ -33,7 +33,7 @@ Progress = Callable[[int, int], None]  # (transitions done, of how many)
 _ONE_THREAD = {name: "1" for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")}
 
 
-def collect(embedded: tasks.Embedded, root: Path, workers: int | None = None, progress: Progress | None = None) -> Path:
+def collect(embedded: Embedded, root: Path, workers: int | None = None, progress: Progress | None = None) -> Path:
     """Collects a dataset into a Minari root, unless it is there, and returns its folder.
 
     Uses `workers` processes (all cores if None) started by spawn: call it from under a main guard, or let
@@ -60,7 +60,7 @@ def collect(embedded: tasks.Embedded, root: Path, workers: int | None = None, pr
 
 
 def collect_in_child(
-    embedded: tasks.Embedded, root: Path, workers: int | None = None, progress: Progress | None = None
+    embedded: Embedded, root: Path, workers: int | None = None, progress: Progress | None = None
 ) -> Path:
     """Like `collect`, in a Python process of its own: from any script or notebook, and with this one left as it is.
 
@@ -98,7 +98,7 @@ def _processes(workers: int | None) -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _blocks(embedded: tasks.Embedded, workers: int, folder: Path) -> Iterator[list[Episode]]:
+def _blocks(embedded: Embedded, workers: int, folder: Path) -> Iterator[list[Episode]]:
     """All blocks of episodes, from index 0 up, without end; worked ahead on by `workers` processes."""
     pool = concurrent.futures.ProcessPoolExecutor(
         workers,
@@ -120,7 +120,7 @@ def _blocks(embedded: tasks.Embedded, workers: int, folder: Path) -> Iterator[li
 _simulator: Simulator | None = None  # of this worker process
 
 
-def _start_worker(task: tasks.Task, seed: int, folder: Path) -> None:
+def _start_worker(task: Task, seed: int, folder: Path) -> None:
     global _simulator
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends its workers
     threading.Thread(target=_die_with_parent, daemon=True).start()
@@ -138,7 +138,7 @@ def _block(index: int) -> list[Episode]:
     return _simulator.block(index)
 
 
-def _write(embedded: tasks.Embedded, episodes: list[Episode], folder: Path) -> None:
+def _write(embedded: Embedded, episodes: list[Episode], folder: Path) -> None:
     """Writes episodes as a Minari dataset to folder / embedded.id."""
     from gymnasium import spaces
     from minari import create_dataset_from_buffers
@@ -184,11 +184,11 @@ def _write(embedded: tasks.Embedded, episodes: list[Episode], folder: Path) -> N
             ref_max_score=high,
             description=f"Made by gtp_jax: {task.card} Data and controller: Apache-2.0.\n"
             + json.dumps(_definition(embedded)),
-            requirements=["gymnasium-robotics>=1.4"],
+            requirements=list(task.requirements),
         )
 
 
-def _definition(embedded: tasks.Embedded) -> dict:
+def _definition(embedded: Embedded) -> dict:
     task = embedded.task
     return {
         "task": f"{task.family}/{task.name}",
@@ -216,9 +216,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--root", help="Minari's datasets folder, if not the one of MINARI_DATASETS_PATH")
     parser.add_argument("--workers", type=int, help="processes (all cores)")
     args = parser.parse_args(argv)
-    dataset_id = args.task if tasks.is_embedded(args.task) else f"gtp/{args.task}-v0"
+    dataset_id = args.task if is_embedded(args.task) else f"gtp/{args.task}-v0"
     try:
-        embedded = tasks.parse(dataset_id, args.transitions, args.seed)
+        embedded = parse(dataset_id, args.transitions, args.seed)
         collect(
             embedded,
             store.datasets_root(args.root),

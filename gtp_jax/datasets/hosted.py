@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from gtp_jax.datasets import embedded, store
 from gtp_jax.names import nearest
+from gtp_jax.tasks import TASKS, configuration
 
 _ID = re.compile(r"[\w-]+(/[\w-]+)*-v\d+")
 CONNECT_SECONDS = 2.0  # a hub's own client gives up after 20 seconds to more than a minute
@@ -59,8 +60,7 @@ def download(dataset_id: str, root: Path) -> Path:
 def _message(dataset_id: str, root: Path, problem: str) -> str:
     name = embedded.stand_in(dataset_id)
     if name:
-        _, family, task = name.removesuffix("-v0").split("/")
-        config = f"antmaze.py:{task}" if family == "antmaze" else f"gym.py:{family}-{task}"
+        config = next(configuration(task) for task in TASKS.values() if task.embedded == name)
         instead = f"Without a download, the embedded task {name} runs instead: --config={config}"
     else:
         near = nearest(dataset_id, embedded.ids())

@@ -6,8 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gtp_jax.datasets import embedded as tasks
-from gtp_jax.datasets import environments, hosted, minari, store
+from gtp_jax.datasets import embedded, environments, hosted, minari, store
 from gtp_jax.datasets.collect import Progress, collect_in_child
 from gtp_jax.datasets.maze import MazeInfo
 from gtp_jax.datasets.transforms import (
@@ -56,8 +55,8 @@ def check(
     check_choice("choice of episodes", episodes, EPISODES)
     if observation is not None:
         check_choice("observation transform", observation, OBSERVATIONS)
-    if tasks.is_embedded(dataset_id):
-        check_batch_size(batch_size, tasks.parse(dataset_id).transitions, dataset_id)
+    if embedded.is_embedded(dataset_id):
+        check_batch_size(batch_size, embedded.parse(dataset_id).transitions, dataset_id)
     else:
         hosted.check_id(dataset_id)
         if dataset_id.startswith("D4RL/kitchen/"):
@@ -111,12 +110,12 @@ def load(
     """
     check(dataset_id, reward=reward, observation=observation, episodes=episodes)
     folder_root = store.datasets_root(root)
-    if tasks.is_embedded(dataset_id):
-        embedded = tasks.parse(dataset_id, transitions, seed)
-        dataset_id, evaluation = embedded.id, environments.for_task(embedded.task)
+    if embedded.is_embedded(dataset_id):
+        wanted = embedded.parse(dataset_id, transitions, seed)
+        dataset_id, evaluation = wanted.id, environments.for_task(wanted.task)
         folder = folder_root / dataset_id
         if not (folder / "data").exists():
-            collect_in_child(embedded, folder_root, workers, progress)
+            collect_in_child(wanted, folder_root, workers, progress)
         raw = minari.read(folder, dataset_id, sealed=True)
     else:
         if transitions is not None or seed is not None:

@@ -34,6 +34,7 @@ class Task:
     """
 
     maze = None
+    requirements = ("gymnasium>=1.2",)
     card = """\
 a controller, or several stages of one, drawn for each episode, with Gaussian noise on its actions. The controllers \
 were trained from scratch (SAC) by the same project. Observations are float32."""
