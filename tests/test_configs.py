@@ -14,7 +14,7 @@ from gtp_jax import critics, datasets, policies, recipes, tasks
 from gtp_jax.datasets import embedded
 from gtp_jax.guidance import GUIDANCE
 from gtp_jax.seeds import Seeds
-from gtp_jax.settings import DEFAULTS, RANGES, check, flatten
+from gtp_jax.settings import DEFAULTS, HPARAMS, RANGES, check, flatten
 
 CONFIGS = Path(__file__).parents[1] / "experiments" / "configs"
 HOSTED = {"antmaze": "D4RL/antmaze/umaze-v1", "gym": "mujoco/hopper/medium-v0", "adroit": "D4RL/pen/human-v2"}
@@ -107,8 +107,11 @@ def chunk(settings):
 
 
 def same_agent(settings):
-    """What an agent is built from, so that variants that differ only in their data are compiled once."""
-    return repr([settings[part] for part in ("policy", "critic", "guidance")])
+    """What an agent is built from, so that variants that differ only in their data, in numbers that live in the state,
+    or in how they are evaluated are compiled once."""
+    apart = {*HPARAMS.values(), "policy.num_steps", "policy.temperature"}
+    parts = {part: settings[part] for part in ("policy", "critic", "guidance")}
+    return repr([item for item in flatten(parts) if item[0] not in apart])
 
 
 CHUNKS: dict[str, dict] = {}
