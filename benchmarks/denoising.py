@@ -79,6 +79,10 @@ def measure(runs: Path) -> dict:
         if row in COMPARED:
             rows[row] = errors(policy, obs, action)
         print(json.dumps({row: {k: round(float(np.mean(e)), 4) for k, e in deterministic[row].items()}}), flush=True)
+    if dataset is None:
+        raise SystemExit(
+            f"{runs} holds no run of {', '.join(ROWS)}; python benchmarks/umaze_study.py leaves them there"
+        )
     levels = NOISE_LEVELS.tolist()
     return {"dataset": dataset.id, "noise_levels": levels, "rows": rows, "deterministic": deterministic}
 

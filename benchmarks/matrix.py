@@ -1,4 +1,4 @@
-"""Every policy with every guidance, and with either critic, from the command line, on a shrunk U-Maze: does it train?
+"""Every policy with every guidance, and with every critic, from the command line, on a shrunk U-Maze: does it train?
 
     python benchmarks/matrix.py [--runs=DIR] [--updates=100]
 

@@ -88,9 +88,10 @@ def origin(found: Iterable[dict[str, Any]]) -> str:
     def every(*values: Any, joined: str = " or ") -> str:
         return joined.join(dict.fromkeys(map(str, values)))
 
+    seeds = every(*(len(each["seeds"]) for each in summaries))
     return (
         f"{every(*(format(each['num_updates'], ',') for each in summaries))} updates, "
-        f"{every(*(len(each['seeds']) for each in summaries))} seeds, "
+        f"{seeds} seed{'s' if seeds != '1' else ''}, "
         f"{every(*(each['eval_episodes'] for each in summaries))} episodes a seed, temperature "
         f"{every(*(each['temperature'] for each in summaries))}, one sample per action, last checkpoint, 95 % interval "
         f"over seeds and episodes; {every(*(each['device']['platform'] for each in summaries))}, "
@@ -205,7 +206,7 @@ def page(found: list[dict[str, Any]]) -> str:
     hosted_part = (
         f"<p>{html.escape(origin(hosted.values()))}</p>{scores_table(hosted)}"
         if hosted
-        else "<p>Not run: none was here.</p>"
+        else "<p>Not run: no hosted data were at hand.</p>"
     )
     return f"""<!doctype html>
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
@@ -235,7 +236,8 @@ seeds. Bold: the highest mean. {html.escape(origin(cells.values()))}</p>
 <h2>Score against latency</h2>
 {latency(cells)}
 <h2>How to repeat it</h2>
-<p>All of it: <code>python benchmarks/suite.py</code>, then <code>python benchmarks/report.py --write</code>. One by
+<p>All of it, from nothing: <code>python benchmarks/suite.py --results=runs/again</code>, then
+<code>python benchmarks/report.py --results=runs/again --write</code>: cells whose file is there are not run again. One by
 one:</p>
 {commands(cells)}
 </html>

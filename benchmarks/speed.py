@@ -5,7 +5,7 @@
 AntMaze size: 36 numbers observed, 8 acted, batches of 256, three layers of 256, K = 5 in the critic's target and in a
 sampled baseline. On a CPU on one core, single-threaded; on a GPU the seeds go on to 1,024. Programs that are compared
 take turns; a number is the median over rounds, compilation apart. Writes results/speed-PLATFORM.json, keeping what it
-did not measure this time. The machine must be idle; an H200 should take less than 8 minutes for all of it.
+did not measure this time. The machine must be idle.
 """
 
 import argparse

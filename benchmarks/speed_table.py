@@ -69,7 +69,7 @@ def seeds() -> str:
     result = load("speed-cpu")["seeds"]
     body = [
         [
-            name,
+            "1 seed" if name == "1 seeds" else name,
             f"{n['seed_updates_per_second']:.1f}",
             f"{n['times_one_seed']:.2f}",
             f"{100 * n['share_of_matmul_peak']:.0f} %",

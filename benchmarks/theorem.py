@@ -125,6 +125,8 @@ def main() -> None:
     result = measure() | {
         "command": "python benchmarks/theorem.py",
         "date": records.now(),
+        "device": records.device(),
+        "commit": records.commit(),
         "versions": records.versions(),
     }
     arguments.results.mkdir(parents=True, exist_ok=True)

@@ -211,7 +211,7 @@ def check_schedule(schedule: Schedule) -> Schedule:
 
 
 def curriculum(step: Array | int, num_updates: int, first: int = 10, last: int = 1280) -> Array:
-    """Number of grid intervals after `step` updates: first, doubled eight times over num_updates, never above last.
+    """Number of grid intervals after `step` updates: first, doubled in equal stages over num_updates, never above last.
 
     App. C.2 of the paper; N of consistency models (arXiv 2303.01469, App. C) is one more.
     """

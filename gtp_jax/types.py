@@ -68,7 +68,7 @@ class Evaluation(NamedTuple):
 class Critic(NamedTuple):
     """A critic as pure functions. `make()` of a file in critics/ returns one.
 
-    The agent draws the policy samples that a critic `needs`, [n, B, A], in one chain and hands them to `evaluate`.
+    The agent draws the policy samples that a critic asks for, [n, B, A], in one chain and hands them to `evaluate`.
     """
 
     init: Any  # (key, batch) -> params
