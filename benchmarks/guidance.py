@@ -10,14 +10,13 @@ Cells say by which command of their time they were run; those of gtp-condition a
 
 import argparse
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
+from commands import ROOT, python
+
 from gtp_jax import records
 
-ROOT = Path(__file__).resolve().parents[1]
 RESULTS = Path("benchmarks/results/guidance")
 TASKS = ("umaze", "umaze-noisy", "umaze-mixed", "umaze-diverse", "medium-play", "medium-diverse")
 
@@ -45,12 +44,6 @@ ROWS: dict[str, tuple[str, dict[str, Any]]] = {
     "filter": ("gtp-outcome", {"guidance.name": "filter"}),
     "twenty-steps": ("gtp-outcome", {"critic.n_step": 20}),
 }
-
-
-def python(words: list[str]) -> None:
-    """Runs a script from the repository's root."""
-    print("python", *words, flush=True)
-    subprocess.run([sys.executable, *words], check=True, cwd=ROOT)
 
 
 def run_cell(task: str, row: str, runs: Path) -> dict[str, Any]:

@@ -9,10 +9,10 @@ import argparse
 import json
 from pathlib import Path
 
-import report
 import suite
 from guidance import RESULTS, ROOT, ROWS, TASKS
-from report import Cells
+from report_pictures import Cells
+from report_tables import by_place, markdown
 from table import insert
 
 PAGE = ROOT / "docs" / "guidance.md"
@@ -45,10 +45,10 @@ def critics(cells: Cells) -> str:
 
 def tables(cells: Cells) -> dict[str, str]:
     """Every table by its name in the page."""
-    found, names = report.by_place(suite.load()), [f"antmaze-{task}" for task in TASKS]
+    found, names = by_place(suite.load()), [f"antmaze-{task}" for task in TASKS]
     return {
-        "report": report.markdown({key: each for key, each in found.items() if key[0] in names}, names, REPORTED),
-        "tuning": report.markdown(cells, [task for task in TASKS if any(task == key[0] for key in cells)], list(ROWS)),
+        "report": markdown({key: each for key, each in found.items() if key[0] in names}, names, REPORTED),
+        "tuning": markdown(cells, [task for task in TASKS if any(task == key[0] for key in cells)], list(ROWS)),
         "critics": critics(cells),
     }
 

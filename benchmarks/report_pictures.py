@@ -48,7 +48,9 @@ def curves(cells: Cells) -> str:
     for axis, task in zip(axes.flat, tasks, strict=False):
         for row in ROWS:
             points = cells[task, row]["curve"] if (task, row) in cells else []
-            points = [point for point in points if point["score"] is not None]
+            lost = [point["step"] for point in points if point["score"] is None]
+            # The mean of the seeds that are left would hide those that diverged: the line ends before.
+            points = [point for point in points if point["step"] < min(lost, default=np.inf)]
             steps = sorted({point["step"] for point in points})
             at = [[point["score"] for point in points if point["step"] == step] for step in steps]
             if steps:

@@ -12,16 +12,15 @@ together afterwards. Cells that were not run are simply not there. benchmarks/re
 
 import argparse
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
+
+import commands
+from commands import ROOT
 
 from gtp_jax import methods, records
 from gtp_jax.tasks import TASKS, Task, configuration
 
-ROOT = Path(__file__).resolve().parents[1]
 RESULTS = Path("benchmarks/results/suite")
 # By their value to this project.
 ORDER = (
@@ -96,13 +95,13 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     """Reads the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--tasks", default=",".join(ORDER), help="of gtp_jax.tasks.TASKS, by commas")
-    parser.add_argument("--rows", default=",".join(ROWS), help="of gtp_jax.methods.METHODS, by commas")
+    parser.add_argument("--rows", default=",".join(ROWS), help="of these, by commas")
     parser.add_argument("--data", choices=("embedded", "hosted"), default="embedded")
     parser.add_argument("--part", default="1/1", help="of the list of cells, as in 2/3")
     parser.add_argument("--runs", type=Path, default=Path("runs/suite"), help="below the repository's root")
     parser.add_argument("--results", type=Path, default=RESULTS, help="likewise")
     arguments = parser.parse_args(argv)
-    for name, known in (("tasks", TASKS), ("rows", methods.METHODS)):
+    for name, known in (("tasks", TASKS), ("rows", ROWS)):
         setattr(arguments, name, getattr(arguments, name).split(","))
         if wrong := [each for each in getattr(arguments, name) if each not in known]:
             parser.error(f"--{name}: {wrong[0]!r} is none of {', '.join(known)}")
@@ -122,9 +121,7 @@ def main(argv: list[str] | None = None) -> None:
             continue
         workdir = arguments.runs / task.name / (row if arguments.data == "embedded" else f"{row}-hosted")
         command = words(task, row, arguments.data, workdir)
-        print("python", *command, flush=True)
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
-        subprocess.run([sys.executable, *command], check=True, cwd=ROOT, env=environment)
+        commands.python(command)
         path.parent.mkdir(parents=True, exist_ok=True)
         records.write_json(path, result(task, row, arguments.data, ROOT / workdir, command))
         print(json.dumps({"task": task.name, "row": row, "score": json.loads(path.read_text())["summary"]["score"]}))

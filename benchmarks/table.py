@@ -60,9 +60,11 @@ def umaze(results: Path, *, short: bool = False) -> str:
     return "\n".join(lines)
 
 
-def insert(readme: str, name: str, table: str) -> str:
-    """The README with what stands between its two comments `name` replaced by the table."""
-    head, opening, rest = readme.partition(f"<!-- {name} -->\n")
+def insert(page: str, name: str, table: str) -> str:
+    """The page with what stands between its two comments `name` replaced by the table; ValueError without them."""
+    if page.count(f"<!-- {name} -->\n") != 1 or page.count(f"<!-- /{name} -->") != 1:
+        raise ValueError(f"the page must hold <!-- {name} --> and <!-- /{name} -->, once each")
+    head, opening, rest = page.partition(f"<!-- {name} -->\n")
     _, closing, tail = rest.partition(f"<!-- /{name} -->")
     return f"{head}{opening}{table}\n{closing}{tail}"
 

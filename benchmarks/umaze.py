@@ -9,17 +9,15 @@ suite's cell of each row from them, and prints one JSON line for it.
 import argparse
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import suite
+from commands import ROOT, python
 
 from gtp_jax import records
 from gtp_jax.tasks import TASKS
 
-ROOT = Path(__file__).resolve().parents[1]
 # The directory below runs/ and the configuration of each row; the first is what the README's first command runs.
 ROWS = {
     "gtp-condition": ("antmaze", "antmaze.py"),
@@ -27,11 +25,6 @@ ROWS = {
     "gtp-bc": ("antmaze-bc", "antmaze.py:umaze,gtp-bc"),
 }
 KEPT = ("config.json", "summary.json", "metrics.jsonl", "evaluations.json", "curves.png", "maze.png")
-
-
-def python(words: list[str]) -> None:
-    """Runs a script from the repository's root."""
-    subprocess.run([sys.executable, *words], check=True, cwd=ROOT)
 
 
 def cell(row: str, folder: Path) -> dict[str, Any]:

@@ -8,20 +8,12 @@ changes. A cell is a row of `flow_map_study.ROWS`; each finished one is RESULTS/
 
 import argparse
 import json
-import subprocess
-import sys
 from pathlib import Path
 
+from commands import ROOT, python
 from flow_map_study import FIXED_STEPS, ROWS, STEPS
 
 from gtp_jax import records
-
-ROOT = Path(__file__).resolve().parents[1]
-
-
-def run(words: list[str]) -> None:
-    """Runs a script from the repository's root."""
-    subprocess.run([sys.executable, *words], check=True, cwd=ROOT)
 
 
 def main() -> None:
@@ -44,9 +36,9 @@ def main() -> None:
         settings |= {"policy.temperature": 1.0, "policy.num_steps": steps[-1]}
         settings |= {f"policy.{name}": value for name, value in ROWS[row].items()}
         overrides = [f"--config.{name}={value}" for name, value in settings.items()]
-        run(["experiments/run.py", "--config=antmaze.py:umaze,gtp", f"--workdir={workdir}", *overrides])
+        python(["experiments/run.py", "--config=antmaze.py:umaze,gtp", f"--workdir={workdir}", *overrides])
         sweep = f"--num_steps={','.join(map(str, steps))}"
-        run(["experiments/evaluate.py", f"--workdir={workdir}", sweep, "--temperature=1", "--episodes=50"])
+        python(["experiments/evaluate.py", f"--workdir={workdir}", sweep, "--temperature=1", "--episodes=50"])
         cell = {
             "row": row,
             "command": f"python benchmarks/umaze_study.py --rows={row}",

@@ -63,7 +63,7 @@ def test_the_guidance_page_is_what_was_measured_and_names_what_was_not_run():
     for name, table in tables.tables(cells).items():
         assert f"<!-- {name} -->" in text and tables.insert(text, name, table) == text, name
     assert cells.keys() <= {(task, row) for task in tables.TASKS for row in tables.ROWS}
-    reported = tables.report.by_place(tables.suite.load())
+    reported = tables.by_place(tables.suite.load())
     asked = [(f"antmaze-{task}", row) for task in tables.TASKS for row in tables.REPORTED]
     missing = [place for place in asked if place not in reported]
     assert tables.tables(cells)["report"].count("not run") == len(missing)

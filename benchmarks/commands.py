@@ -1,0 +1,33 @@
+"""The repository's own scripts, started by the benchmarks that are made of their runs."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def python(words: list[str]) -> None:
+    """Runs a script from the repository's root to its end, with this repository's package.
+
+    SIGINT and SIGTERM go to the script, which saves what it has. A run with a training that diverged has ended, with a
+    result; any other exit code but 0 ends the caller with the same one.
+    """
+    print("python", *words, flush=True)
+    path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    # In a group of its own: a terminal sends its Ctrl-C to the whole group, and a second one stops a run at once.
+    child = subprocess.Popen([sys.executable, *words], cwd=ROOT, env=os.environ | {"PYTHONPATH": path}, process_group=0)
+    signals = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, lambda number, _: child.send_signal(number)) for number in signals}
+    try:
+        code = child.wait()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if code:
+        from gtp_jax import divergence
+
+        if code != divergence.EXIT_CODE:
+            raise SystemExit(code if code > 0 else 128 - code)
