@@ -50,6 +50,13 @@ def held_out(dataset, settings: dict, observe, transitions: int):
     return found.id, found.batch._replace(obs=obs, next_obs=next_obs), found.episode
 
 
+def discount_of(policy, lane: int) -> float:
+    """The discount that a training of the run had."""
+    from gtp_jax import lanes
+
+    return lanes.hyperparameters(policy.settings, policy.lanes[lane : lane + 1])["discount"][0]
+
+
 def branch(policy, dataset, arguments) -> dict[str, np.ndarray]:
     """Tries actions at states: `obs` [S, O], `action` [S, N, A], `value` [S, N] by the critic, `returns` [S, N, R]."""
     import jax
@@ -82,7 +89,7 @@ def branch(policy, dataset, arguments) -> dict[str, np.ndarray]:
         settings["data"]["reward"], found.reward.reshape(-1), np.zeros(found.reward.size)
     )
     reward = reward.reshape(found.reward.shape) * (np.arange(arguments.steps) < found.length[:, None])
-    discount = settings["critic"]["discount"]
+    discount = discount_of(policy, arguments.lane)
     once = slice(None, None, r)
     transitions = Batch(
         obs=policy.observe(every),
@@ -123,7 +130,7 @@ def main(argv: list[str] | None = None) -> dict:
         )
     if recipes.is_cloning(settings):
         raise ValueError(f"{arguments.workdir}: this run cloned and has no critic to diagnose")
-    critic, lane = settings["critic"], policy.lanes[arguments.lane]
+    lane, discount = policy.lanes[arguments.lane], discount_of(policy, arguments.lane)
     dataset = datasets.load(settings["dataset"], **settings["data"])
     rng = np.random.default_rng(arguments.seed)
 
@@ -139,7 +146,7 @@ def main(argv: list[str] | None = None) -> dict:
     def followed(batch, episode):
         """The critic's value of where transitions led, and what then followed."""
         inside = rng.permutation(np.flatnonzero(np.diff(episode) == 0))[: arguments.transitions]
-        after = returns.after(batch, episode, inside, critic["discount"], next_value)
+        after = returns.after(batch, episode, inside, discount, next_value)
         return next_value(rows_of(batch, inside)), after
 
     held_id, held, episode = held_out(dataset, settings, policy.observe, arguments.transitions)
@@ -149,7 +156,7 @@ def main(argv: list[str] | None = None) -> dict:
     mean = tried["returns"].mean(axis=2)
     centred, wanted = (each - each.mean(axis=1, keepdims=True) for each in (tried["value"], mean))
 
-    many = returns.n_step(dataset.batch, dataset.episode, critic["n_step"], critic["discount"])
+    many = returns.n_step(dataset.batch, dataset.episode, settings["critic"]["n_step"], discount)
     rows = rng.choice(len(many.reward), min(ROWS, len(many.reward)), replace=False)
     eta = lane.swept.get("eta", settings["guidance"]["eta"])
     guidance, advantage = GUIDANCE[settings["guidance"]["name"]](), judge(rows_of(many, rows)).advantage

@@ -9,6 +9,7 @@ imageio-ffmpeg (the extra `video`) there is an MP4 beside it.
 """
 
 import argparse
+import contextlib
 import itertools
 import math
 import sys
@@ -69,12 +70,26 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def milliseconds_per_sample(policy, obs: dict, num_steps: int, repeats: int = 300) -> float:
-    """The median time of one call of the loaded policy on one raw observation, warm: what a user's loop pays."""
-    times = []
+def first_sound(policy) -> int | None:
+    """The first of its lanes whose parameters are finite; None where all diverged."""
+    for lane in range(len(policy.lanes)):
+        with contextlib.suppress(ValueError):
+            policy.params_of(lane)
+            return lane
+    return None
+
+
+def milliseconds_per_sample(policy, obs: dict, num_steps: int, repeats: int = 300) -> float | None:
+    """The median time of one call of the loaded policy on one raw observation, warm: what a user's loop pays.
+
+    None where there is no policy that acts.
+    """
+    times, lane = [], first_sound(policy)
+    if lane is None:
+        return None
     for _ in range(repeats):
         started = time.perf_counter()
-        policy(obs, num_steps=num_steps)
+        policy(obs, num_steps=num_steps, seed_index=lane)
         times.append(time.perf_counter() - started)
     return 1000 * float(np.median(times))
 
@@ -121,8 +136,8 @@ def main(argv: list[str] | None = None) -> None:
         if arguments.video:
             filmed.setdefault(num_steps, first.episodes[0])
             first.episodes.clear()
-        score = scores.of_episodes(dataset.id, episodes.returns, episodes.success)
-        found = scores.table(combinations, score, episodes.success if dataset.maze else None)
+        success = episodes.success if dataset.maze else None
+        found = scores.table(combinations, scores.of_episodes(dataset.id, episodes.returns, success), success)
         milliseconds = milliseconds_per_sample(policy, obs, num_steps)
         results.append(
             {
@@ -151,7 +166,7 @@ def main(argv: list[str] | None = None) -> None:
             how += [f"K = {num_steps}", f"temperature {temperature:g}", f"{selection} of {candidates}"]
             terminal.say(
                 f"{', '.join(how)}: {score['mean']:5.1f} [{low:.1f}, {high:.1f}]  (seeds: {shown})  "
-                f"{milliseconds:.2f} ms per action"
+                f"{'-' if milliseconds is None else f'{milliseconds:.2f}'} ms per action"
             )
         records.write_json(arguments.workdir / "evaluations.json", results)
     for num_steps, episode in filmed.items():

@@ -91,7 +91,10 @@ def merge(runs: list[dict], out: Path) -> dict:
         {"run": str(run["path"]), **{name: run["summary"][name] for name in _OF_A_MERGE}} for run in runs
     ]
     out.mkdir(parents=True)
-    records.write_json(out / "config.json", runs[0]["config"] | {"seed_offset": seeds[0], "num_seeds": len(seeds)})
+    config = {name: value for name, value in runs[0]["config"].items() if name not in ("seed_offset", "num_seeds")}
+    if seeds == list(range(seeds[0], seeds[0] + len(seeds))):  # no two numbers name others
+        config |= {"seed_offset": seeds[0], "num_seeds": len(seeds)}
+    records.write_json(out / "config.json", config)
     records.append(out / "metrics.jsonl", metrics)
     records.write_json(out / "episodes.json", {"lanes": labels, "score": score, "success": success})
     groups = {lanes.describe(values): places for values, places in combinations}

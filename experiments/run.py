@@ -153,7 +153,8 @@ def main(config, workdir: Path, distributed: str | None = None) -> int:
     settings = config.to_dict()
     check(settings)
     loggers.check(settings["log"])
-    datasets.check(settings["dataset"], batch_size=settings["batch_size"])
+    data = {name: settings["data"][name] for name in ("reward", "observation", "episodes")}
+    datasets.check(settings["dataset"], batch_size=settings["batch_size"], **data)
     first, lost = True, contextlib.nullcontext()
     if distributed:
         start_jax(settings)

@@ -121,7 +121,7 @@ def softmax_of(key: Key, actions: Array, q: Array, inverse_temperature: Array | 
       key: of the draw.
       actions: [N, *B, A] candidates.
       q: [E, N, *B] values, in the critic's own units.
-      inverse_temperature: beta; 0 draws evenly, infinity is `best_of`.
+      inverse_temperature: beta; 0 draws evenly; the larger, the nearer to `best_of`.
 
     Returns:
       [*B, A].

@@ -22,7 +22,7 @@ class Results:
 
     def score(self, episodes: Episodes) -> np.ndarray:
         """Each episode's score [S, E]."""
-        return scores.of_episodes(self.dataset.id, episodes.returns, episodes.success)
+        return scores.of_episodes(self.dataset.id, episodes.returns, episodes.success if self.dataset.maze else None)
 
     def curves(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Draws curves.png from the rows of metrics.jsonl."""

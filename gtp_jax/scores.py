@@ -60,16 +60,18 @@ def normalised(family: str, returns: ArrayLike) -> np.ndarray:
     return 100.0 * (np.asarray(returns, np.float64) - low) / (high - low)
 
 
-def of_episodes(dataset_id: str, returns: ArrayLike, successes: ArrayLike) -> np.ndarray:
-    """Each episode's score, float64 [*B]: 100 or 0 for success in AntMaze, D4RL's normalised return elsewhere.
+def of_episodes(dataset_id: str, returns: ArrayLike, successes: ArrayLike | None) -> np.ndarray:
+    """Each episode's score, float64 [*B]: 100 or 0 for success in a maze, D4RL's normalised return elsewhere.
 
     Args:
-      dataset_id: a Minari id; its family decides.
+      dataset_id: a Minari id, whose family gives the references of a return.
       returns: undiscounted returns, [*B].
-      successes: whether the goal was reached within the time limit, bool [*B].
+      successes: whether the goal was reached within the time limit, bool [*B]; None where there is no goal.
+
+    Raises:
+      ValueError: without successes, for a family that has no reference scores.
     """
-    name = family(dataset_id)
-    return 100.0 * np.asarray(successes) if name == "antmaze" else normalised(name, returns)
+    return normalised(family(dataset_id), returns) if successes is None else 100.0 * np.asarray(successes)
 
 
 def summarise(

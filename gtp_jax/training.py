@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gtp_jax import continuing, divergence, hosts, lanes, recipes, records
+from gtp_jax import continuing, divergence, hosts, lanes, recipes, records, scores
 from gtp_jax.background import Background
 from gtp_jax.checkpoint import Saved
 from gtp_jax.datasets import Dataset, check_batch_size, returns
@@ -35,6 +35,8 @@ class Training:
 
     def __init__(self, settings: Mapping[str, Any], workdir: Path, dataset: Dataset, terminal: Terminal):
         check_batch_size(settings["batch_size"], len(dataset.batch.reward), dataset.id)
+        if dataset.maze is None:
+            scores.family(dataset.id)  # refuses one whose returns have no references, before any of them is computed
         self.settings, self.workdir, self.dataset, self.terminal = settings, workdir, dataset, terminal
         self.lanes = lanes.lanes(settings)
         self.labels = [lane.label() for lane in self.lanes]

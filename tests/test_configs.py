@@ -69,7 +69,7 @@ def test_the_main_command_asks_for_what_the_project_promises():
     settings = load("antmaze")
     assert settings["dataset"] == "gtp/antmaze/umaze-v0" and settings == load("antmaze", "umaze")
     assert settings["num_seeds"] >= 3 and settings["eval"]["num_episodes"] >= 100
-    assert settings["guidance"]["eta"] > 0 and settings["policy"]["num_steps"] <= 5
+    assert not recipes.is_cloning(settings) and settings["policy"]["num_steps"] <= 5
 
 
 def test_variants_do_not_leak_into_one_another():

@@ -1,17 +1,21 @@
 """What diagnose.py computes, on problems whose answers are known; AntMaze put back into a state."""
 
+import copy
+import importlib.util
 import json
 import re
 import subprocess
 import sys
+import types
 
 import numpy as np
 import pytest
 from runs import RUN, Runner
 
-from gtp_jax import branches, diagnostics, load_policy
+from gtp_jax import branches, diagnostics, lanes, load_policy
 from gtp_jax.datasets import TASKS
 from gtp_jax.datasets.environments import for_task
+from gtp_jax.settings import DEFAULTS
 
 
 def test_calibration_of_a_critic_that_is_off_by_two(rng):
@@ -172,6 +176,19 @@ def test_a_run_is_diagnosed_in_one_command(runner):
     ):
         refused = diagnose(runner, workdir, *words)
         assert refused.returncode == 2 and re.search(said, refused.stderr) and "Traceback" not in refused.stderr
+
+
+def test_returns_are_discounted_as_the_diagnosed_training_was():
+    spec = importlib.util.spec_from_file_location("diagnose", RUN.with_name("diagnose.py"))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    settings = copy.deepcopy(DEFAULTS) | {"num_seeds": 1}
+    settings["sweep"] |= {"discount": (0.9, 0.5)}
+    policy = types.SimpleNamespace(settings=settings, lanes=lanes.lanes(settings))
+    assert [module.discount_of(policy, lane) for lane in (0, 1)] == [0.9, 0.5]
+    settings["sweep"] |= {"discount": ()}
+    policy = types.SimpleNamespace(settings=settings, lanes=lanes.lanes(settings))
+    assert module.discount_of(policy, 0) == DEFAULTS["critic"]["discount"]
 
 
 def test_a_cloning_run_has_nothing_to_diagnose(runner):

@@ -153,6 +153,14 @@ def test_merged_runs_are_one_run(tmp_path, capsys):
     assert "eta = 0.1: 25.0" in capsys.readouterr().out
 
 
+def test_seeds_with_a_gap_are_in_no_config(tmp_path):
+    """Its first seed and their number would name seeds that were not trained."""
+    parts = [finished_run(tmp_path / "a", [0, 1]), finished_run(tmp_path / "b", [5, 6])]
+    merge_module().main([*map(str, parts), f"--out={tmp_path / 'all'}"])
+    assert json.loads((tmp_path / "all" / "config.json").read_text()) == {"devices": 1}
+    assert json.loads((tmp_path / "all" / "summary.json").read_text())["seeds"] == [0, 1, 5, 6]
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

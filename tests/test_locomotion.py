@@ -50,7 +50,12 @@ def test_actions_bring_back_observations_and_noise_is_as_stated(tmp_path):
     assert "hopper_" in metadata["description"] and metadata["ref_max_score"] == 3234.3
     assert data.maze is None and data.summary["behaviour_success"] is None and data.summary["observation"] == "identity"
     with pytest.raises(ValueError, match='episodes = "successful" means a goal that is reached, and only AntMaze'):
-        datasets.load(data.id, root=tmp_path / "one", episodes="successful")
+        datasets.check(data.id, episodes="successful")
+    for id_, observation in ((data.id, "maze-scales"), (data.id, "observation"), ("gtp/antmaze/umaze-v0", "identity")):
+        with pytest.raises(ValueError, match=f"{id_}: data.observation = '{observation}' must be one of "):
+            datasets.check(id_, observation=observation)
+    datasets.check(data.id, observation="identity")
+    datasets.check("gtp/antmaze/umaze-v0", observation="observation", episodes="successful")
     env = data.make_env()
     drawn = short(TASKS["hopper"]["medium"], 0)
     rows = int((data.episode == 0).sum())

@@ -119,9 +119,9 @@ def test_evaluations_beside_the_updates_change_nothing(whole, runner):
 
 
 def test_a_training_that_diverges_is_named_and_the_rest_finishes(runner):
-    """A sweep whose second value breaks: exit code 3, at the end and when asked again; no warning of a simulator."""
+    """A sweep whose first value breaks: exit code 3, at the end and when asked again; no warning of a simulator."""
     directory = runner.folder / "diverged"
-    settings = {"num_seeds": 1, "sweep.lambda_flow": "(1.0, 1e38)"}
+    settings = {"num_seeds": 1, "sweep.lambda_flow": "(1e38, 1.0)"}
     for output in (runner(f"--workdir={directory}", expect=3, **settings) for _ in range(2)):
         assert "seed = 0, lambda_flow = 1e+38 diverged during updates 1 to 5: critic/loss is not finite" in output
         assert "0.0 (diverged)" in output and output.count("(diverged)") == 1
@@ -135,6 +135,8 @@ def test_a_training_that_diverges_is_named_and_the_rest_finishes(runner):
     again = [sys.executable, str(RUN.with_name("evaluate.py")), *words]
     output = subprocess.run(again, env=runner.env, text=True, capture_output=True, check=True).stdout
     assert "seed = 0, lambda_flow = 1e+38 diverged during updates 1 to 5" in output
+    (evaluated,) = json.loads((directory / "evaluations.json").read_text())
+    assert evaluated["milliseconds_per_sample"] > 0  # of the second, which acts
 
 
 def test_signals_leave_a_checkpoint(whole, runner):

@@ -28,6 +28,14 @@ def test_an_unknown_family_is_named_with_the_known_ones(dataset_id):
         scores.family(dataset_id)
 
 
+def test_a_goal_needs_no_references():
+    """Success is the score wherever there is a goal, whatever the data are called; a return needs its family's."""
+    np.testing.assert_array_equal(scores.of_episodes("mine/maze-v0", [5.0, 7.0], [True, False]), [100, 0])
+    np.testing.assert_allclose(scores.of_episodes("mujoco/hopper/medium-v0", [3234.3], None), [100.0])
+    with pytest.raises(ValueError, match="no D4RL reference"):
+        scores.of_episodes("mine/maze-v0", [5.0], None)
+
+
 @pytest.mark.parametrize("family", scores.REFERENCES)
 def test_references_score_0_and_100(family):
     np.testing.assert_allclose(scores.normalised(family, scores.REFERENCES[family]), [0.0, 100.0], atol=1e-12)

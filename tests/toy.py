@@ -10,7 +10,7 @@ from oracles import random_batch, settings_with
 from rich.console import Console
 
 from gtp_jax.checkpoint import Checkpoints
-from gtp_jax.datasets import Dataset
+from gtp_jax.datasets import Dataset, MazeInfo
 from gtp_jax.datasets.transforms import Observer
 from gtp_jax.terminal import Terminal
 from gtp_jax.training import Training
@@ -62,7 +62,7 @@ def dataset(dataset_id: str) -> Dataset:
         fingerprint="0" * 64,
         summary={"transitions": 64, "behaviour_success": None, "environment": "toy"},
         make_env=ThreeSteps,
-        maze=None,
+        maze=MazeInfo([[1, 1, 1, 1], [1, "r", "g", 1], [1, 1, 1, 1]]) if "antmaze" in dataset_id else None,
     )
 
 

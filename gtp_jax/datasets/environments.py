@@ -102,8 +102,9 @@ def for_task(task: Task) -> Evaluation:
 def for_metadata(dataset_id: str, metadata: dict, observation_size: int | None) -> Evaluation:
     """The evaluation environment of a Minari dataset, from its metadata.json.
 
-    Only the environment's id and, for AntMaze, the maze map are read, and both are checked. `observation_size` is that
-    of AntMaze's "observation": contact forces (105 numbers instead of 27, version 5 only) are switched to match.
+    Only the environment's id and AntMaze's maze map, Adroit's time limit or the kitchen's tasks are read, and all of
+    them are checked. The kitchen rewards a task once, as D4RL's. `observation_size` is that of AntMaze's "observation":
+    contact forces (105 numbers instead of 27, version 5 only) are switched to match.
 
     Raises ValueError for an environment that is not on the list and for a malformed map.
     """
@@ -135,7 +136,7 @@ def for_metadata(dataset_id: str, metadata: dict, observation_size: int | None) 
 
 
 def _time_limit(dataset_id: str, spec: dict) -> int | None:
-    """The steps after which the data's own episodes were cut; None: those that the environment is registered with."""
+    """The time limit that the metadata state; None: the one that the environment is registered with."""
     found = spec.get("max_episode_steps")
     if found is not None and (isinstance(found, bool) or not isinstance(found, int) or not 1 <= found <= 100_000):
         raise ValueError(

@@ -11,6 +11,7 @@ from gtp_jax.datasets.collect import Progress, collect_in_child
 from gtp_jax.datasets.maze import MazeInfo
 from gtp_jax.datasets.transforms import (
     OBSERVATIONS,
+    OF_DICTS,
     REWARDS,
     Observer,
     check_choice,
@@ -56,11 +57,24 @@ def check(
     if observation is not None:
         check_choice("observation transform", observation, OBSERVATIONS)
     if embedded.is_embedded(dataset_id):
-        check_batch_size(batch_size, embedded.parse(dataset_id).transitions, dataset_id)
+        wanted = embedded.parse(dataset_id)
+        check_batch_size(batch_size, wanted.transitions, dataset_id)
+        has_goal = wanted.task.maze is not None
+        _check_episodes(dataset_id, episodes, has_goal)
+        if observation is not None and (observation in OF_DICTS) != has_goal:
+            fitting = ", ".join(name for name in OBSERVATIONS if (name in OF_DICTS) == has_goal)
+            raise ValueError(f"{dataset_id}: data.observation = {observation!r} must be one of {fitting}")
     else:
         hosted.check_id(dataset_id)
         if dataset_id.startswith("D4RL/kitchen/"):
             environments.check_kitchen(dataset_id)
+
+
+def _check_episodes(dataset_id: str, episodes: str, has_goal: bool) -> None:
+    if episodes == "successful" and not has_goal:
+        raise ValueError(
+            f'{dataset_id}: episodes = "successful" means a goal that is reached, and only AntMaze has one'
+        )
 
 
 def check_batch_size(batch_size: int, transitions: int, dataset_id: str) -> None:
@@ -143,6 +157,7 @@ def _prepare(
 ) -> Dataset:
     if observation is None:
         observation = "maze-scales" if evaluation.is_antmaze else "identity"
+    _check_episodes(dataset_id, episodes, evaluation.is_antmaze)
     if cut_at_success is None:
         cut_at_success = evaluation.is_antmaze
     num_episodes = int(raw.episode[-1]) + 1
@@ -173,10 +188,6 @@ def _prepare(
     )
     chosen = np.ones(len(episode), bool)
     if episodes == "successful":
-        if not evaluation.is_antmaze:
-            raise ValueError(
-                f'{dataset_id}: episodes = "successful" means a goal that is reached, and only AntMaze has one'
-            )
         chosen = np.isin(episode, episode[raw.reward[keep] > 0])
         if not chosen.any():
             raise ValueError(f'{dataset_id}: episodes = "successful", but none has a reward above 0; use "all"')

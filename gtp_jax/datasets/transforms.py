@@ -97,7 +97,8 @@ _GOAL_TRANSFORMS = {
     "goal-relative": (_goal_relative, 31),
     "ant": (_ant, 29),
 }
-OBSERVATIONS = (*_GOAL_TRANSFORMS, "identity", "observation")
+OF_DICTS = (*_GOAL_TRANSFORMS, "observation")  # of environments with goals, whose observations are dicts of arrays
+OBSERVATIONS = (*OF_DICTS, "identity")
 
 
 def transform_observation(name: str, observation: Any) -> np.ndarray:
