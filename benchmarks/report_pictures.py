@@ -77,14 +77,19 @@ def latency(cells: Cells, task: str = "antmaze-umaze") -> str:
     times = {(each["row"], each["num_steps"]): each["milliseconds"] for each in measured["cells"] if each["batch"] == 1}
     figure = Figure(figsize=(6, 3.6))
     axis = figure.subplots()
+    samplers: dict[tuple[str, int], dict[str, float]] = {}  # rows that act alike, with their scores
     for row in ROWS:
-        if (task, row) not in cells:
-            continue
-        summary = cells[task, row]["summary"]
-        key = (SAMPLER.get(row, "gtp"), summary["num_steps"])
-        if key in times and summary["score"]["mean"] is not None:
-            axis.scatter(times[key], summary["score"]["mean"], color=COLOURS[row], zorder=3)
-            axis.annotate(f" {row}, K = {key[1]}", (times[key], summary["score"]["mean"]), fontsize=8)
+        summary = cells[task, row]["summary"] if (task, row) in cells else None
+        if summary and summary["score"]["mean"] is not None:
+            key = (SAMPLER.get(row, "gtp"), summary["num_steps"])
+            samplers.setdefault(key, {})[row] = summary["score"]["mean"]
+    for key, rows in samplers.items():
+        if key in times:
+            for row, mean in rows.items():
+                axis.scatter(times[key], mean, color=COLOURS[row], zorder=3)
+            at = (times[key], np.mean(list(rows.values())))
+            label = "\n".join([*rows, f"K = {key[1]}"])
+            axis.annotate(label, at, (7, 0), textcoords="offset points", fontsize=8, va="center")
     axis.set_xlabel("milliseconds per action, batch 1")
     axis.set_ylabel(f"score on {task}")
     axis.grid(alpha=0.3)

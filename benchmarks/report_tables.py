@@ -133,7 +133,7 @@ def scores_table(cells: Cells) -> str:
                 f"<small>{seeds}</small></td>"
             )
         lines.append("<tr>" + "".join(columns) + "</tr>")
-    return "<table>" + "\n".join(lines) + "</table>"
+    return '<div class="wide"><table>' + "\n".join(lines) + "</table></div>"
 
 
 def published_table(tasks: list[str]) -> str:
