@@ -86,12 +86,14 @@ def test_values_that_are_consistent_in_one_step_are_so_in_n(batch):
 def test_a_run_trains_on_the_transitions_its_settings_ask_for(batch, tmp_path):
     """critic.n_step and critic.discount decide what lies on the device; the data set itself is left as it is."""
     ones = np.ones(2, np.float32)
-    dataset = Dataset("test/x-v0", batch, EPISODE, None, -ones, ones, "", {}, None, None)
+    dataset = Dataset("mujoco/hopper/x-v0", batch, EPISODE, None, -ones, ones, "", {}, None, None)
     for steps in (1, 3):
         settings = settings_with(critic__n_step=steps, critic__discount=GAMMA, num_seeds=1, batch_size=8)
         training = Training(settings, tmp_path, dataset, Terminal())
         assert_trees_equal(jax.device_get(training.engine.data), returns.n_step(batch, EPISODE, steps, GAMMA))
         training.close()
+    with pytest.raises(ValueError, match="'test/x-v0' has no D4RL reference scores"):
+        Training(settings, tmp_path, dataset._replace(id="test/x-v0"), Terminal())
 
 
 def test_a_swept_discount_and_summed_returns_are_refused():

@@ -4,9 +4,10 @@ python experiments/run.py --config=gym.py:hopper-medium             GTP on embed
 python experiments/run.py --config=gym.py:hopper-medium,gtp-bc      another method of gtp_jax.methods
 python experiments/run.py --config=gym.py:mujoco/hopper/medium-v0   hosted data, downloaded by Minari
 
-The tasks are BODY-DATA: hopper, halfcheetah or walker2d; medium, medium-replay or medium-expert. How long it takes
-was not measured alone. What it scores on the embedded data is in docs/results.md, where it was measured; what GTP was
-published to reach on D4RL's, which are others (K = 5, 2M updates, arXiv 2510.11499):
+The tasks are BODY-DATA: hopper, halfcheetah or walker2d; medium, medium-replay or medium-expert. Three seeds of 20,000
+updates took one core 22 minutes, and 8 by gtp-bc or gtp-condition, on hopper-medium and walker2d-medium-replay while
+another job had the other core. What it scores on the embedded data is in docs/results.md, where it was measured; what
+GTP was published to reach on D4RL's, which are others (K = 5, 2M updates, arXiv 2510.11499):
 
 | data | halfcheetah | hopper | walker2d |
 |---|---|---|---|
