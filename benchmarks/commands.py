@@ -17,11 +17,18 @@ def python(words: list[str]) -> None:
     """
     print("python", *words, flush=True)
     path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
-    # In a group of its own: a terminal sends its Ctrl-C to the whole group, and a second one stops a run at once.
-    child = subprocess.Popen([sys.executable, *words], cwd=ROOT, env=os.environ | {"PYTHONPATH": path}, process_group=0)
-    signals = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.signal(number, lambda number, _: child.send_signal(number)) for number in signals}
+    environment = os.environ | {"PYTHONPATH": path}
+    child, early = None, []
+
+    def forward(number, _):
+        early.append(number) if child is None else child.send_signal(number)
+
+    before = {number: signal.signal(number, forward) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
+        # In a group of its own: a terminal sends its Ctrl-C to the whole group, and a second one stops a run at once.
+        child = subprocess.Popen([sys.executable, *words], cwd=ROOT, env=environment, process_group=0)
+        for number in early:
+            child.send_signal(number)
         code = child.wait()
     finally:
         for number, handler in before.items():

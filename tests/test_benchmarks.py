@@ -142,6 +142,11 @@ def test_bad_inputs_are_all_refused_and_the_checks_cost_little():
     assert cost["cpu_seconds"]["all checks"] < cost["cpu_seconds"]["reading alone, by Minari"]
 
 
+def test_denoising_says_whose_runs_it_needs(tmp_path):
+    with pytest.raises(SystemExit, match="holds no run of .*umaze_study.py leaves them there"):
+        benchmark("denoising").measure(tmp_path)
+
+
 def test_the_locomotion_data_are_shown_as_they_were_measured():
     behaviour = benchmark("behaviour")
     text, measured = behaviour.PAGE.read_text(), json.loads(behaviour.RESULTS.read_text())

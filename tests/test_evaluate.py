@@ -1,5 +1,6 @@
 """experiments/evaluate.py as a user starts it, and a trained policy as one uses it: `gtp_jax.load_policy`."""
 
+import importlib.util
 import json
 import shutil
 import subprocess
@@ -29,6 +30,29 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 
 def evaluate(env, *words, program=(str(SCRIPT),)):
     return subprocess.run([sys.executable, *program, *words], env=env, text=True, capture_output=True)
+
+
+def test_the_time_is_that_of_the_first_training_that_acts():
+    spec = importlib.util.spec_from_file_location("evaluate", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    asked = []
+
+    class Loaded:
+        lanes = range(3)
+
+        def __init__(self, sound):
+            self.sound = sound
+
+        def params_of(self, lane):
+            if lane not in self.sound:
+                raise ValueError("diverged")
+
+        def __call__(self, obs, num_steps, seed_index):
+            asked.append(seed_index)
+
+    assert module.milliseconds_per_sample(Loaded({1, 2}), None, 1, repeats=2) >= 0 and asked == [1, 1]
+    assert module.milliseconds_per_sample(Loaded(set()), None, 1) is None and len(asked) == 2
 
 
 def test_scores_and_times_for_each_k_and_seed_and_a_film(whole, runner, tmp_path, renders):

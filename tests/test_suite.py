@@ -231,6 +231,21 @@ def test_aggregates_are_over_the_tasks_that_a_row_shares_with_cloning(tables, on
     assert "<td>25.0<small>" in text and "<td>15.0<small>" in text and "<td>0.88</td>" in text
 
 
+def test_a_curve_ends_where_a_seed_has_no_score(report, one):
+    """The mean of the others would hide it."""
+    points = [{"step": step, "seed": seed, "score": 10.0 * seed + step} for step in (1, 2, 3) for seed in (0, 1)]
+    lost = [point | {"score": None} if (point["step"], point["seed"]) == (2, 1) else point for point in points]
+    whole, broken, first = (
+        report.curves({("antmaze-umaze", "gtp"): one | {"curve": curve}}) for curve in (points, lost, points[:2])
+    )
+    assert broken == first != whole
+
+
+def test_the_kitchens_data_have_no_comparable_score(tables, one):
+    found = changed(one, dataset="D4RL/kitchen/partial-v2", behaviour={"behaviour_success": None, "mean_return": 300})
+    assert tables.behaviour(found["summary"]) == "-"
+
+
 def test_rows_on_data_of_other_content_do_not_compare(tables, one):
     other = changed(one, fingerprint="f" * 64) | {"row": "gtp-bc"}
     with pytest.raises(SystemExit, match="antmaze-umaze: gtp and gtp-bc were trained on data of different content"):
