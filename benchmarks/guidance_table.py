@@ -16,7 +16,7 @@ from report_tables import by_place, markdown
 from table import insert
 
 PAGE = ROOT / "docs" / "guidance.md"
-REPORTED = ("gtp-bc", "gtp", "gtp-condition", "gtp-outcome")
+REPORTED = ("gtp-bc", "gtp", "gtp-condition", "gtp-outcome", "gtp-subgoal", "gtp-subgoal-bc")
 
 
 def load(results: Path) -> Cells:

@@ -12,7 +12,12 @@ from pathlib import Path
 RESULTS = Path(__file__).parent / "results"
 README = Path(__file__).parents[1] / "README.md"
 PAGE = Path(__file__).parents[1] / "docs" / "results.md"
-ROWS = {"gtp-condition": "GTP, told what did better", "gtp": "GTP, the paper's weights", "gtp-bc": "GTP-BC"}
+ROWS = {
+    "gtp-subgoal": "GTP in two levels, told what did better",
+    "gtp-condition": "GTP, told what did better",
+    "gtp": "GTP, the paper's weights",
+    "gtp-bc": "GTP-BC",
+}
 
 
 def cell(score: dict) -> str:

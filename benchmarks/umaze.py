@@ -1,9 +1,10 @@
 """The embedded U-Maze: the main command, the paper's weights and behaviour cloning, each at several K.
 
-    python benchmarks/umaze.py [--runs=runs] [--results=benchmarks/results]
+    python benchmarks/umaze.py [--rows=gtp-subgoal,...] [--runs=runs] [--results=benchmarks/results]
 
 Resumes like the runs it makes. Keeps each run's files, checkpoints left out, under RESULTS/umaze-ROW, writes the
-suite's cell of each row from them, and prints one JSON line for it.
+suite's cell of each row from them, and prints one JSON line for it. The row gtp-condition was run as the main command
+of its time.
 """
 
 import argparse
@@ -20,7 +21,8 @@ from gtp_jax.tasks import TASKS
 
 # The directory below runs/ and the configuration of each row; the first is what the README's first command runs.
 ROWS = {
-    "gtp-condition": ("antmaze", "antmaze.py"),
+    "gtp-subgoal": ("antmaze", "antmaze.py"),
+    "gtp-condition": ("antmaze-condition", "antmaze.py:umaze,gtp-condition"),
     "gtp": ("antmaze-gtp", "antmaze.py:umaze,gtp"),
     "gtp-bc": ("antmaze-bc", "antmaze.py:umaze,gtp-bc"),
 }
@@ -37,12 +39,17 @@ def cell(row: str, folder: Path) -> dict[str, Any]:
 def main() -> None:
     """Runs and evaluates every row."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rows", default=",".join(ROWS))
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="below the repository's root")
     parser.add_argument("--results", type=Path, default=Path("benchmarks/results"), help="likewise")
     parser.add_argument("--num_steps", default="1,2,5")
     parser.add_argument("--temperature", default="1,0.5")
     arguments = parser.parse_args()
-    for row, (name, config) in ROWS.items():
+    rows = arguments.rows.split(",")
+    if wrong := [row for row in rows if row not in ROWS]:
+        parser.error(f"--rows: {wrong[0]!r} is none of {', '.join(ROWS)}")
+    for row in rows:
+        name, config = ROWS[row]
         workdir = arguments.runs / name
         python(["experiments/run.py", f"--config={config}", f"--workdir={workdir}"])
         options = [f"--num_steps={arguments.num_steps}", f"--temperature={arguments.temperature}"]

@@ -12,11 +12,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gtp_jax import recipes, records
+from gtp_jax import recipes, records, subgoals
+from gtp_jax.datasets.transforms import BODY
 from gtp_jax.serving import LoadedPolicy, load_policy
 from gtp_jax.types import Array
 
-FORMAT = 2  # of the weights' metadata
+FORMAT = 3  # of the weights' metadata
 PLATFORMS = ("cpu", "cuda", "tpu")
 SUFFIXES = (".stablehlo", ".safetensors")
 
@@ -66,6 +67,9 @@ def weights(policy: LoadedPolicy, *, seed_index: int = 0) -> tuple[dict[str, np.
         "policy": policy.settings["policy"],
         "time_scale": recipes.time_scale(policy.settings["policy"]["name"]),
         "observer": policy.observe.spec(),
+        "subgoals": {"unit": subgoals.UNIT, "farthest": subgoals.FARTHEST, "body": [BODY.start, BODY.stop]}
+        if policy.settings["policy"]["subgoal_steps"]
+        else None,
         "told": 1.0 if recipes.is_told(policy.settings) else None,
         "action_low": policy.action_low,
         "action_high": policy.action_high,

@@ -61,6 +61,9 @@ def _outcome(task: Task) -> dict[str, Any]:
     }
 
 
+_SUBGOAL = {"policy.subgoal_steps": 20}
+
+
 METHODS: dict[str, Callable[[Task], dict[str, Any]]] = {
     "gtp": lambda task: {},  # the configuration's own defaults
     "gtp-paper": lambda task: {
@@ -77,6 +80,9 @@ METHODS: dict[str, Callable[[Task], dict[str, Any]]] = {
     # Tells the policy of each example whether what followed, to the episode's end, was more than the mean of what
     # follows in such places, or in such states where there are no places; acts as told that it was.
     "gtp-condition": lambda task: _outcome(task) | {"guidance.name": "condition"},
+    # The same in two levels: where to be 20 steps later, told whether those steps did better, and how to walk there.
+    "gtp-subgoal": lambda task: _outcome(task) | _SUBGOAL | {"critic.n_step": 20, "guidance.name": "condition"},
+    "gtp-subgoal-bc": lambda task: _SUBGOAL | {"guidance.name": "none"},
     # Weighs by the same: docs/guidance.md.
     "gtp-outcome": lambda task: _outcome(task) | {"guidance.name": "exponential", "guidance.eta": 2.0},
     "d-bc": lambda task: _cloning("vp_diffusion", 5),
@@ -95,21 +101,32 @@ METHODS: dict[str, Callable[[Task], dict[str, Any]]] = {
 
 
 PUBLISHED = {"diffusion-ql": "diffusion_ql", "consistency-ac": "consistency_ac"}  # those that need a task's own numbers
+WITH_SUBGOALS = ("gtp-subgoal", "gtp-subgoal-bc")  # those that need places
+
+
+def refusal(method: str, task: Task) -> str:
+    """Why a task cannot have a method of METHODS: what it lacks, and the cure; empty where it can."""
+    attribute = PUBLISHED.get(method)
+    if attribute and getattr(task, attribute) is None:
+        there = ", ".join(name for name, each in TASKS.items() if getattr(each, attribute))
+        return (
+            f"{method} has published hyperparameters for {there}, and none for {task.name!r}; choose a method without, "
+            "and set --config.guidance.eta and the others yourself"
+        )
+    if method in WITH_SUBGOALS and task.family is not ANTMAZE:
+        return f"{method} has subgoals, which are places in a maze, and {task.name!r} has none; choose a method without"
+    return ""
 
 
 def overrides(method: str, task: Task) -> Mapping[str, Any]:
     """The settings, by dotted name, that a method changes for a task.
 
     Raises:
-      ValueError: for a method that is not in METHODS, or a task without published hyperparameters.
+      ValueError: for a method that is not in METHODS, or for a task without the published hyperparameters or the places
+        that it needs.
     """
     if method not in METHODS:
         raise ValueError(f"unknown method {method!r}; {there_are(method, METHODS)}")
-    attribute = PUBLISHED.get(method)
-    if attribute and getattr(task, attribute) is None:
-        there = ", ".join(name for name, each in TASKS.items() if getattr(each, attribute))
-        raise ValueError(
-            f"{method} has published hyperparameters for {there}, and none for {task.name!r}; choose a method without, "
-            "and set --config.guidance.eta and the others yourself"
-        )
+    if refused := refusal(method, task):
+        raise ValueError(refused)
     return METHODS[method](task)

@@ -52,6 +52,7 @@ RANGES: dict[str, Range] = {
     "policy.temperature": _NOT_NEGATIVE,
     "policy.lambda_flow": Range(0, 1e38),
     "policy.lambda_consistency": Range(0, 1e38),
+    "policy.subgoal_steps": Range(0, 10_000),
     "policy.intervals": Range(0, 1_000_000),
     "policy.sigma_min": _POSITIVE,
     "policy.sigma_max": _POSITIVE,

@@ -2,16 +2,16 @@
 
 import importlib
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gtp_jax import critics, networks, policies
+from gtp_jax import critics, networks, policies, subgoals
 from gtp_jax.agent import make_agent
-from gtp_jax.datasets.transforms import PLACE
+from gtp_jax.datasets.transforms import BODY, PLACE
 from gtp_jax.flow_map import Schedule
 from gtp_jax.guidance import GUIDANCE, conditioned
 from gtp_jax.names import members as names
@@ -63,14 +63,22 @@ def make_policy(settings: Mapping[str, Any], action_low: Array, action_high: Arr
       ValueError: for an unknown name, or a setting that the policy has no use for.
     """
     scale = time_scale(settings["name"])
-    given = {
-        "network": networks.flow_network(len(action_low), settings["hidden"], settings["activation"], scale),
-        "action_low": jnp.asarray(action_low),
-        "action_high": jnp.asarray(action_high),
-        "curriculum_updates": curriculum_updates,
-        "schedule": Schedule(settings["sigma_min"], settings["sigma_max"], settings["rho"]),
-    }
-    return _make_member(policies, "policy", settings, given)
+
+    def member(low: Array, high: Array, hidden: Sequence[int]) -> Policy:
+        given = {
+            "network": networks.flow_network(len(low), hidden, settings["activation"], scale),
+            "action_low": jnp.asarray(low),
+            "action_high": jnp.asarray(high),
+            "curriculum_updates": curriculum_updates,
+            "schedule": Schedule(settings["sigma_min"], settings["sigma_max"], settings["rho"]),
+        }
+        return _make_member(policies, "policy", settings, given)
+
+    policy = member(action_low, action_high, settings["hidden"])
+    if not settings["subgoal_steps"]:
+        return policy
+    farthest = np.full(2, subgoals.FARTHEST, np.float32)
+    return subgoals.make(upper=member(-farthest, farthest, settings["subgoal_hidden"]), lower=policy, body=BODY)
 
 
 def acting_policy(settings: Mapping[str, Any], action_low: Array, action_high: Array) -> Policy:
@@ -106,11 +114,13 @@ def is_cloning(settings: Mapping[str, Any]) -> bool:
 def describe(settings: Mapping[str, Any]) -> str:
     """The method in one line, with what a reader of its score must know: `gtp, eta = 1, K = 2, temperature 0.5`."""
     policy, guidance = settings["policy"], settings["guidance"]
+    ahead = [f"subgoals {policy['subgoal_steps']} steps ahead"] * bool(policy["subgoal_steps"])
     if is_cloning(settings):
-        parts = [f"{policy['name']}-bc"]
+        parts = [f"{policy['name']}-bc", *ahead]
     else:
         parts = [
             policy["name"],
+            *ahead,
             f"{settings['critic']['name']} critic",
             guidance["name"]
             + ("" if settings["sweep"]["eta"] or guidance["name"] in WITHOUT_ETA else f" eta = {guidance['eta']:g}"),
@@ -149,7 +159,7 @@ def check(settings: Mapping[str, Any]) -> None:
     agent, hparams = make(settings, -bound, bound)
     read = _Read(hparams)
     rows, scalars = (jax.ShapeDtypeStruct(shape, jnp.float32) for shape in ((2, 1), (2,)))
-    batch = Batch(rows, rows, scalars, scalars, rows)
+    batch = Batch(rows, rows, scalars, scalars, rows, jax.ShapeDtypeStruct((2, 2), jnp.float32))
 
     def trace(key, batch):
         state, _ = agent.update(agent.init(key, batch, hparams)._replace(hparams=read), batch)

@@ -48,6 +48,8 @@ DEFAULTS: dict[str, Any] = {
         "target": "online",  # whose map consistency follows: the "online" parameters' or their "ema"
         "gap": "adjacent",  # between the times of GTP's consistency: "adjacent" or "any"
         "tau": "any",  # where its jumps end: "any" time or "zero"
+        "subgoal_steps": 0,  # how far ahead a policy of places says where to be, which the other goes to; 0: one policy
+        "subgoal_hidden": (64, 64),  # the widths of that policy of places
         "intervals": 0,  # of its time grid; 0: growing from 10 to 1280
         "teacher": "score",  # of its neighbouring points: the "score" approximation, "euler" or "heun"
         "flow_times": "grid",  # of its flow loss: "grid" or "log-normal", as EDM
@@ -229,11 +231,12 @@ def check(settings: Mapping[str, Any]) -> None:
             f"sweep.discount = {flat['sweep.discount']!r} cannot go with critic.n_step = {flat['critic.n_step']!r}, "
             "whose returns are summed once with critic.discount; set that, in a run for each value"
         )
-    if flat["critic.observes"] == "place" and flat["data.observation"] not in WITH_PLACE:
-        raise ValueError(
-            f"critic.observes = 'place' needs data.observation = {' or '.join(map(repr, WITH_PLACE))}, and it is "
-            f"{flat['data.observation']!r}"
-        )
+    for name, without in (("critic.observes", "all"), ("policy.subgoal_steps", 0)):
+        if flat[name] != without and flat["data.observation"] not in WITH_PLACE:
+            raise ValueError(
+                f"{name} = {flat[name]!r} needs data.observation = {' or '.join(map(repr, WITH_PLACE))}, and it is "
+                f"{flat['data.observation']!r}"
+            )
     if flat["policy.sigma_min"] >= flat["policy.sigma_max"]:
         raise ValueError(
             f"policy.sigma_min = {flat['policy.sigma_min']!r} must be below policy.sigma_max = "

@@ -17,7 +17,7 @@ import numpy as np
 from gtp_jax import continuing, divergence, hosts, lanes, recipes, records, scores
 from gtp_jax.background import Background
 from gtp_jax.checkpoint import Saved
-from gtp_jax.datasets import Dataset, check_batch_size, returns
+from gtp_jax.datasets import Dataset, check_batch_size, returns, ways
 from gtp_jax.evaluation import Episodes, Evaluator
 from gtp_jax.interruption import Interruption
 from gtp_jax.loggers import Metrics
@@ -46,6 +46,9 @@ class Training:
         self.agent, _ = recipes.make(settings, dataset.action_low, dataset.action_high)
         critic = settings["critic"]
         batch = returns.n_step(dataset.batch, dataset.episode, critic["n_step"], critic["discount"])
+        if settings["policy"]["subgoal_steps"]:
+            way = ways.ahead(dataset.batch, dataset.episode, dataset.observe, settings["policy"]["subgoal_steps"])
+            batch = batch._replace(subgoal=way)
         example = jax.tree.map(lambda column: column[:1], batch)
         self.engine = Seeds(
             lambda key, hparams: self.agent.init(key, example, hparams),

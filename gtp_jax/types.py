@@ -29,6 +29,7 @@ class Batch(NamedTuple):
     reward: Any  # [*B]
     discount: Any  # [*B]
     next_obs: Any  # [*B, O]
+    subgoal: Any = None  # [*B, 2] where the ant was some steps later, seen from here; None where no policy asks for it
 
 
 class Velocity(Protocol):

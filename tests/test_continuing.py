@@ -150,6 +150,7 @@ def checkpoint(tmp_path):
         ({}, {"critic__layer_norm": True}, "critic.layer_norm: False there, True now"),
         ({}, {"guidance__name": "condition"}, "what the policy is told: 'nothing' there, 'what did better' now"),
         ({}, {"critic__observes": "place"}, "critic.observes: 'all' there, 'place' now"),
+        ({}, {"policy__subgoal_steps": 20}, "policy.subgoal_steps: 0 there, 20 now"),
         ({"action_low": [-2.0]}, {}, "action_low: [-1.0] there, [-2.0] now"),
         ({"action_high": [2.0]}, {}, "action_high: [1.0] there, [2.0] now"),
         ({"schema": SCHEMA + 1}, {}, f"written in layout {SCHEMA}, and this version reads layout {SCHEMA + 1}"),

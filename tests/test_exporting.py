@@ -109,6 +109,25 @@ def test_a_policy_that_is_told_is_exported_with_what_it_is_told(reader, tmp_path
     np.testing.assert_allclose(reader["act"](arrays, json.loads(metadata["gtp_jax"]), obs, noise, 2), ours, atol=1e-4)
 
 
+def test_a_policy_with_subgoals_is_exported_with_both_levels(reader, tmp_path, monkeypatch):
+    """Likewise, from a noise for each level."""
+    width = 32  # the body's numbers, and five around them
+    told = {"guidance__name": "condition", "critic__name": "value"}
+    policy, _ = loaded(tmp_path, settings_with(policy__subgoal_steps=20, policy__temperature=0.5, **told), width)
+    obs, key = np.random.default_rng(0).normal(size=(4, width)).astype(np.float32), jax.random.key(2)
+    ours = policy(obs, key=key, num_steps=2, temperature=0.5, seed_index=1)
+    got = exporting.program(policy, num_steps=2, seed_index=1).call(obs, jax.random.key_data(key))
+    np.testing.assert_allclose(got, ours, rtol=1e-4, atol=1e-5)
+    arrays, metadata = exporting.weights(policy, seed_index=1)
+    monkeypatch.setitem(reader, "see", lambda observer, obs: (obs - observer["mean"]) / observer["std"])
+    keys = jax.random.split(key)
+    noise = [0.5 * np.asarray(jax.random.normal(k, (4, n))) for k, n in zip(keys, (2, ACTIONS), strict=True)]
+    about = json.loads(metadata["gtp_jax"])
+    np.testing.assert_allclose(reader["act"](arrays, about, obs, noise, 2), ours, atol=1e-4)
+    elsewhere = reader["act"](arrays, about, obs, [-noise[0], noise[1]], 2)
+    assert np.abs(elsewhere - ours).max() > 0.01
+
+
 def test_the_precision_of_the_run_is_in_the_program(tmp_path):
     settings = settings_with(policy__name="gaussian", guidance__name="none", matmul_precision="bfloat16")
     policy, _ = loaded(tmp_path, settings)
@@ -153,8 +172,9 @@ def test_weights_say_where_they_come_from(whole, policy):
     )
     about = json.loads(metadata["gtp_jax"])
     assert (
-        about["format"] == 2 and about["told"] is None and about["time_scale"] == "log" and about["lane"] == {"seed": 1}
+        about["format"] == 3 and about["told"] is None and about["time_scale"] == "log" and about["lane"] == {"seed": 1}
     )
+    assert about["subgoals"] is None
     assert about["policy"] == policy.settings["policy"] and about["observer"] == policy.observe.spec()
     assert about["action_low"] == [-1.0] * 8 and about["action_high"] == [1.0] * 8 and about["updates"] == policy.step
     assert about["dataset"] == "gtp/antmaze/umaze-600-v0"

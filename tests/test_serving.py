@@ -86,12 +86,12 @@ def test_a_seeds_noise_does_not_depend_on_its_neighbours():
     assert (both[0] != both[1]).all() and (both != later).all()
 
 
-def loaded(directory, settings):
+def loaded(directory, settings, obs_dim=OBS):
     """A LoadedPolicy from a checkpoint of two seeds as they were initialised, and their state."""
     agent, hparams = recipes.make(settings, -np.ones(ACTIONS, np.float32), np.ones(ACTIONS, np.float32))
-    batch, keys = random_batch(1, OBS, ACTIONS), jax.random.split(jax.random.key(0), len(SEEDS))
+    batch, keys = random_batch(1, obs_dim, ACTIONS), jax.random.split(jax.random.key(0), len(SEEDS))
     state = quick_jit(jax.vmap(lambda key: agent.init(key, batch, hparams)))(keys)
-    observer = Observer("identity", np.zeros(OBS, np.float32), np.ones(OBS, np.float32))
+    observer = Observer("identity", np.zeros(obs_dim, np.float32), np.ones(obs_dim, np.float32))
     about = {
         "schema": SCHEMA,
         "settings": settings,

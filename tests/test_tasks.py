@@ -47,4 +47,7 @@ def test_unknown_methods_and_tasks_are_refused():
         ValueError, match="diffusion-ql has published hyperparameters for antmaze-umaze, .* none for 'x'"
     ):
         methods.overrides("diffusion-ql", umaze._replace(name="x", diffusion_ql=None))
+    hopper = tasks.TASKS["hopper-medium"]
+    with pytest.raises(ValueError, match="gtp-subgoal has subgoals, .* places in a maze, and 'hopper-medium' has none"):
+        methods.overrides("gtp-subgoal", hopper)
     assert methods.overrides("d-bc", umaze._replace(diffusion_ql=None))["policy.name"] == "vp_diffusion"

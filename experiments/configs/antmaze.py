@@ -1,13 +1,13 @@
 """AntMaze from offline data.
 
-python experiments/run.py --config=antmaze.py                         GTP on U-Maze, collected on first use
-python experiments/run.py --config=antmaze.py:umaze,gtp               the same, guided by the paper's weights
+python experiments/run.py --config=antmaze.py                         GTP, two levels, on U-Maze, collected at first use
+python experiments/run.py --config=antmaze.py:umaze,gtp               the paper's: one level, guided by weights
 python experiments/run.py --config=antmaze.py:medium-play             another embedded task
 python experiments/run.py --config=antmaze.py:umaze,diffusion-ql      another method of gtp_jax.methods
 python experiments/run.py --config=antmaze.py:D4RL/antmaze/umaze-v1   hosted data, downloaded by Minari
 python experiments/run.py --config=antmaze.py:tiny                    GTP by the paper's weights, shrunk: a first look
 
-Where no method is named it is gtp-condition (docs/guidance.md): a quarter of an hour of two cores on U-Maze, and longer
+Where no method is named it is gtp-subgoal (docs/guidance.md): a quarter of an hour of two cores on U-Maze, and longer
 on larger mazes, whose episodes are longer. What it scores on the embedded data is in docs/results.md, where it was
 measured; what GTP was published to reach on D4RL's, which are others (K = 5, 1M updates, arXiv 2510.11499):
 
@@ -56,4 +56,4 @@ def get_config(variant: str = "umaze") -> ConfigDict:
     task, comma, method = variant.partition(",")
     if task == "tiny":
         return configure("antmaze", f"umaze{comma}{method}", DEFAULTS, TINY)
-    return configure("antmaze", variant, DEFAULTS, method="gtp-condition")
+    return configure("antmaze", variant, DEFAULTS, method="gtp-subgoal")

@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
 from gtp_jax.datasets import embedded, environments, hosted, minari, store
@@ -207,7 +208,7 @@ def _prepare(
     }
     return Dataset(
         id=dataset_id,
-        batch=Batch(*(column[chosen] for column in batch)),
+        batch=jax.tree.map(lambda column: column[chosen], batch),
         episode=np.unique(episode[chosen], return_inverse=True)[1].astype(np.int32),
         observe=observe,
         action_low=raw.action_low,

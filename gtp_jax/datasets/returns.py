@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import jax
 import numpy as np
 
 from gtp_jax.types import Batch
@@ -69,5 +70,5 @@ def after(
       next_value: batch [M, ...] -> V(next_obs) [M], from which returns go on behind a time-out.
     """
     rest = n_step(batch, episode, 0, discount)
-    rest = Batch(*(column[rows + 1] for column in rest))
+    rest = jax.tree.map(lambda column: column[rows + 1], rest)
     return rest.reward + discount * rest.discount * next_value(rest)

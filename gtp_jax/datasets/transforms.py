@@ -88,7 +88,8 @@ def _maze_scales(parts: Mapping[str, Any], xp: Any) -> list[Any]:
     return [*_goal_scales(parts, xp), *map(xp.sin, angles), *map(xp.cos, angles)]
 
 
-# In "goal-scales" and "maze-scales": where the ant is, and where its goal lies from there.
+# In "goal-scales" and "maze-scales": the ant without its place, the goal seen from it in metres, and where both are.
+BODY, OFFSET = slice(2, 29), slice(29, 31)
 PLACE = (0, 1, *range(29, 36))
 _GOAL_PARTS = {"achieved_goal": 2, "observation": 27, "desired_goal": 2}
 _GOAL_TRANSFORMS = {

@@ -1,0 +1,60 @@
+"""Two policies as one: the upper says where to be some steps later, the lower goes there.
+
+The upper is learnt from where the ant was then, the lower from what it did on the way: the two levels of HIQL (arXiv
+2307.15949), without its weights. What they observe makes them general: the upper sees places and what it is told but no
+body, the lower the body and the way to go but no place, so that it walks everywhere alike.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from gtp_jax.types import Array, Batch, HParams, Key, Metrics, Params, Policy
+
+UNIT = 4.0  # metres, a cell of the mazes: in it the ways of 20 steps have about the spread that actions have
+FARTHEST = 25.0  # units along each axis; no way in a maze is longer
+
+
+def make(*, upper: Policy, lower: Policy, body: slice) -> Policy:
+    """Builds the policy from two that are made for other shapes.
+
+    Args:
+      upper: of actions [*B, 2], the way to the subgoal in units of UNIT, for observations without the body.
+      lower: of the environment's actions, for observations of the body and that way.
+      body: which of the observation's numbers describe the body.
+
+    Its `loss` takes batches with `subgoal` [B, 2], metres; what `guidance.told` adds to an observation the upper sees.
+    """
+
+    def above(obs: Array) -> Array:
+        return jnp.concatenate([obs[..., : body.start], obs[..., body.stop :]], axis=-1)
+
+    def below(obs: Array, way: Array) -> Array:
+        return jnp.concatenate([obs[..., body], way], axis=-1)
+
+    def split(batch: Batch, way: Array) -> tuple[Batch, Batch]:
+        obs = jnp.asarray(batch.obs)
+        return batch._replace(obs=above(obs), action=way), batch._replace(obs=below(obs, way))
+
+    def init(key: Key, batch: Batch) -> Params:
+        keys = jax.random.split(key)
+        examples = split(batch, jnp.zeros((*batch.obs.shape[:-1], 2)))
+        made = (policy.init(*each) for policy, *each in zip((upper, lower), keys, examples, strict=True))
+        return dict(zip(("upper", "lower"), made, strict=True))
+
+    def loss(
+        params: Params, target_params: Params, key: Key, batch: Batch, hparams: HParams, step: Array
+    ) -> tuple[Array, Metrics]:
+        key_upper, key_lower = jax.random.split(key)
+        where, how = split(batch, batch.subgoal / UNIT)
+        chosen, found = upper.loss(params["upper"], target_params["upper"], key_upper, where, hparams, step)
+        walked, metrics = lower.loss(params["lower"], target_params["lower"], key_lower, how, hparams, step)
+        found = {name.replace("policy/", "subgoal/"): value for name, value in found.items()}
+        return chosen + walked, metrics | found
+
+    def sample(params: Params, key: Key, obs: Array, num_steps: int, temperature: Array | float = 1.0) -> Array:
+        key_upper, key_lower = jax.random.split(key)
+        obs = jnp.asarray(obs)
+        way = upper.sample(params["upper"], key_upper, above(obs), num_steps, temperature)
+        return lower.sample(params["lower"], key_lower, below(obs, way), num_steps, temperature)
+
+    return Policy(init=init, loss=loss, sample=sample)

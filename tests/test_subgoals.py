@@ -1,0 +1,144 @@
+"""Policies of two levels: what each sees and learns from, and the ways that they learn from."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from agents import hparams
+from oracles import random_batch, settings_with
+
+from gtp_jax import recipes, subgoals
+from gtp_jax.datasets import Observer, ways
+from gtp_jax.datasets.transforms import transform_observation
+from gtp_jax.types import Batch, Policy
+
+LOW, HIGH = -np.ones(3, np.float32), np.ones(3, np.float32)
+OBS = 60  # of "maze-scales"
+BODY, ELSEWHERE = np.arange(2, 29), np.r_[0:2, 29:60]
+
+
+@pytest.fixture
+def walks():
+    """Three episodes of ants that go straight on: to the goal, until time runs out, to the goal at the second step."""
+    episode = np.repeat(np.arange(3, dtype=np.int32), [6, 7, 2])
+    speed = np.array([[0.5, 0.0], [0.0, -0.25], [1.0, 1.0]], np.float32)[episode]
+    time = np.concatenate([np.arange(6), np.arange(7), np.arange(2)]).astype(np.float32)[:, None]
+    goal = np.array([[3.25, 0.125], [9.0, 9.0], [2.5, 2.0]], np.float32)[episode]
+
+    def seen(place):
+        raw = {"achieved_goal": place, "observation": np.zeros((15, 27), np.float32), "desired_goal": goal}
+        return transform_observation("maze-scales", raw)
+
+    obs, next_obs = seen(time * speed), seen((time + 1) * speed)
+    observe = Observer.fit("maze-scales", obs)
+    discount = np.ones(15, np.float32)
+    discount[[5, 14]] = 0
+    empty = np.zeros((15, 1), np.float32)
+    batch = Batch(observe.scale(obs), empty, empty[:, 0], discount, observe.scale(next_obs))
+    return batch, episode, observe, speed, goal - time * speed
+
+
+@pytest.mark.parametrize("steps", [1, 3, 6, 100])
+def test_the_way_is_where_the_ant_was_later_or_its_goal_if_it_came_to_it(walks, steps):
+    """One loop for each row; rows whose last step reached the goal look at the goal, which lies beyond it."""
+    batch, episode, observe, speed, to_goal = walks
+    way = ways.ahead(batch, episode, observe, steps)
+    assert way.dtype == np.float32 and way.shape == (15, 2)
+    for t in range(15):
+        end = np.flatnonzero(episode == episode[t])[-1]
+        reached = episode[t] != 1 and t + steps - 1 >= end
+        expected = to_goal[t] if reached else min(steps, end - t + 1) * speed[t]
+        np.testing.assert_allclose(way[t], expected, atol=1e-5, err_msg=str(t))
+
+
+def transparent(actions):
+    """A policy that acts by the first numbers that it sees, and whose loss is what it was given."""
+    return Policy(
+        init=lambda key, batch: (batch.obs, batch.action),
+        loss=lambda params, target, key, batch, hparams, step: (
+            batch.action.sum(-1) + params,
+            {"policy/obs": batch.obs, "policy/action": batch.action},
+        ),
+        sample=lambda params, key, obs, num_steps, temperature=1.0: temperature * obs[..., :actions] + params,
+    )
+
+
+def test_the_upper_sees_no_body_and_the_lower_no_place():
+    obs = jnp.asarray(np.arange(6, dtype=np.float32) + 10 * np.arange(3, dtype=np.float32)[:, None])
+    batch = Batch(obs, jnp.full((3, 1), 7.0), None, None, None, jnp.full((3, 2), 2.0))
+    policy = subgoals.make(upper=transparent(2), lower=transparent(3), body=slice(1, 3))
+    init = policy.init(jax.random.key(0), batch)
+    np.testing.assert_array_equal(init["upper"][0], obs[:, [0, 3, 4, 5]])
+    np.testing.assert_array_equal(init["lower"][0][:, :2], obs[:, 1:3])
+    assert init["upper"][1].shape == (3, 2) and init["lower"][0].shape == (3, 4)
+    np.testing.assert_array_equal(init["lower"][1], batch.action)
+
+    params = {"upper": 100.0, "lower": 1000.0}
+    per_example, metrics = policy.loss(params, params, jax.random.key(0), batch, {}, 0)
+    np.testing.assert_array_equal(metrics["subgoal/obs"], obs[:, [0, 3, 4, 5]])
+    np.testing.assert_array_equal(metrics["subgoal/action"], batch.subgoal / subgoals.UNIT)
+    np.testing.assert_array_equal(metrics["policy/obs"], jnp.concatenate([obs[:, 1:3], batch.subgoal / 4], -1))
+    np.testing.assert_array_equal(metrics["policy/action"], batch.action)
+    np.testing.assert_array_equal(per_example, (2 * 2 / 4 + 100.0) + (7 + 1000.0))
+
+    # The upper's way is obs 0 and 3, halved, plus 100; the lower acts by obs 1 and 2 and that way's first number.
+    action = policy.sample(params, jax.random.key(0), obs, 1, 0.5)
+    seen = jnp.stack([obs[:, 1], obs[:, 2], 0.5 * obs[:, 0] + 100], -1)
+    np.testing.assert_array_equal(action, 0.5 * seen + 1000)
+
+
+def made(**changes):
+    settings = settings_with(policy__subgoal_steps=20, critic__name="value", guidance__name="condition", **changes)
+    agent, numbers = recipes.make(settings, LOW, HIGH)
+    batch = random_batch(16, OBS, 3)._replace(subgoal=np.random.default_rng(1).normal(size=(16, 2)).astype(np.float32))
+    return agent, numbers, batch, settings
+
+
+@pytest.mark.parametrize("policy", ["gtp", "flow_matching", "gaussian"])
+def test_any_member_may_have_subgoals(policy):
+    """Both levels learn in the one update, and the upper alone is told what did better."""
+    agent, numbers, batch, _ = made(policy__name=policy)
+    state = agent.init(jax.random.key(0), batch, numbers)
+    after, metrics = jax.jit(agent.update)(state, batch)
+    first = {
+        level: next(v for k, v in leaves(state.policy[level]) if "Dense_0" in k and "kernel" in k)
+        for level in ("upper", "lower")
+    }
+    point_and_times = {"upper": 2 + 32, "lower": 3 + 32}
+    assert first["upper"].shape[0] == len(ELSEWHERE) + 1 + point_and_times["upper"]
+    assert first["lower"].shape[0] == len(BODY) + 2 + point_and_times["lower"]
+    for level in ("upper", "lower"):
+        pairs = zip(leaves(state.policy[level]), leaves(after.policy[level]), strict=True)
+        assert any(np.abs(a - b).max() > 0 for (_, a), (_, b) in pairs), level
+    assert any(name.startswith("subgoal/") for name in metrics)
+    assert all(np.isfinite(value).all() for value in metrics.values())
+    action = agent.act(after.policy, jax.random.key(1), batch.obs, 2, 1.0)
+    assert action.shape == (16, 3) and (np.abs(action) <= 1).all()
+
+
+def leaves(tree):
+    return [(jax.tree_util.keystr(path), np.asarray(leaf)) for path, leaf in jax.tree_util.tree_leaves_with_path(tree)]
+
+
+def test_both_levels_are_the_members_that_they_are_alone():
+    """The loss and the action are those of two separate policies, bit for bit."""
+    settings = settings_with(policy__subgoal_steps=20)["policy"]
+    alone = settings | {"subgoal_steps": 0}
+    both = recipes.make_policy(settings, LOW, HIGH, 16)
+    far = np.full(2, subgoals.FARTHEST, np.float32)
+    upper, lower = (recipes.make_policy(alone, low, high, 16) for low, high in ((-far, far), (LOW, HIGH)))
+    batch = random_batch(8, OBS, 3)._replace(subgoal=4 * random_batch(8, 2).obs)
+    params, key = both.init(jax.random.key(0), batch), jax.random.key(5)
+    keys = jax.random.split(key)
+    numbers, way = hparams(), batch.subgoal / subgoals.UNIT
+    where = batch._replace(obs=batch.obs[:, ELSEWHERE], action=way)
+    how = batch._replace(obs=np.concatenate([batch.obs[:, BODY], way], -1))
+    expected = (
+        upper.loss(params["upper"], params["upper"], keys[0], where, numbers, 3)[0]
+        + lower.loss(params["lower"], params["lower"], keys[1], how, numbers, 3)[0]
+    )
+    np.testing.assert_array_equal(both.loss(params, params, key, batch, numbers, 3)[0], expected)
+    chosen = upper.sample(params["upper"], keys[0], where.obs, 2, 0.5)
+    seen = np.concatenate([batch.obs[:, BODY], chosen], -1)
+    expected = lower.sample(params["lower"], keys[1], seen, 2, 0.5)
+    np.testing.assert_array_equal(both.sample(params, key, batch.obs, 2, 0.5), expected)
