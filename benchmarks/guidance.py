@@ -2,10 +2,10 @@
 
     python benchmarks/guidance.py [--tasks=umaze-noisy,...] [--rows=gtp-bc,...] [--runs=DIR]
 
-A cell is a task and a row, trained and evaluated by experiments/run.py, and, where there is a critic, looked into by
+A cell is a task and a row, trained and evaluated by experiments/run.py, and, where its critic weighs, looked into by
 experiments/diagnose.py: same network, data, updates, K, temperature and evaluation; only guidance and critic change. A
 finished one is RESULTS/TASK-ROW.json and is not run again. What is reported is benchmarks/suite.py's, on other seeds.
-Cells say by which command of their time they were run; those of gtp-condition and of medium-play were not looked into.
+Cells say by which command of their time they were run.
 """
 
 import argparse
@@ -43,6 +43,10 @@ ROWS: dict[str, tuple[str, dict[str, Any]]] = {
     "memorising": ("gtp-outcome", {"critic.observes": "all", "critic.hidden": (256, 256, 256)}),
     "filter": ("gtp-outcome", {"guidance.name": "filter"}),
     "twenty-steps": ("gtp-outcome", {"critic.n_step": 20}),
+    "gtp-subgoal": ("gtp-subgoal", {}),
+    "gtp-subgoal-bc": ("gtp-subgoal-bc", {}),
+    "subgoal-10": ("gtp-subgoal", {"policy.subgoal_steps": 10, "critic.n_step": 10}),
+    "subgoal-40": ("gtp-subgoal", {"policy.subgoal_steps": 40, "critic.n_step": 40}),
 }
 
 
@@ -53,7 +57,7 @@ def run_cell(task: str, row: str, runs: Path) -> dict[str, Any]:
     overrides = [f"--config.{name}={value}" for name, value in (SETTINGS | changes).items()]
     command = ["experiments/run.py", f"--config=antmaze.py:{task},{method}", f"--workdir={workdir}", *overrides]
     python(command)
-    if method not in ("gtp-bc", "gtp-success"):
+    if method == "gtp-outcome":
         python(["experiments/diagnose.py", f"--workdir={workdir}", "--states=8"])
     diagnostics = ROOT / workdir / "diagnostics.json"
     return {
