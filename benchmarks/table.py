@@ -41,8 +41,8 @@ def umaze(results: Path, *, short: bool = False) -> str:
         steps = sorted({e["num_steps"] for e in evaluations})
         if not lines:
             lines += [
-                "| method | temperature | " + " | ".join(f"K = {k}" for k in steps) + " |",
-                "|---|---|" + "---|" * len(steps),
+                "| method | updates | temperature | " + " | ".join(f"K = {k}" for k in steps) + " |",
+                "|---|---|---|" + "---|" * len(steps),
             ]
         temperatures = {first["temperature"]} if short else {e["temperature"] for e in evaluations}
         for temperature in sorted(temperatures, reverse=True):
@@ -52,12 +52,12 @@ def umaze(results: Path, *, short: bool = False) -> str:
                 for e in evaluations
                 if e["num_steps"] == k and e["temperature"] == temperature
             ]
-            lines.append(f"| {name} | {temperature:g} | " + " | ".join(cells) + " |")
+            lines.append(f"| {name} | {summary['num_updates']:,} | {temperature:g} | " + " | ".join(cells) + " |")
     behaviour = first["behaviour"]["behaviour_success"]
     lines += [
-        f"| behaviour policy in the data | | {100 * behaviour:.1f} |" + " |" * (len(steps) - 1),
+        f"| behaviour policy in the data | | | {100 * behaviour:.1f} |" + " |" * (len(steps) - 1),
         "",
-        f"{first['dataset']}, {first['behaviour']['transitions']:,} transitions; {first['num_updates']:,} updates, "
+        f"{first['dataset']}, {first['behaviour']['transitions']:,} transitions; "
         f"{len(first['seeds'])} seeds x {first['eval_episodes']} episodes, one sample per action, last checkpoint; "
         f"{first['device']['platform']}, {first['device']['host_cores']} cores, jax {first['versions']['jax']}, "
         f"mujoco {first['versions']['mujoco']}, commits {', '.join(dict.fromkeys(commits))}, {date}.",
