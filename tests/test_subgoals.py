@@ -1,5 +1,7 @@
 """Policies of two levels: what each sees and learns from, and the ways that they learn from."""
 
+import json
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,6 +9,7 @@ import pytest
 from agents import hparams
 from oracles import random_batch, settings_with
 
+import gtp_jax
 from gtp_jax import recipes, subgoals
 from gtp_jax.datasets import Observer, ways
 from gtp_jax.datasets.transforms import transform_observation
@@ -142,3 +145,18 @@ def test_both_levels_are_the_members_that_they_are_alone():
     seen = np.concatenate([batch.obs[:, BODY], chosen], -1)
     expected = lower.sample(params["lower"], keys[1], seen, 2, 0.5)
     np.testing.assert_array_equal(both.sample(params, key, batch.obs, 2, 0.5), expected)
+
+
+def test_a_run_of_two_levels_from_the_command_line(runner, tmp_path):
+    """Trained, written, evaluated, and loaded again to act on what the environment gives."""
+    words = {"config": "antmaze.py:tiny,gtp-subgoal", "num_seeds": 2, "policy.subgoal_hidden": "(4,)"}
+    output = runner(f"--workdir={tmp_path / 'run'}", **words)
+    assert "gtp, subgoals 20 steps ahead, value critic, condition" in output
+    rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert all(row["subgoal/flow"] > 0 and row["policy/flow"] > 0 and row["critic/loss"] > 0 for row in rows)
+    policy = gtp_jax.load_policy(tmp_path / "run")
+    assert policy.params["upper"]["params"]["Dense_0"]["bias"].shape == (2, 4)
+    assert policy.params["lower"]["params"]["Dense_0"]["bias"].shape == (2, 8)
+    obs = {"observation": np.zeros((3, 27)), "achieved_goal": np.zeros((3, 2)), "desired_goal": np.ones((3, 2))}
+    action = policy(obs, seed_index=1)
+    assert action.shape == (3, 8) and (np.abs(action) <= 1).all()
