@@ -1,4 +1,5 @@
-"""Prints the tables of docs/guidance.md, in Markdown, from the committed cells of guidance.py and suite.py.
+"""Prints the tables of docs/guidance.md, and README's of AntMaze, in Markdown, from the committed cells of guidance.py and
+suite.py.
 
 python benchmarks/guidance_table.py [--write]
 
@@ -13,9 +14,10 @@ import suite
 from guidance import RESULTS, ROOT, ROWS, TASKS
 from report_pictures import Cells
 from report_tables import by_place, markdown
-from table import insert
+from table import README, insert
 
 PAGE = ROOT / "docs" / "guidance.md"
+SHORT = ("gtp-bc", "gtp", "gtp-subgoal-bc", "gtp-subgoal")
 REPORTED = ("gtp-bc", "gtp", "gtp-condition", "gtp-outcome", "gtp-subgoal", "gtp-subgoal-bc")
 
 
@@ -43,11 +45,16 @@ def critics(cells: Cells) -> str:
     return "\n".join(lines)
 
 
+def reported(rows: tuple[str, ...]) -> str:
+    """AntMaze's cells of the suite, of some of its rows."""
+    found, names = by_place(suite.load()), [f"antmaze-{task}" for task in TASKS]
+    return markdown({key: each for key, each in found.items() if key[0] in names and key[1] in rows}, names, rows)
+
+
 def tables(cells: Cells) -> dict[str, str]:
     """Every table by its name in the page."""
-    found, names = by_place(suite.load()), [f"antmaze-{task}" for task in TASKS]
     return {
-        "report": markdown({key: each for key, each in found.items() if key[0] in names}, names, REPORTED),
+        "report": reported(REPORTED),
         "tuning": markdown(cells, [task for task in TASKS if any(task == key[0] for key in cells)], list(ROWS)),
         "critics": critics(cells),
     }
@@ -56,13 +63,13 @@ def tables(cells: Cells) -> dict[str, str]:
 def main() -> None:
     """Prints what is there."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--write", action="store_true", help="into docs/guidance.md")
+    parser.add_argument("--write", action="store_true", help="into docs/guidance.md and README.md")
     arguments = parser.parse_args()
-    texts = tables(load(ROOT / RESULTS))
-    print("\n\n".join(texts.values()))
-    if arguments.write:
+    for page, texts in ((PAGE, tables(load(ROOT / RESULTS))), (README, {"mazes": reported(SHORT)})):
         for name, text in texts.items():
-            PAGE.write_text(insert(PAGE.read_text(), name, text))
+            print(f"{text}\n")
+            if arguments.write:
+                page.write_text(insert(page.read_text(), name, text))
 
 
 if __name__ == "__main__":
