@@ -1,5 +1,4 @@
-"""Prints the tables of docs/guidance.md, and README's of AntMaze, in Markdown, from the committed cells of guidance.py and
-suite.py.
+"""Prints the tables of docs/guidance.md, and README's of AntMaze, in Markdown, from cells of guidance.py and suite.py.
 
 python benchmarks/guidance_table.py [--write]
 

@@ -237,6 +237,9 @@ def check(settings: Mapping[str, Any]) -> None:
                 f"{name} = {flat[name]!r} needs data.observation = {' or '.join(map(repr, WITH_PLACE))}, and it is "
                 f"{flat['data.observation']!r}"
             )
+    widths = flat["policy.subgoal_hidden"]
+    if not flat["policy.subgoal_steps"] and tuple(widths) != _DEFAULT["policy.subgoal_hidden"]:
+        raise ValueError(f"policy.subgoal_hidden = {widths!r} means nothing to policy.subgoal_steps = 0; leave it out")
     if flat["policy.sigma_min"] >= flat["policy.sigma_max"]:
         raise ValueError(
             f"policy.sigma_min = {flat['policy.sigma_min']!r} must be below policy.sigma_max = "

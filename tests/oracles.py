@@ -160,8 +160,7 @@ def constant_policy(action: float) -> Policy:
 def settings_with(**changes) -> dict:
     """The default settings with tiny networks and changes, `critic__name="expectile"` for `critic.name`."""
     settings = copy.deepcopy(DEFAULTS)
-    tiny = {f"{network}hidden": (8,) for network in ("policy__", "policy__subgoal_", "critic__")}
-    tiny |= {"policy__num_steps": 2, "num_updates": 16}
+    tiny = {"policy__hidden": (8,), "critic__hidden": (8,), "policy__num_steps": 2, "num_updates": 16}
     for name, value in ({"curriculum_updates": 16} | tiny | changes).items():
         *parents, last = name.split("__")
         part = settings

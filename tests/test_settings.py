@@ -223,6 +223,10 @@ def test_unknown_and_missing_keys_are_named_with_the_nearest():
             {"policy.subgoal_steps": 20, "data.observation": "ant"},
             "policy.subgoal_steps = 20 needs data.observation = 'goal-scales' or 'maze-scales', and it is 'ant'",
         ),
+        (
+            {"policy.subgoal_hidden": (8,)},
+            "policy.subgoal_hidden = .*8,.* means nothing to policy.subgoal_steps = 0; leave it out",
+        ),
         ({"devices": 3}, "devices = 3 must divide the 4 trainings"),
         ({"seed_offset": MOST}, "seed_offset = 2147483647: with num_seeds = 4 it must be at most 2147483644"),
         ({"num_seeds": 65_536, "sweep.eta": (0.1, 1.0)}, "num_seeds = 65536, times what is swept, are 131072"),
