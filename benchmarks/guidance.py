@@ -1,4 +1,4 @@
-"""How guidance was chosen on AntMaze: one thing changed at a time, on seed 100, cell by cell.
+"""How guidance of one level was chosen on AntMaze: one thing changed at a time, on seed 100, cell by cell.
 
     python benchmarks/guidance.py [--tasks=umaze-noisy,...] [--rows=gtp-bc,...] [--runs=DIR]
 
@@ -43,10 +43,6 @@ ROWS: dict[str, tuple[str, dict[str, Any]]] = {
     "memorising": ("gtp-outcome", {"critic.observes": "all", "critic.hidden": (256, 256, 256)}),
     "filter": ("gtp-outcome", {"guidance.name": "filter"}),
     "twenty-steps": ("gtp-outcome", {"critic.n_step": 20}),
-    "gtp-subgoal": ("gtp-subgoal", {}),
-    "gtp-subgoal-bc": ("gtp-subgoal-bc", {}),
-    "subgoal-10": ("gtp-subgoal", {"policy.subgoal_steps": 10, "critic.n_step": 10}),
-    "subgoal-40": ("gtp-subgoal", {"policy.subgoal_steps": 40, "critic.n_step": 40}),
 }
 
 

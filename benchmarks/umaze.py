@@ -3,7 +3,7 @@
     python benchmarks/umaze.py [--rows=gtp-subgoal,...] [--runs=runs] [--results=benchmarks/results]
 
 Resumes like the runs it makes. Keeps each run's files, checkpoints left out, under RESULTS/umaze-ROW, writes the
-suite's cells from them, and prints one JSON line for each row. Committed cells name the commands of their time.
+suite's cells from them, and prints one JSON line for each row.
 """
 
 import argparse

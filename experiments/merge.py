@@ -30,7 +30,8 @@ def read(run: Path) -> dict:
     files = {name: read_json(run / f"{name}.json") for name in ("config", "summary", "episodes")}
     files |= {"path": run, "metrics": records.read(run / "metrics.jsonl")}
     try:
-        check_settings(completed(files["config"]))
+        files["config"] = completed(files["config"])
+        check_settings(files["config"])
         labels, success = files["episodes"]["lanes"], files["episodes"]["success"]
         names = {name for lane in lanes.from_labels(labels) for name in lane.label()} | {"step"}
         scores_of = np.array(files["episodes"]["score"], float)

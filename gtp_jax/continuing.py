@@ -8,7 +8,7 @@ from typing import Any
 
 from gtp_jax import recipes
 from gtp_jax.checkpoint import Checkpoints, Saved
-from gtp_jax.settings import flatten
+from gtp_jax.settings import completed, flatten
 from gtp_jax.workdir import differences
 
 # Settings that shape the parameters, or without which equal parameters mean something else.
@@ -77,7 +77,7 @@ def provenance(directory: str, step: int, there: Mapping[str, Any], about: Mappi
         "num_updates": step,
         "fingerprint": there["fingerprint"],
         "versions": there["versions"],
-        "settings": differences({**there["settings"], "continue_from": ""}, {**about["settings"], "continue_from": ""}),
+        "settings": differences(*({**completed(each["settings"]), "continue_from": ""} for each in (there, about))),
         "continued_from": there.get("continued_from"),
     }
 
@@ -90,7 +90,7 @@ def _open(directory: str) -> Checkpoints:
 
 
 def _must_agree(about: Mapping[str, Any]) -> dict[str, Any]:
-    settings, observer = about["settings"], about["observer"]
+    settings, observer = completed(about["settings"]), about["observer"]
     flat = dict(flatten(settings))
     cloning = recipes.is_cloning(settings)
     statistics = json.dumps([observer["mean"], observer["std"]])

@@ -61,7 +61,7 @@ def _outcome(task: Task) -> dict[str, Any]:
     }
 
 
-_SUBGOAL = {"policy.subgoal_steps": 20}
+STEPS_AHEAD = 20  # of subgoals, and of what they are judged by
 
 
 METHODS: dict[str, Callable[[Task], dict[str, Any]]] = {
@@ -81,8 +81,11 @@ METHODS: dict[str, Callable[[Task], dict[str, Any]]] = {
     # follows in such places, or in such states where there are no places; acts as told that it was.
     "gtp-condition": lambda task: _outcome(task) | {"guidance.name": "condition"},
     # The same in two levels: where to be 20 steps later, told whether those steps did better, and how to walk there.
-    "gtp-subgoal": lambda task: _outcome(task) | _SUBGOAL | {"critic.n_step": 20, "guidance.name": "condition"},
-    "gtp-subgoal-bc": lambda task: _SUBGOAL | {"guidance.name": "none"},
+    "gtp-subgoal": lambda task: (
+        _outcome(task)
+        | {"guidance.name": "condition", "policy.subgoal_steps": STEPS_AHEAD, "critic.n_step": STEPS_AHEAD}
+    ),
+    "gtp-subgoal-bc": lambda task: {"guidance.name": "none", "policy.subgoal_steps": STEPS_AHEAD},
     # Weighs by the same: docs/guidance.md.
     "gtp-outcome": lambda task: _outcome(task) | {"guidance.name": "exponential", "guidance.eta": 2.0},
     "d-bc": lambda task: _cloning("vp_diffusion", 5),

@@ -48,8 +48,8 @@ DEFAULTS: dict[str, Any] = {
         "target": "online",  # whose map consistency follows: the "online" parameters' or their "ema"
         "gap": "adjacent",  # between the times of GTP's consistency: "adjacent" or "any"
         "tau": "any",  # where its jumps end: "any" time or "zero"
-        "subgoal_steps": 0,  # how far ahead a policy of places says where to be, which the other goes to; 0: one policy
-        "subgoal_hidden": (64, 64),  # the widths of that policy of places
+        "subgoal_steps": 0,  # how far ahead an upper policy says where to be, and this one goes there; 0: one level
+        "subgoal_hidden": (64, 64),  # the upper policy's `hidden`
         "intervals": 0,  # of its time grid; 0: growing from 10 to 1280
         "teacher": "score",  # of its neighbouring points: the "score" approximation, "euler" or "heun"
         "flow_times": "grid",  # of its flow loss: "grid" or "log-normal", as EDM
@@ -176,11 +176,13 @@ def unknown(name: str) -> str:
 
 
 def completed(settings: Any, like: Mapping[str, Any] = DEFAULTS) -> Any:
-    """Saved settings, with those that a later version added at their defaults."""
+    """Settings read from JSON, with those that a later version added at their defaults, as JSON holds them."""
     if not isinstance(settings, Mapping):
         return settings
     added = {
-        key: completed(settings.get(key, {}), default) if isinstance(default, Mapping) else settings.get(key, default)
+        key: completed(settings.get(key, {}), default)
+        if isinstance(default, Mapping)
+        else settings.get(key, list(default) if isinstance(default, tuple) else default)
         for key, default in like.items()
     }
     return {**settings, **added}
@@ -235,7 +237,7 @@ def check(settings: Mapping[str, Any]) -> None:
         if flat[name] != without and flat["data.observation"] not in WITH_PLACE:
             raise ValueError(
                 f"{name} = {flat[name]!r} needs data.observation = {' or '.join(map(repr, WITH_PLACE))}, and it is "
-                f"{flat['data.observation']!r}"
+                f"{flat['data.observation']!r}; else set {name} = {without!r}"
             )
     widths = flat["policy.subgoal_hidden"]
     if not flat["policy.subgoal_steps"] and tuple(widths) != _DEFAULT["policy.subgoal_hidden"]:

@@ -1,8 +1,8 @@
 """Two policies as one: the upper says where to be some steps later, the lower goes there.
 
-The upper is learnt from where the ant was then, the lower from what it did on the way: the two levels of HIQL (arXiv
-2307.15949), without its weights. What they observe makes them general: the upper sees places and what it is told but no
-body, the lower the body and the way to go but no place, so that it walks everywhere alike.
+The upper learns from where the ant of the data was by then, the lower from the actions that brought it there: the two
+levels of HIQL (arXiv 2307.15949), without its weights. What they observe makes them general: the upper sees places and
+what it is told but no body, the lower the body and the way to go but no place, so that it walks everywhere alike.
 """
 
 import jax
@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from gtp_jax.types import Array, Batch, HParams, Key, Metrics, Params, Policy
 
 UNIT = 4.0  # metres, a cell of the mazes: in it the ways of 20 steps have about the spread that actions have
-FARTHEST = 25.0  # units along each axis; no way in a maze is longer
+FARTHEST = 25.0  # units along each axis: no way in a maze is longer
 
 
 def make(*, upper: Policy, lower: Policy, body: slice) -> Policy:
@@ -48,7 +48,7 @@ def make(*, upper: Policy, lower: Policy, body: slice) -> Policy:
         where, how = split(batch, batch.subgoal / UNIT)
         chosen, found = upper.loss(params["upper"], target_params["upper"], key_upper, where, hparams, step)
         walked, metrics = lower.loss(params["lower"], target_params["lower"], key_lower, how, hparams, step)
-        found = {name.replace("policy/", "subgoal/"): value for name, value in found.items()}
+        found = {f"subgoal/{name.removeprefix('policy/')}": value for name, value in found.items()}
         return chosen + walked, metrics | found
 
     def sample(params: Params, key: Key, obs: Array, num_steps: int, temperature: Array | float = 1.0) -> Array:

@@ -29,7 +29,7 @@ class Batch(NamedTuple):
     reward: Any  # [*B]
     discount: Any  # [*B]
     next_obs: Any  # [*B, O]
-    subgoal: Any = None  # [*B, 2] where the ant was some steps later, seen from here; None where no policy asks for it
+    subgoal: Any = None  # [*B, 2] the way to where the ant was later, or to its goal, metres; None for one level
 
 
 class Velocity(Protocol):

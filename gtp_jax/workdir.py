@@ -72,7 +72,7 @@ def settle(workdir: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
         first = saved or (_read_config(Path(source) / "config.json") if source else {})
         settings["curriculum_updates"] = first.get("curriculum_updates", settings["num_updates"])
     if saved:
-        different = differences(saved, settings)
+        different = differences(completed(saved), settings)
         if different:
             raise ValueError(f"{workdir} holds another run; choose another --workdir. " + "; ".join(different))
         if settings["num_updates"] < saved["num_updates"]:

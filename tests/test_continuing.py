@@ -162,6 +162,19 @@ def test_all_that_must_agree_is_compared(checkpoint, changes, settings, says):
         continuing.check(str(checkpoint), about(changes, num_updates=20, **settings))
 
 
+def test_a_run_from_before_a_setting_was_added_goes_on(tmp_path):
+    """What it does not say stands at its default."""
+    made, said = Checkpoints(tmp_path / "checkpoints"), about()
+    for name in ("subgoal_steps", "subgoal_hidden"):
+        del said["settings"]["policy"][name]
+    made.save(10, STATE, said)
+    made.close()
+    continuing.check(str(tmp_path), about(num_updates=20))
+    with pytest.raises(ValueError, match="policy.subgoal_steps: 0 there, 20 now"):
+        continuing.check(str(tmp_path), about(num_updates=20, policy__subgoal_steps=20))
+    assert continuing.provenance("b", 10, said, about())["settings"] == []
+
+
 def test_a_run_whose_checkpoints_are_damaged_is_named(checkpoint):
     (checkpoint / "checkpoints" / "10" / "digest" / "metadata").write_text("{}")
     with pytest.raises(ValueError, match="its checkpoints are damaged; start it again"):

@@ -143,7 +143,7 @@ def test_every_method_has_settings_for_every_task(method, family):
             with pytest.raises(ValueError, match=f"{method} has published .*, and none for '{task.name}'"):
                 config(family, f"{name},{method}")
             continue
-        if method.startswith("gtp-subgoal") and family != "antmaze":
+        if method in methods.WITH_SUBGOALS and family != "antmaze":
             with pytest.raises(ValueError, match=f"{method} has subgoals"):
                 config(family, f"{name},{method}")
             continue

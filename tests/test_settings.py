@@ -217,11 +217,11 @@ def test_unknown_and_missing_keys_are_named_with_the_nearest():
         ({"checkpoint_every": 251}, "checkpoint_every = 251 must be a multiple of log_every = 250"),
         (
             {"critic.observes": "place", "data.observation": "ant"},
-            "critic.observes = 'place' needs data.observation = 'goal-scales' or 'maze-scales', and it is 'ant'",
+            "critic.observes = 'place' needs .* 'goal-scales' or 'maze-scales', and it is 'ant'; else set .*es = 'all'",
         ),
         (
             {"policy.subgoal_steps": 20, "data.observation": "ant"},
-            "policy.subgoal_steps = 20 needs data.observation = 'goal-scales' or 'maze-scales', and it is 'ant'",
+            "policy.subgoal_steps = 20 needs .* 'goal-scales' or 'maze-scales', and it is 'ant'; else set .*_steps = 0",
         ),
         (
             {"policy.subgoal_hidden": (8,)},

@@ -10,7 +10,7 @@ from agents import hparams
 from oracles import random_batch, settings_with
 
 import gtp_jax
-from gtp_jax import recipes, subgoals
+from gtp_jax import methods, recipes, subgoals, tasks
 from gtp_jax.datasets import Observer, ways
 from gtp_jax.datasets.transforms import transform_observation
 from gtp_jax.types import Batch, Policy
@@ -117,6 +117,16 @@ def test_any_member_may_have_subgoals(policy):
     assert all(np.isfinite(value).all() for value in metrics.values())
     action = agent.act(after.policy, jax.random.key(1), batch.obs, 2, 1.0)
     assert action.shape == (16, 3) and (np.abs(action) <= 1).all()
+
+
+@pytest.mark.parametrize("method", ["gtp", "gtp-outcome", "diffusion-ql", "iql-flow", "awr"])
+def test_methods_of_one_level_may_have_two(method):
+    """Whatever their critic asks of the policy: actions at both states, a term of its own, or nothing."""
+    settings = settings_with(policy__subgoal_steps=20)
+    for name, value in methods.overrides(method, tasks.TASKS["antmaze-umaze"]).items():
+        group, _, last = name.rpartition(".")
+        (settings[group] if group else settings)[last] = value
+    recipes.check(settings)
 
 
 def leaves(tree):

@@ -24,6 +24,16 @@ def test_a_directory_belongs_to_one_run(tmp_path):
     assert workdir.settle(tmp_path, DEFAULTS | {"num_updates": 100, "devices": 2})["devices"] == 2
 
 
+def test_a_run_from_before_a_setting_was_added_goes_on(tmp_path):
+    """What its file does not say stands at its default."""
+    settings = settle(tmp_path)
+    policy = {name: value for name, value in settings["policy"].items() if not name.startswith("subgoal_")}
+    records.write_json(tmp_path / "config.json", settings | {"policy": policy})
+    assert workdir.settle(tmp_path, DEFAULTS) == settings
+    with pytest.raises(ValueError, match="policy.subgoal_steps: 0 there, 20 now"):
+        workdir.settle(tmp_path, DEFAULTS | {"policy": DEFAULTS["policy"] | {"subgoal_steps": 20}})
+
+
 def test_a_longer_run_keeps_the_first_ones_curriculum(tmp_path):
     settle(tmp_path, num_updates=100)
     assert settle(tmp_path, num_updates=300)["curriculum_updates"] == 100
