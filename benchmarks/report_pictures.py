@@ -11,9 +11,13 @@ import numpy as np
 from matplotlib.figure import Figure
 from suite import ORDER, ROOT, ROWS
 
+from gtp_jax.methods import WITH_SUBGOALS
+
 LATENCY = ROOT / "benchmarks/results/latency-cpu.json"
 SAMPLER = {"diffusion-ql": "vp_diffusion", "consistency-ac": "consistency", "iql-flow": "flow_matching"}
-COLOURS = dict(zip(ROWS, ("#7f7f7f", "#1f77b4", "#d62728", "#ff7f0e", "#9467bd", "#2ca02c", "#8c564b"), strict=True))
+SAMPLER |= dict.fromkeys(WITH_SUBGOALS, "two levels")  # whose time was not measured
+_COLOURS = "#7f7f7f #1f77b4 #d62728 #ff7f0e #17becf #bcbd22 #9467bd #2ca02c #8c564b"
+COLOURS = dict(zip(ROWS, _COLOURS.split(), strict=True))
 
 Cells = dict[tuple[str, str], dict[str, Any]]
 
