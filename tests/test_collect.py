@@ -12,6 +12,7 @@ import threading
 import time
 
 import h5py
+import jax
 import numpy as np
 import pytest
 from oracles import assert_trees_equal
@@ -111,7 +112,7 @@ def test_only_successful_episodes(root, tmp_path):
     data = datasets.load(ID, root=root, reward="minus-one", episodes="successful")
     rows = np.flatnonzero(np.isin(every.episode, every.episode[every.batch.discount == 0]))
     assert 0 < len(rows) < 600
-    for column, of_all in zip(data.batch, every.batch, strict=True):
+    for column, of_all in zip(jax.tree.leaves(data.batch), jax.tree.leaves(every.batch), strict=True):
         np.testing.assert_array_equal(column, of_all[rows])
     np.testing.assert_array_equal(np.diff(data.episode), np.diff(every.episode[rows]) > 0)
     assert data.episode[0] == 0 and data.episode.dtype == np.int32 and data.observe.spec() == every.observe.spec()

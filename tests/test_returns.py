@@ -52,7 +52,7 @@ def test_n_steps_by_hand(batch, steps):
     many = returns.n_step(batch, EPISODE, steps, GAMMA)
     np.testing.assert_array_equal(many.obs, batch.obs)
     np.testing.assert_array_equal(many.action, batch.action)
-    assert {column.dtype for column in many if column is not None} == {np.dtype(np.float32)}
+    assert {column.dtype for column in jax.tree.leaves(many)} == {np.dtype(np.float32)}
     for t in range(16):
         end = np.flatnonzero(EPISODE[t] == EPISODE)[-1]
         last = min(t + (steps or 100) - 1, end)
