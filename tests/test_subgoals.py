@@ -139,7 +139,8 @@ def test_both_levels_are_the_members_that_they_are_alone():
     alone = settings | {"subgoal_steps": 0}
     both = recipes.make_policy(settings, LOW, HIGH, 16)
     far = np.full(2, subgoals.FARTHEST, np.float32)
-    upper, lower = (recipes.make_policy(alone, low, high, 16) for low, high in ((-far, far), (LOW, HIGH)))
+    upper = recipes.make_policy(alone | {"hidden": settings["subgoal_hidden"]}, -far, far, 16)
+    lower = recipes.make_policy(alone, LOW, HIGH, 16)
     batch = random_batch(8, OBS, 3)._replace(subgoal=4 * random_batch(8, 2).obs)
     params, key = both.init(jax.random.key(0), batch), jax.random.key(5)
     keys = jax.random.split(key)
