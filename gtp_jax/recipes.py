@@ -59,6 +59,8 @@ def time_scale(name: str) -> str:
 def make_policy(settings: Mapping[str, Any], action_low: Array, action_high: Array, curriculum_updates: int) -> Policy:
     """Builds the policy that settings (the part "policy") name, with those of them that its `make` asks for.
 
+    With `subgoal_steps` it has two levels, both of that name (subgoals.py).
+
     Raises:
       ValueError: for an unknown name, or a setting that the policy has no use for.
     """

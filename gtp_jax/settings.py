@@ -48,8 +48,6 @@ DEFAULTS: dict[str, Any] = {
         "target": "online",  # whose map consistency follows: the "online" parameters' or their "ema"
         "gap": "adjacent",  # between the times of GTP's consistency: "adjacent" or "any"
         "tau": "any",  # where its jumps end: "any" time or "zero"
-        "subgoal_steps": 0,  # how far ahead an upper policy says where to be, and this one goes there; 0: one level
-        "subgoal_hidden": (64, 64),  # the upper policy's `hidden`
         "intervals": 0,  # of its time grid; 0: growing from 10 to 1280
         "teacher": "score",  # of its neighbouring points: the "score" approximation, "euler" or "heun"
         "flow_times": "grid",  # of its flow loss: "grid" or "log-normal", as EDM
@@ -63,6 +61,8 @@ DEFAULTS: dict[str, Any] = {
         "sigma_data": 0.5,
         "hidden": (256, 256, 256),
         "activation": "mish",
+        "subgoal_steps": 0,  # how far ahead an upper policy says where to be, and this one goes there; 0: one level
+        "subgoal_hidden": (64, 64),  # the upper policy's `hidden`
         "learning_rate": 3e-4,
         "decay": True,  # whether the learning rate falls to 0 along a half cosine, over num_updates
         "ema": 0.005,

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from gtp_jax.types import Array, Batch, HParams, Key, Metrics, Params, Policy
 
 UNIT = 4.0  # metres, a cell of the mazes: in it the ways of 20 steps have about the spread that actions have
-FARTHEST = 25.0  # units along each axis: no way in a maze is longer
+FARTHEST = 100.0  # units along each axis: a maze has at most so many cells
 
 
 def make(*, upper: Policy, lower: Policy, body: slice) -> Policy:

@@ -7,12 +7,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from agents import hparams
-from oracles import random_batch, settings_with
+from oracles import assert_trees_equal, random_batch, settings_with
 
 import gtp_jax
 from gtp_jax import methods, recipes, subgoals, tasks
-from gtp_jax.datasets import Observer, ways
+from gtp_jax.datasets import Dataset, Observer, returns, ways
 from gtp_jax.datasets.transforms import transform_observation
+from gtp_jax.terminal import Terminal
+from gtp_jax.training import Training
 from gtp_jax.types import Batch, Policy
 
 LOW, HIGH = -np.ones(3, np.float32), np.ones(3, np.float32)
@@ -52,6 +54,22 @@ def test_the_way_is_where_the_ant_was_later_or_its_goal_if_it_came_to_it(walks, 
         reached = episode[t] != 1 and t + steps - 1 >= end
         expected = to_goal[t] if reached else min(steps, end - t + 1) * speed[t]
         np.testing.assert_allclose(way[t], expected, atol=1e-5, err_msg=str(t))
+
+
+@pytest.mark.parametrize("steps", [0, 6])
+def test_a_run_trains_on_the_ways_its_settings_ask_for(walks, tmp_path, steps):
+    """Over steps of the environment, however many the critic's transitions span; none for one level."""
+    batch, episode, observe, *_ = walks
+    one = np.ones(1, np.float32)
+    dataset = Dataset("mujoco/hopper/x-v0", batch, episode, observe, -one, one, "", {}, None, None)
+    settings = settings_with(policy__subgoal_steps=steps, critic__n_step=3, num_seeds=1, batch_size=8)
+    training = Training(settings, tmp_path, dataset, Terminal())
+    data = jax.device_get(training.engine.data)
+    training.close()
+    expected = returns.n_step(batch, episode, 3, settings["critic"]["discount"])
+    if steps:
+        expected = expected._replace(subgoal=ways.ahead(batch, episode, observe, steps))
+    assert_trees_equal(data, expected)
 
 
 def transparent(actions):
