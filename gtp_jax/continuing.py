@@ -14,7 +14,7 @@ from gtp_jax.workdir import differences
 # Settings that shape the parameters, or without which equal parameters mean something else.
 _STRUCTURE = (
     *("policy.name", "policy.hidden", "policy.activation", "policy.sigma_data"),
-    *("policy.subgoal_steps", "policy.subgoal_hidden"),
+    *("policy.subgoal_steps", "policy.subgoal_hidden", "policy.subgoal_way"),
     *("critic.name", "critic.hidden", "critic.activation", "critic.layer_norm", "critic.ensemble", "critic.observes"),
 )
 

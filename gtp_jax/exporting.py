@@ -5,6 +5,7 @@ docs/export.md says what is in them and how they are read.
 
 import importlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from gtp_jax import recipes, records, subgoals
-from gtp_jax.datasets.transforms import BODY
+from gtp_jax.datasets.transforms import BODY, HEADING
 from gtp_jax.serving import LoadedPolicy, load_policy
 from gtp_jax.types import Array
 
-FORMAT = 3  # of the weights' metadata
+FORMAT = 4  # of the weights' metadata
 PLATFORMS = ("cpu", "cuda", "tpu")
 SUFFIXES = (".stablehlo", ".safetensors")
 
@@ -67,9 +68,7 @@ def weights(policy: LoadedPolicy, *, seed_index: int = 0) -> tuple[dict[str, np.
         "policy": policy.settings["policy"],
         "time_scale": recipes.time_scale(policy.settings["policy"]["name"]),
         "observer": policy.observe.spec(),
-        "subgoals": {"unit": subgoals.UNIT, "farthest": subgoals.FARTHEST, "body": [BODY.start, BODY.stop]}
-        if policy.settings["policy"]["subgoal_steps"]
-        else None,
+        "subgoals": _levels(policy.settings["policy"]),
         "told": 1.0 if recipes.is_told(policy.settings) else None,
         "action_low": policy.action_low,
         "action_high": policy.action_high,
@@ -79,6 +78,17 @@ def weights(policy: LoadedPolicy, *, seed_index: int = 0) -> tuple[dict[str, np.
         "versions": records.versions(),
     }
     return arrays, {"gtp_jax": json.dumps(records.plain(about))}
+
+
+def _levels(settings: Mapping[str, Any]) -> dict[str, Any] | None:
+    if not settings["subgoal_steps"]:
+        return None
+    return {
+        "unit": subgoals.UNIT,
+        "farthest": subgoals.FARTHEST,
+        "body": [BODY.start, BODY.stop],
+        "heading": [HEADING.start, HEADING.stop] if settings["subgoal_way"] == "bearing" else None,
+    }
 
 
 def export(

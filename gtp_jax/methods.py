@@ -62,6 +62,11 @@ def _outcome(task: Task) -> dict[str, Any]:
 
 
 STEPS_AHEAD = 20  # of subgoals, and of what they are judged by
+SUBGOALS = {
+    "policy.subgoal_steps": STEPS_AHEAD,
+    "policy.subgoal_way": "bearing",
+    "data.observation": "maze-egocentric",
+}
 
 
 METHODS: dict[str, Callable[[Task], dict[str, Any]]] = {
@@ -82,10 +87,9 @@ METHODS: dict[str, Callable[[Task], dict[str, Any]]] = {
     "gtp-condition": lambda task: _outcome(task) | {"guidance.name": "condition"},
     # The same in two levels: where to be 20 steps later, told whether those steps did better, and how to walk there.
     "gtp-subgoal": lambda task: (
-        _outcome(task)
-        | {"guidance.name": "condition", "policy.subgoal_steps": STEPS_AHEAD, "critic.n_step": STEPS_AHEAD}
+        _outcome(task) | SUBGOALS | {"guidance.name": "condition", "critic.n_step": STEPS_AHEAD}
     ),
-    "gtp-subgoal-bc": lambda task: {"guidance.name": "none", "policy.subgoal_steps": STEPS_AHEAD},
+    "gtp-subgoal-bc": lambda task: SUBGOALS | {"guidance.name": "none"},
     # Weighs by the same: docs/guidance.md.
     "gtp-outcome": lambda task: _outcome(task) | {"guidance.name": "exponential", "guidance.eta": 2.0},
     "d-bc": lambda task: _cloning("vp_diffusion", 5),

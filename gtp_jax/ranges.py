@@ -90,11 +90,14 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "data.reward": (
         *("none", "minus-one", "minus-half-times-four", "minus-quarter-times-two", "return-range", "standardise"),
     ),
-    "data.observation": ("maze-scales", "goal-scales", "goal-relative", "ant", "identity", "observation"),
+    "data.observation": (
+        *("maze-scales", "maze-egocentric", "goal-scales", "goal-relative", "ant", "identity", "observation"),
+    ),
     "data.episodes": ("all", "successful"),
     "critic.observes": ("all", "place"),
     "policy.target": ("online", "ema"),
     "policy.gap": ("adjacent", "any"),
+    "policy.subgoal_way": ("vector", "direction", "bearing"),
     "policy.tau": ("any", "zero"),
     "policy.teacher": ("score", "euler", "heun"),
     "policy.flow_times": ("grid", "log-normal"),

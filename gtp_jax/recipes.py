@@ -11,7 +11,7 @@ import numpy as np
 
 from gtp_jax import critics, networks, policies, subgoals
 from gtp_jax.agent import make_agent
-from gtp_jax.datasets.transforms import BODY, PLACE
+from gtp_jax.datasets.transforms import BODY, HEADING, PLACE
 from gtp_jax.flow_map import Schedule
 from gtp_jax.guidance import GUIDANCE, conditioned
 from gtp_jax.names import members as names
@@ -80,7 +80,8 @@ def make_policy(settings: Mapping[str, Any], action_low: Array, action_high: Arr
     if not settings["subgoal_steps"]:
         return policy
     farthest = np.full(2, subgoals.FARTHEST, np.float32)
-    return subgoals.make(upper=member(-farthest, farthest, settings["subgoal_hidden"]), lower=policy, body=BODY)
+    upper = member(-farthest, farthest, settings["subgoal_hidden"])
+    return subgoals.make(upper=upper, lower=policy, body=BODY, heading=HEADING, lower_sees=settings["subgoal_way"])
 
 
 def acting_policy(settings: Mapping[str, Any], action_low: Array, action_high: Array) -> Policy:
@@ -160,8 +161,9 @@ def check(settings: Mapping[str, Any]) -> None:
     bound = np.ones(1, np.float32)
     agent, hparams = make(settings, -bound, bound)
     read = _Read(hparams)
-    rows, scalars = (jax.ShapeDtypeStruct(shape, jnp.float32) for shape in ((2, 1), (2,)))
-    batch = Batch(rows, rows, scalars, scalars, rows, jax.ShapeDtypeStruct((2, 2), jnp.float32))
+    # Observations as wide as the widest of those whose numbers are told apart.
+    seen, rows, scalars = (jax.ShapeDtypeStruct(shape, jnp.float32) for shape in ((2, HEADING.stop), (2, 1), (2,)))
+    batch = Batch(seen, rows, scalars, scalars, seen, jax.ShapeDtypeStruct((2, 2), jnp.float32))
 
     def trace(key, batch):
         state, _ = agent.update(agent.init(key, batch, hparams)._replace(hparams=read), batch)

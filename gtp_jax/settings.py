@@ -19,7 +19,8 @@ HPARAMS = {
     "discount": "critic.discount",
 }
 
-WITH_PLACE = ("goal-scales", "maze-scales")  # observations in which the ant's and the goal's places stand apart
+# Observations in which the ant's and the goal's places stand apart.
+WITH_PLACE = ("goal-scales", "maze-scales", "maze-egocentric")
 
 DEFAULTS: dict[str, Any] = {
     "seed_offset": 0,  # the first seed's number; the others follow
@@ -63,6 +64,7 @@ DEFAULTS: dict[str, Any] = {
         "activation": "mish",
         "subgoal_steps": 0,  # how far ahead an upper policy says where to be, and this one goes there; 0: one level
         "subgoal_hidden": (64, 64),  # the upper policy's `hidden`
+        "subgoal_way": "vector",  # what the lower sees of it: the "vector", its "direction", or its "bearing"
         "learning_rate": 3e-4,
         "decay": True,  # whether the learning rate falls to 0 along a half cosine, over num_updates
         "ema": 0.005,
@@ -239,9 +241,16 @@ def check(settings: Mapping[str, Any]) -> None:
                 f"{name} = {flat[name]!r} needs data.observation = {' or '.join(map(repr, WITH_PLACE))}, and it is "
                 f"{flat['data.observation']!r}; else set {name} = {without!r}"
             )
-    widths = flat["policy.subgoal_hidden"]
-    if not flat["policy.subgoal_steps"] and tuple(widths) != _DEFAULT["policy.subgoal_hidden"]:
-        raise ValueError(f"policy.subgoal_hidden = {widths!r} means nothing to policy.subgoal_steps = 0; leave it out")
+    for name in ("policy.subgoal_hidden", "policy.subgoal_way"):
+        value = tuple(flat[name]) if isinstance(flat[name], list) else flat[name]
+        if not flat["policy.subgoal_steps"] and value != _DEFAULT[name]:
+            raise ValueError(f"{name} = {value!r} means nothing to policy.subgoal_steps = 0; leave it out")
+    way, observation = flat["policy.subgoal_way"], flat["data.observation"]
+    if flat["policy.subgoal_steps"] and (way == "bearing") != (observation == "maze-egocentric"):
+        raise ValueError(
+            f"policy.subgoal_way = {way!r} cannot go with data.observation = {observation!r}: a bearing is seen by who "
+            "sees no heading; set policy.subgoal_way = 'bearing' and data.observation = 'maze-egocentric', or neither"
+        )
     if flat["policy.sigma_min"] >= flat["policy.sigma_max"]:
         raise ValueError(
             f"policy.sigma_min = {flat['policy.sigma_min']!r} must be below policy.sigma_max = "

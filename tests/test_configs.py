@@ -95,7 +95,7 @@ def shrunk(settings, **changes):
 
 def chunk(settings):
     """Metrics of one chunk of two updates of one seed on transitions of AntMaze's size."""
-    data = random_batch(32, obs_dim=60, action_dim=8)._replace(subgoal=np.ones((32, 2), np.float32))
+    data = random_batch(32, obs_dim=62, action_dim=8)._replace(subgoal=np.ones((32, 2), np.float32))
     agent, hparams = recipes.make(settings, -np.ones(8, np.float32), np.ones(8, np.float32))
     example = jax.tree.map(lambda column: column[:1], data)
     engine = Seeds(

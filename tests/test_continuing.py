@@ -165,7 +165,7 @@ def test_all_that_must_agree_is_compared(checkpoint, changes, settings, says):
 def test_a_run_from_before_a_setting_was_added_goes_on(tmp_path):
     """What it does not say stands at its default."""
     made, said = Checkpoints(tmp_path / "checkpoints"), about()
-    for name in ("subgoal_steps", "subgoal_hidden"):
+    for name in ("subgoal_steps", "subgoal_hidden", "subgoal_way"):
         del said["settings"]["policy"][name]
     made.save(10, STATE, said)
     made.close()

@@ -18,6 +18,8 @@ from toy import full_disk
 import gtp_jax
 from gtp_jax import exporting, recipes
 from gtp_jax import policies as family
+from gtp_jax.datasets import Observer
+from gtp_jax.datasets.transforms import transform_observation
 
 SCRIPT = ROOT / "experiments" / "export.py"
 # As somebody who has JAX and the file: this package, what it is made with, and the environments cannot be imported.
@@ -109,12 +111,17 @@ def test_a_policy_that_is_told_is_exported_with_what_it_is_told(reader, tmp_path
     np.testing.assert_allclose(reader["act"](arrays, json.loads(metadata["gtp_jax"]), obs, noise, 2), ours, atol=1e-4)
 
 
-def test_a_policy_with_subgoals_is_exported_with_both_levels(reader, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("way", "width", "observation"),  # 32: the body's numbers, and five around them
+    [("vector", 32, "maze-scales"), ("direction", 32, "maze-scales"), ("bearing", 62, "maze-egocentric")],
+)
+def test_a_policy_with_subgoals_is_exported_with_both_levels(reader, tmp_path, monkeypatch, way, width, observation):
     """Likewise, from a noise for each level."""
-    width = 32  # the body's numbers, and five around them
-    told = {"guidance__name": "condition", "critic__name": "value"}
-    policy, _ = loaded(tmp_path, settings_with(policy__subgoal_steps=20, policy__temperature=0.5, **told), width)
+    asked = {"guidance__name": "condition", "critic__name": "value", "policy__subgoal_way": way}
+    asked["data__observation"] = observation
+    policy, _ = loaded(tmp_path, settings_with(policy__subgoal_steps=20, policy__temperature=0.5, **asked), width)
     obs, key = np.random.default_rng(0).normal(size=(4, width)).astype(np.float32), jax.random.key(2)
+    obs[:, -2:] /= np.linalg.norm(obs[:, -2:], axis=-1, keepdims=True)  # a heading
     ours = policy(obs, key=key, num_steps=2, temperature=0.5, seed_index=1)
     got = exporting.program(policy, num_steps=2, seed_index=1).call(obs, jax.random.key_data(key))
     np.testing.assert_allclose(got, ours, rtol=1e-4, atol=1e-5)
@@ -164,6 +171,15 @@ def test_numpy_alone_acts_from_the_weights(whole, policy, reader, tmp_path, num_
     assert np.ptp(ours) > 0.1
 
 
+@pytest.mark.parametrize("transform", ["maze-scales", "maze-egocentric"])
+def test_the_readers_observation_is_ours(reader, transform):
+    obs = observations(200)
+    obs["observation"] = np.random.default_rng(1).normal(size=(200, 27))
+    width = transform_observation(transform, obs).shape[1]
+    observe = Observer(transform, np.full(width, 0.5, np.float32), np.full(width, 2.0, np.float32))
+    np.testing.assert_allclose(reader["see"](observe.spec(), obs), observe(obs), atol=1e-5)
+
+
 def test_weights_say_where_they_come_from(whole, policy):
     arrays, metadata = exporting.weights(policy, seed_index=1)
     assert sorted(arrays) == [f"params/Dense_{i}/{part}" for i in range(2) for part in ("bias", "kernel")]
@@ -172,7 +188,7 @@ def test_weights_say_where_they_come_from(whole, policy):
     )
     about = json.loads(metadata["gtp_jax"])
     assert (
-        about["format"] == 3 and about["told"] is None and about["time_scale"] == "log" and about["lane"] == {"seed": 1}
+        about["format"] == 4 and about["told"] is None and about["time_scale"] == "log" and about["lane"] == {"seed": 1}
     )
     assert about["subgoals"] is None
     assert about["policy"] == policy.settings["policy"] and about["observer"] == policy.observe.spec()

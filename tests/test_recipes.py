@@ -124,11 +124,12 @@ def test_every_method_builds_from_the_command_line(method):
         assert flat[name] == value and type(flat[name]) is type(dict(flatten(DEFAULTS))[name]), name
     recipes.check(settings)
     agent, hparams = recipes.make(settings, LOW, HIGH)
-    state = jax.eval_shape(agent.init, jax.random.key(0), BATCH, hparams)
+    batch = random_batch(16, obs_dim=62)  # as many numbers as the widest that a method observes
+    state = jax.eval_shape(agent.init, jax.random.key(0), batch, hparams)
     assert (state.critic == ()) == recipes.is_cloning(settings)
     # What it acts with at evaluation.
     steps = settings["policy"]["num_steps"]
-    action = jax.eval_shape(lambda params: agent.act(params, jax.random.key(0), BATCH.obs, steps, 1.0), state.policy)
+    action = jax.eval_shape(lambda params: agent.act(params, jax.random.key(0), batch.obs, steps, 1.0), state.policy)
     assert action.shape == (16, 2)
 
 

@@ -27,6 +27,9 @@ def with_value(name, value):
     for parent in parents:
         part = part[parent]
     part[last] = value
+    if name == "policy.subgoal_way":
+        changed["policy"]["subgoal_steps"] = 20
+        changed["data"]["observation"] = "maze-egocentric" if value == "bearing" else "maze-scales"
     return changed
 
 
@@ -217,15 +220,27 @@ def test_unknown_and_missing_keys_are_named_with_the_nearest():
         ({"checkpoint_every": 251}, "checkpoint_every = 251 must be a multiple of log_every = 250"),
         (
             {"critic.observes": "place", "data.observation": "ant"},
-            "critic.observes = 'place' needs .* 'goal-scales' or 'maze-scales', and it is 'ant'; else set .*es = 'all'",
+            "critic.observes = 'place' needs .* 'goal-scales' or 'maze-.*, and it is 'ant'; else set .*es = 'all'",
         ),
         (
             {"policy.subgoal_steps": 20, "data.observation": "ant"},
-            "policy.subgoal_steps = 20 needs .* 'goal-scales' or 'maze-scales', and it is 'ant'; else set .*_steps = 0",
+            "policy.subgoal_steps = 20 needs .* 'goal-scales' or 'maze-.*, and it is 'ant'; else set .*_steps = 0",
         ),
         (
             {"policy.subgoal_hidden": (8,)},
             "policy.subgoal_hidden = .*8,.* means nothing to policy.subgoal_steps = 0; leave it out",
+        ),
+        (
+            {"policy.subgoal_steps": 20, "policy.subgoal_way": "bearing"},
+            "way = 'bearing' cannot go with data.observation = 'maze-scales'.* set .*'bearing' and .*'maze-egocentric'",
+        ),
+        (
+            {"policy.subgoal_steps": 20, "data.observation": "maze-egocentric"},
+            "way = 'vector' cannot go with data.observation = 'maze-egocentric'.* set .*'bearing' and .*, or neither",
+        ),
+        (
+            {"policy.subgoal_way": "direction"},
+            "policy.subgoal_way = 'direction' means nothing to policy.subgoal_steps = 0; leave it out",
         ),
         ({"devices": 3}, "devices = 3 must divide the 4 trainings"),
         ({"seed_offset": MOST}, "seed_offset = 2147483647: with num_seeds = 4 it must be at most 2147483644"),

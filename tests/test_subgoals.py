@@ -18,8 +18,9 @@ from gtp_jax.training import Training
 from gtp_jax.types import Batch, Policy
 
 LOW, HIGH = -np.ones(3, np.float32), np.ones(3, np.float32)
-OBS = 60  # of "maze-scales"
-BODY, ELSEWHERE = np.arange(2, 29), np.r_[0:2, 29:60]
+OBS = 62  # of "maze-egocentric"
+BODY, HEADING = np.arange(2, 29), np.arange(60, 62)
+ELSEWHERE = {way: np.r_[0:2, 29 : 60 if way == "bearing" else OBS] for way in subgoals.SEEN}
 
 
 @pytest.fixture
@@ -84,31 +85,68 @@ def transparent(actions):
     )
 
 
-def test_the_upper_sees_no_body_and_the_lower_no_place():
-    obs = jnp.asarray(np.arange(6, dtype=np.float32) + 10 * np.arange(3, dtype=np.float32)[:, None])
-    batch = Batch(obs, jnp.full((3, 1), 7.0), None, None, None, jnp.full((3, 2), 2.0))
-    policy = subgoals.make(upper=transparent(2), lower=transparent(3), body=slice(1, 3))
+@pytest.mark.parametrize("way", subgoals.SEEN)
+def test_the_upper_sees_no_body_and_the_lower_no_place(way):
+    """Columns: place, two of the body, place, two of the heading or, without one, of the place, what is told."""
+    obs = np.arange(7, dtype=np.float32) + 10 * np.arange(3, dtype=np.float32)[:, None]
+    obs[:, 4:6] = [[1, 0], [0, 1], [-0.6, 0.8]]
+    place = [0, 3, 6] if way == "bearing" else [0, 3, 4, 5, 6]
+    batch = Batch(obs, jnp.full((3, 1), 7.0), None, None, None, jnp.array([[3.0, 4.0], [0.0, -2.0], [0.0, 0.0]]))
+    columns = {"body": slice(1, 3), "heading": slice(4, 6), "lower_sees": way}
+    policy = subgoals.make(upper=transparent(2), lower=transparent(3), **columns)
     init = policy.init(jax.random.key(0), batch)
-    np.testing.assert_array_equal(init["upper"][0], obs[:, [0, 3, 4, 5]])
+    np.testing.assert_array_equal(init["upper"][0], obs[:, place])
     np.testing.assert_array_equal(init["lower"][0][:, :2], obs[:, 1:3])
     assert init["upper"][1].shape == (3, 2) and init["lower"][0].shape == (3, 4)
     np.testing.assert_array_equal(init["lower"][1], batch.action)
 
     params = {"upper": 100.0, "lower": 1000.0}
     per_example, metrics = policy.loss(params, params, jax.random.key(0), batch, {}, 0)
-    np.testing.assert_array_equal(metrics["subgoal/obs"], obs[:, [0, 3, 4, 5]])
+    np.testing.assert_array_equal(metrics["subgoal/obs"], obs[:, place])
     np.testing.assert_array_equal(metrics["subgoal/action"], batch.subgoal / subgoals.UNIT)
-    np.testing.assert_array_equal(metrics["policy/obs"], jnp.concatenate([obs[:, 1:3], batch.subgoal / 4], -1))
+    seen = {
+        "vector": batch.subgoal / 4,
+        "direction": np.array([[0.6, 0.8], [0, -1], [0, 0]]),
+        "bearing": np.array([[0.6, 0.8], [-1, 0], [0, 0]]),
+    }[way]
+    np.testing.assert_allclose(metrics["policy/obs"], jnp.concatenate([obs[:, 1:3], seen], -1), rtol=1e-6)
     np.testing.assert_array_equal(metrics["policy/action"], batch.action)
-    np.testing.assert_array_equal(per_example, (2 * 2 / 4 + 100.0) + (7 + 1000.0))
+    np.testing.assert_array_equal(per_example, (batch.subgoal.sum(-1) / 4 + 100.0) + (7 + 1000.0))
 
-    # The upper's way is obs 0 and 3, halved, plus 100; the lower acts by obs 1 and 2 and that way's first number.
+    # The upper's way is obs 0 and 3, halved, plus 100; the lower acts by obs 1 and 2 and the first of what it sees.
     action = policy.sample(params, jax.random.key(0), obs, 1, 0.5)
-    seen = jnp.stack([obs[:, 1], obs[:, 2], 0.5 * obs[:, 0] + 100], -1)
-    np.testing.assert_array_equal(action, 0.5 * seen + 1000)
+    x, y = (0.5 * obs[:, [0, 3]] + 100).T
+    first = {"vector": x, "direction": x / np.hypot(x, y), "bearing": (x * obs[:, 4] + y * obs[:, 5]) / np.hypot(x, y)}
+    np.testing.assert_allclose(action, 0.5 * np.stack([obs[:, 1], obs[:, 2], first[way]], -1) + 1000, rtol=1e-6)
+
+
+def test_a_direction_has_no_length_and_no_way_has_no_direction():
+    """One from the shortest way to the farthest, below that less; finite with its derivatives where there is no way."""
+    length = jnp.array([1e-6, 1e-3, 1.0, 100.0])[:, None]
+    way = jnp.array([[0.6, -0.8]])
+    np.testing.assert_allclose(subgoals.direction(length * way), jnp.repeat(way, 4, axis=0), rtol=1e-5)
+    np.testing.assert_allclose(subgoals.direction(1e-7 * way), 0.1 * way, rtol=1e-5)
+    derivatives = jax.jacobian(subgoals.direction)(jnp.zeros(2))
+    assert np.isfinite(derivatives).all() and (subgoals.direction(jnp.zeros(2)) == 0).all()
+
+
+def test_a_bearing_does_not_know_where_north_is():
+    """Turned together, way and heading have the same bearing: the angle between them, counter-clockwise."""
+    way, heading, turn = np.random.default_rng(0).uniform(-4, 4, (3, 1000)).astype(np.float32)
+
+    def along(angle):
+        return jnp.stack([np.cos(angle), np.sin(angle)], axis=-1)
+
+    seen = subgoals.bearing(3.0 * along(way), along(heading))
+    np.testing.assert_allclose(seen, along(way - heading), atol=1e-5)
+    np.testing.assert_allclose(subgoals.bearing(along(way + turn), along(heading + turn)), seen, atol=1e-5)
+
+
+SEES_BEARINGS = {"policy__subgoal_way": "bearing", "data__observation": "maze-egocentric"}
 
 
 def made(**changes):
+    changes |= SEES_BEARINGS
     settings = settings_with(policy__subgoal_steps=20, critic__name="value", guidance__name="condition", **changes)
     agent, numbers = recipes.make(settings, LOW, HIGH)
     batch = random_batch(16, OBS, 3)._replace(subgoal=np.random.default_rng(1).normal(size=(16, 2)).astype(np.float32))
@@ -126,7 +164,7 @@ def test_any_member_may_have_subgoals(policy):
         for level in ("upper", "lower")
     }
     point_and_times = {"upper": 2 + 32, "lower": 3 + 32}
-    assert first["upper"].shape[0] == len(ELSEWHERE) + 1 + point_and_times["upper"]
+    assert first["upper"].shape[0] == len(ELSEWHERE["bearing"]) + 1 + point_and_times["upper"]
     assert first["lower"].shape[0] == len(BODY) + 2 + point_and_times["lower"]
     for level in ("upper", "lower"):
         pairs = zip(leaves(state.policy[level]), leaves(after.policy[level]), strict=True)
@@ -151,9 +189,10 @@ def leaves(tree):
     return [(jax.tree_util.keystr(path), np.asarray(leaf)) for path, leaf in jax.tree_util.tree_leaves_with_path(tree)]
 
 
-def test_both_levels_are_the_members_that_they_are_alone():
+@pytest.mark.parametrize("name", subgoals.SEEN)
+def test_both_levels_are_the_members_that_they_are_alone(name):
     """The loss and the action are those of two separate policies, bit for bit."""
-    settings = settings_with(policy__subgoal_steps=20)["policy"]
+    settings = settings_with(policy__subgoal_steps=20, policy__subgoal_way=name)["policy"]
     alone = settings | {"subgoal_steps": 0}
     both = recipes.make_policy(settings, LOW, HIGH, 16)
     far = np.full(2, subgoals.FARTHEST, np.float32)
@@ -163,16 +202,18 @@ def test_both_levels_are_the_members_that_they_are_alone():
     params, key = both.init(jax.random.key(0), batch), jax.random.key(5)
     keys = jax.random.split(key)
     numbers, way = hparams(), batch.subgoal / subgoals.UNIT
-    where = batch._replace(obs=batch.obs[:, ELSEWHERE], action=way)
-    how = batch._replace(obs=np.concatenate([batch.obs[:, BODY], way], -1))
+
+    def below(way):
+        return np.concatenate([batch.obs[:, BODY], subgoals.SEEN[name](way, batch.obs[:, HEADING])], -1)
+
+    where, how = batch._replace(obs=batch.obs[:, ELSEWHERE[name]], action=way), batch._replace(obs=below(way))
     expected = (
         upper.loss(params["upper"], params["upper"], keys[0], where, numbers, 3)[0]
         + lower.loss(params["lower"], params["lower"], keys[1], how, numbers, 3)[0]
     )
     np.testing.assert_array_equal(both.loss(params, params, key, batch, numbers, 3)[0], expected)
     chosen = upper.sample(params["upper"], keys[0], where.obs, 2, 0.5)
-    seen = np.concatenate([batch.obs[:, BODY], chosen], -1)
-    expected = lower.sample(params["lower"], keys[1], seen, 2, 0.5)
+    expected = lower.sample(params["lower"], keys[1], below(chosen), 2, 0.5)
     np.testing.assert_array_equal(both.sample(params, key, batch.obs, 2, 0.5), expected)
 
 

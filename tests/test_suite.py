@@ -140,7 +140,7 @@ def test_committed_cells_are_of_their_task_and_comparable(suite):
 
 def test_u_mazes_cells_are_those_of_its_five_seeds(suite):
     umaze = benchmark("umaze")
-    for row in umaze.CELLS:
+    for row in umaze.ROWS:
         kept = json.loads((ROOT / suite.RESULTS / f"embedded/antmaze-umaze/{row}.json").read_text())
         assert kept == records.plain(umaze.cell(row, ROOT / f"benchmarks/results/umaze-{row}")), row
 

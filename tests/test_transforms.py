@@ -4,8 +4,9 @@ import json
 
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
-from gtp_jax.datasets.transforms import Observer, transform_observation, transform_reward
+from gtp_jax.datasets.transforms import BODY, HEADING, Observer, transform_observation, transform_reward
 
 
 def raw(*batch, seed=0, dtype=np.float64):
@@ -78,6 +79,55 @@ def test_maze_scales_add_waves_of_both_places():
     degrees = np.array([45, 90, 22.5, 45, 11.25, 22.5, 180, -90, 90, -45, 45, -22.5])  # 1, 2, 4, -2 m of 8, 16, 32 m
     np.testing.assert_allclose(flat[36:48], np.sin(np.radians(degrees)), atol=1e-6)
     np.testing.assert_allclose(flat[48:], np.cos(np.radians(degrees)), atol=1e-6)
+
+
+def turned(parts, angle):
+    """The same ant in a world turned by an angle about the vertical: SciPy's rotations, places left alone."""
+    turn, body = Rotation.from_euler("z", angle), parts["observation"].copy()
+    orientation = turn * Rotation.from_quat(np.roll(body[..., 1:5], -1, axis=-1))
+    body[..., 1:5] = np.roll(orientation.as_quat(), 1, axis=-1)
+    body[..., 13:16] = turn.apply(body[..., 13:16])
+    return {**parts, "observation": body}
+
+
+def test_an_egocentric_body_is_the_same_wherever_it_heads():
+    """And all there is of it, for with its heading it can be turned again."""
+    parts = raw(500)
+    parts["observation"][:, 1:5] /= np.linalg.norm(parts["observation"][:, 1:5], axis=-1, keepdims=True)
+    seen = transform_observation("maze-egocentric", parts)
+    assert seen.shape == (500, 62) and seen.dtype == np.float32
+    heading = np.arctan2(seen[:, HEADING.stop - 1], seen[:, HEADING.start])
+    for angle in (0.5, 2.0, -3.0):
+        again = transform_observation("maze-egocentric", turned(parts, angle))
+        np.testing.assert_allclose(again[:, :60], seen[:, :60], atol=1e-4)
+        difference = np.arctan2(again[:, 61], again[:, 60]) - heading - angle
+        np.testing.assert_allclose(np.abs(np.exp(1j * difference) - 1), 0, atol=1e-4)
+
+    ahead = {**parts, "observation": seen[:, BODY].astype(np.float64)}
+    for i in range(500):  # the same rotation, and the same of everything else
+        back = turned({key: value[i] for key, value in ahead.items()}, float(heading[i]))["observation"]
+        given = parts["observation"][i]
+        np.testing.assert_allclose(np.outer(back[1:5], back[1:5]), np.outer(given[1:5], given[1:5]), atol=1e-5)
+        np.testing.assert_allclose(np.delete(back, range(1, 5)), np.delete(given, range(1, 5)), atol=1e-4)
+
+
+def test_an_ant_that_heads_along_x_is_seen_as_in_the_world():
+    """Which is "maze-scales", with a heading of 0 behind; and an ant on its back is seen without a number too many."""
+    parts = raw(100)
+    parts["observation"][:, 1:5] = np.random.default_rng(1).uniform(0.1, 0.5, (100, 4)) * [1, 1, 1, 0]
+    seen = transform_observation("maze-egocentric", parts)
+    np.testing.assert_allclose(seen[:, :60], transform_observation("maze-scales", parts), atol=1e-5)
+    np.testing.assert_allclose(seen[:, HEADING], np.tile([1, 0], (100, 1)), atol=1e-6)
+    parts["observation"][:, 1:5] = [0, 0.6, 0.8, 0]
+    assert np.isfinite(transform_observation("maze-egocentric", parts)).all()
+
+
+def test_a_heading_is_not_standardised():
+    """By it the lower level turns the way to its subgoal."""
+    flat = transform_observation("maze-egocentric", raw(2000))
+    seen = Observer.fit("maze-egocentric", flat).scale(flat)
+    np.testing.assert_array_equal(seen[:, HEADING], flat[:, HEADING])
+    np.testing.assert_allclose(seen[:, :60].mean(0), 0, atol=1e-4)
 
 
 def test_leading_axes_and_contact_forces_change_nothing():

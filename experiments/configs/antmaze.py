@@ -30,7 +30,7 @@ from gtp_jax.configs import configure
 # How these were chosen: docs/method.md.
 DEFAULTS = {
     "num_seeds": 5,
-    "num_updates": 40_000,
+    "num_updates": 20_000,
     "policy.learning_rate": 1e-3,
     "policy.num_steps": 2,
     "policy.temperature": 0.5,

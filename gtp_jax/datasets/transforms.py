@@ -88,11 +88,33 @@ def _maze_scales(parts: Mapping[str, Any], xp: Any) -> list[Any]:
     return [*_goal_scales(parts, xp), *map(xp.sin, angles), *map(xp.cos, angles)]
 
 
-# In "goal-scales" and "maze-scales": the ant without its place, the goal seen from it in metres, and where both are.
+def _maze_egocentric(parts: Mapping[str, Any], xp: Any) -> list[Any]:
+    """The body as it would be seen if the ant headed along x, and, behind the rest, the cosine and sine of its heading.
+
+    The heading is the rotation's part about the vertical (swing and twist); which way it is has no part in walking.
+    """
+
+    def back(x: Any, y: Any, cos: Any, sin: Any) -> tuple[Any, Any]:
+        return cos * x + sin * y, cos * y - sin * x
+
+    body = parts["observation"][..., :27]
+    height, w, x, y, z, angles, speed_x, speed_y, rest = xp.split(body, (1, 2, 3, 4, 5, 13, 14, 15), axis=-1)
+    twist = xp.maximum(xp.hypot(w, z), np.float32(1e-8))
+    cos, sin = w / twist, z / twist  # of half the heading
+    swing = [twist, *back(x, y, cos, sin), xp.zeros_like(z)]
+    cos, sin = cos**2 - sin**2, 2 * cos * sin
+    body = xp.concatenate([height, *swing, angles, *back(speed_x, speed_y, cos, sin), rest], axis=-1)
+    return [*_maze_scales({**parts, "observation": body}, xp), cos, sin]
+
+
+# In "goal-scales", "maze-scales" and "maze-egocentric": the ant without its place, the goal seen from it in metres, and
+# where both are.
 BODY, OFFSET = slice(2, 29), slice(29, 31)
 PLACE = (0, 1, *range(29, 36))
+HEADING = slice(60, 62)  # of "maze-egocentric", its cosine and sine; not standardised
 _GOAL_PARTS = {"achieved_goal": 2, "observation": 27, "desired_goal": 2}
 _GOAL_TRANSFORMS = {
+    "maze-egocentric": (_maze_egocentric, 62),
     "maze-scales": (_maze_scales, 60),
     "goal-scales": (_goal_scales, 36),
     "goal-relative": (_goal_relative, 31),
@@ -159,6 +181,8 @@ class Observer:
         if not standardise:
             return cls(transform, np.zeros(flat.shape[-1], np.float32), np.ones(flat.shape[-1], np.float32))
         mean, std = flat.mean(0, dtype=np.float64), flat.std(0, dtype=np.float64)
+        if transform == "maze-egocentric":
+            mean[HEADING], std[HEADING] = 0, 1
         return cls(transform, mean.astype(np.float32), np.maximum(std, STD_FLOOR).astype(np.float32))
 
     def __call__(self, observation: Any) -> np.ndarray:
