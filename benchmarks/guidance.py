@@ -1,4 +1,5 @@
-"""How guidance of one level was chosen on AntMaze: one thing changed at a time, on seed 100, cell by cell.
+"""How guidance of one level, and what two levels see, were chosen on AntMaze: one thing changed at a time, on other
+seeds than those reported, cell by cell.
 
     python benchmarks/guidance.py [--tasks=umaze-noisy,...] [--rows=gtp-bc,...] [--runs=DIR]
 
@@ -44,6 +45,18 @@ ROWS: dict[str, tuple[str, dict[str, Any]]] = {
     "filter": ("gtp-outcome", {"guidance.name": "filter"}),
     "twenty-steps": ("gtp-outcome", {"critic.n_step": 20}),
 }
+_SEEDS = {"seed_offset": 101, "num_seeds": 2}
+_IN_THE_WORLD = {"data.observation": "maze-scales"}
+# What the lower of two levels sees, and one level that sees the body as it does.
+LEVELS: dict[str, tuple[str, dict[str, Any]]] = {
+    "one-level": ("gtp-bc", _SEEDS),
+    "one-level-egocentric": ("gtp-bc", _SEEDS | {"data.observation": "maze-egocentric"}),
+    "vector": ("gtp-subgoal", _SEEDS | _IN_THE_WORLD | {"policy.subgoal_way": "vector"}),
+    "direction": ("gtp-subgoal", _SEEDS | _IN_THE_WORLD | {"policy.subgoal_way": "direction"}),
+    "bearing": ("gtp-subgoal", _SEEDS),
+    "bearing-bc": ("gtp-subgoal-bc", _SEEDS),
+}
+ROWS |= LEVELS
 
 
 def run_cell(task: str, row: str, runs: Path) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 
 import suite
-from guidance import RESULTS, ROOT, ROWS, TASKS
+from guidance import LEVELS, RESULTS, ROOT, ROWS, TASKS
 from report_pictures import Cells
 from report_tables import by_place, markdown
 from table import README, insert
@@ -52,9 +52,15 @@ def reported(rows: tuple[str, ...]) -> str:
 
 def tables(cells: Cells) -> dict[str, str]:
     """Every table by its name in the page."""
+
+    def part(rows: list[str]) -> str:
+        own = {key: each for key, each in cells.items() if key[1] in rows}
+        return markdown(own, [task for task in TASKS if any(task == key[0] for key in own)], rows)
+
     return {
         "report": reported(REPORTED),
-        "tuning": markdown(cells, [task for task in TASKS if any(task == key[0] for key in cells)], list(ROWS)),
+        "levels": part(list(LEVELS)),
+        "tuning": part([row for row in ROWS if row not in LEVELS]),
         "critics": critics(cells),
     }
 
