@@ -64,7 +64,7 @@ DEFAULTS: dict[str, Any] = {
         "activation": "mish",
         "subgoal_steps": 0,  # how far ahead an upper policy says where to be, and this one goes there; 0: one level
         "subgoal_hidden": (64, 64),  # the upper policy's `hidden`
-        "subgoal_way": "vector",  # what the lower sees of it: the "vector", its "direction", or its "bearing"
+        "subgoal_way": "vector",  # how the lower sees the way there: as "vector", "direction" or "bearing"
         "learning_rate": 3e-4,
         "decay": True,  # whether the learning rate falls to 0 along a half cosine, over num_updates
         "ema": 0.005,

@@ -7,7 +7,7 @@ python experiments/run.py --config=antmaze.py:umaze,diffusion-ql      another me
 python experiments/run.py --config=antmaze.py:D4RL/antmaze/umaze-v1   hosted data, downloaded by Minari
 python experiments/run.py --config=antmaze.py:tiny                    GTP by the paper's weights, shrunk: a first look
 
-Where no method is named it is gtp-subgoal (docs/guidance.md): about 20 minutes of two cores on U-Maze, and longer
+Where no method is named it is gtp-subgoal (docs/guidance.md): about 12 minutes of two cores on U-Maze, and longer
 on larger mazes, whose episodes are longer. What it scores on the embedded data is in docs/results.md, where it was
 measured; what GTP was published to reach on D4RL's, which are others (K = 5, 1M updates, arXiv 2510.11499):
 
