@@ -4,9 +4,9 @@ seeds than those reported, cell by cell.
     python benchmarks/guidance.py [--tasks=umaze-noisy,...] [--rows=gtp-bc,...] [--runs=DIR]
 
 A cell is a task and a row, trained and evaluated by experiments/run.py, and, where its critic weighs, looked into by
-experiments/diagnose.py: same network, data, updates, K, temperature and evaluation; only guidance and critic change. A
-finished one is RESULTS/TASK-ROW.json and is not run again. What is reported is benchmarks/suite.py's, on other seeds.
-Cells say by which command of their time they were run.
+experiments/diagnose.py: same network, data, updates, K, temperature and evaluation; only guidance and critic change or,
+in LEVELS, the levels and what they observe. A finished one is RESULTS/TASK-ROW.json and is not run again. What is
+reported is benchmarks/suite.py's, on other seeds. Cells say by which command of their time they were run.
 """
 
 import argparse
@@ -47,7 +47,7 @@ ROWS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 _SEEDS = {"seed_offset": 101, "num_seeds": 2}
 _IN_THE_WORLD = {"data.observation": "maze-scales"}
-# What the lower of two levels sees, and one level that sees the body as it does.
+# One level and two, in the world's frame and in the body's own.
 LEVELS: dict[str, tuple[str, dict[str, Any]]] = {
     "one-level": ("gtp-bc", _SEEDS),
     "one-level-egocentric": ("gtp-bc", _SEEDS | {"data.observation": "maze-egocentric"}),

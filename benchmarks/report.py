@@ -21,7 +21,7 @@ MEANING = {
     "gtp": "GTP with the paper's weights, exp(eta max(0, A) / std(A)), from a twin critic",
     "gtp-condition": "GTP that is told which examples did better than others in their place, and acts as a better one",
     "gtp-outcome": "GTP weighted by the same",
-    "gtp-subgoal": "two GTPs: one says where to be 20 steps later, told which examples did better, one goes there",
+    "gtp-subgoal": "two GTPs: one says where to be 20 steps later, told which examples did better, one walks that way",
     "gtp-subgoal-bc": "the same two, neither told anything: no value",
     "diffusion-ql": "diffusion (5 steps) with a Q term, as Diffusion-QL",
     "consistency-ac": "consistency (2 steps) with a Q term, as Consistency-AC",

@@ -19,7 +19,7 @@ from gtp_jax import records
 from gtp_jax.tasks import TASKS
 
 # Each row's directory below runs/, and its command's words; the first is the README's first command.
-UPDATES = "--config.num_updates=20000"  # the default, which was another when these rows were run
+UPDATES = "--config.num_updates=20000"  # the default now; said because the committed cells name their commands
 ROWS = {
     "gtp-subgoal": ("antmaze", ["--config=antmaze.py"]),
     "gtp-condition": ("antmaze-condition", ["--config=antmaze.py:umaze,gtp-condition", UPDATES]),

@@ -85,7 +85,7 @@ METHODS: dict[str, Callable[[Task], dict[str, Any]]] = {
     # Tells the policy of each example whether what followed, to the episode's end, was more than the mean of what
     # follows in such places, or in such states where there are no places; acts as told that it was.
     "gtp-condition": lambda task: _outcome(task) | {"guidance.name": "condition"},
-    # The same in two levels: where to be 20 steps later, told whether those steps did better, and how to walk there.
+    # The same in two levels: where to be 20 steps later, told whether those steps did better, and how to walk that way.
     "gtp-subgoal": lambda task: (
         _outcome(task) | SUBGOALS | {"guidance.name": "condition", "critic.n_step": STEPS_AHEAD}
     ),

@@ -117,7 +117,9 @@ def is_cloning(settings: Mapping[str, Any]) -> bool:
 def describe(settings: Mapping[str, Any]) -> str:
     """The method in one line, with what a reader of its score must know: `gtp, eta = 1, K = 2, temperature 0.5`."""
     policy, guidance = settings["policy"], settings["guidance"]
-    ahead = [f"subgoals {policy['subgoal_steps']} steps ahead"] * bool(policy["subgoal_steps"])
+    ahead = [f"subgoals {policy['subgoal_steps']} steps ahead by {policy['subgoal_way']}"] * bool(
+        policy["subgoal_steps"]
+    )
     if is_cloning(settings):
         parts = [f"{policy['name']}-bc", *ahead]
     else:
@@ -161,7 +163,7 @@ def check(settings: Mapping[str, Any]) -> None:
     bound = np.ones(1, np.float32)
     agent, hparams = make(settings, -bound, bound)
     read = _Read(hparams)
-    # Observations as wide as the widest of those whose numbers are told apart.
+    # Observations as wide as the widest whose columns are addressed by number.
     seen, rows, scalars = (jax.ShapeDtypeStruct(shape, jnp.float32) for shape in ((2, HEADING.stop), (2, 1), (2,)))
     batch = Batch(seen, rows, scalars, scalars, seen, jax.ShapeDtypeStruct((2, 2), jnp.float32))
 

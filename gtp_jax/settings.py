@@ -64,7 +64,7 @@ DEFAULTS: dict[str, Any] = {
         "activation": "mish",
         "subgoal_steps": 0,  # how far ahead an upper policy says where to be, and this one goes there; 0: one level
         "subgoal_hidden": (64, 64),  # the upper policy's `hidden`
-        "subgoal_way": "vector",  # how the lower sees the way there: as "vector", "direction" or "bearing"
+        "subgoal_way": "vector",  # what this one sees of the way: "vector", "direction", or "bearing" from its heading
         "learning_rate": 3e-4,
         "decay": True,  # whether the learning rate falls to 0 along a half cosine, over num_updates
         "ema": 0.005,
@@ -244,12 +244,14 @@ def check(settings: Mapping[str, Any]) -> None:
     for name in ("policy.subgoal_hidden", "policy.subgoal_way"):
         value = tuple(flat[name]) if isinstance(flat[name], list) else flat[name]
         if not flat["policy.subgoal_steps"] and value != _DEFAULT[name]:
-            raise ValueError(f"{name} = {value!r} means nothing to policy.subgoal_steps = 0; leave it out")
+            raise ValueError(
+                f"{name} = {value!r} means nothing to policy.subgoal_steps = 0; set {name} = {_DEFAULT[name]!r}"
+            )
     way, observation = flat["policy.subgoal_way"], flat["data.observation"]
     if flat["policy.subgoal_steps"] and (way == "bearing") != (observation == "maze-egocentric"):
         raise ValueError(
-            f"policy.subgoal_way = {way!r} cannot go with data.observation = {observation!r}: a bearing is seen by who "
-            "sees no heading; set policy.subgoal_way = 'bearing' and data.observation = 'maze-egocentric', or neither"
+            f"policy.subgoal_way = {way!r} cannot go with data.observation = {observation!r}; set policy.subgoal_way = "
+            "'bearing' with data.observation = 'maze-egocentric', or 'vector' or 'direction' with another observation"
         )
     if flat["policy.sigma_min"] >= flat["policy.sigma_max"]:
         raise ValueError(

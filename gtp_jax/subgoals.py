@@ -25,9 +25,8 @@ def direction(way: Array) -> Array:
 
 def bearing(way: Array, heading: Array) -> Array:
     """The directions [*B, 2] of ways [*B, 2], seen by who heads along [*B, 2], unit vectors: ahead, and to the left."""
-    ahead = jnp.sum(direction(way) * heading, axis=-1)
-    left = jnp.cross(heading, direction(way))
-    return jnp.stack([ahead, left], axis=-1)
+    (x, y), (cos, sin) = (jnp.moveaxis(each, -1, 0) for each in (direction(way), heading))
+    return jnp.stack([cos * x + sin * y, cos * y - sin * x], axis=-1)
 
 
 # What the lower may see of the way (settings `policy.subgoal_way`).
@@ -47,19 +46,20 @@ def make(*, upper: Policy, lower: Policy, body: slice, heading: slice, lower_see
       body: which of the observation's numbers describe the body.
       heading: which of them are the cosine and sine of where it heads, behind the body; what is told is behind both.
       lower_sees: of the way, a name of SEEN. By a direction an ant walks on however short the way is, as it is where
-        the data never were. With "bearing" the observation has a heading, else it has none.
+        the data never were (and a gradient through it is the steeper). With "bearing" the observation has a heading,
+        else it has none.
 
     Its `loss` takes batches with `subgoal` [B, 2], metres; what `guidance.told` adds to an observation the upper sees.
     """
     sees = SEEN[lower_sees]
-    hidden = heading if lower_sees == "bearing" else slice(body.stop, body.stop)
+    own = heading if lower_sees == "bearing" else slice(body.stop, body.stop)  # of the ant's heading: none in the world
 
     def above(obs: Array) -> Array:
-        parts = obs[..., : body.start], obs[..., body.stop : hidden.start], obs[..., hidden.stop :]
+        parts = obs[..., : body.start], obs[..., body.stop : own.start], obs[..., own.stop :]
         return jnp.concatenate(parts, axis=-1)
 
     def below(obs: Array, way: Array) -> Array:
-        return jnp.concatenate([obs[..., body], sees(way, obs[..., hidden])], axis=-1)
+        return jnp.concatenate([obs[..., body], sees(way, obs[..., own])], axis=-1)
 
     def split(batch: Batch, way: Array) -> tuple[Batch, Batch]:
         obs = jnp.asarray(batch.obs)

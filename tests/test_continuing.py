@@ -162,6 +162,17 @@ def test_all_that_must_agree_is_compared(checkpoint, changes, settings, says):
         continuing.check(str(checkpoint), about(changes, num_updates=20, **settings))
 
 
+def test_equal_numbers_that_see_another_way_are_not_the_same_policy(tmp_path):
+    """A vector and a direction have two numbers each, so that no shape would tell."""
+    made = Checkpoints(tmp_path / "checkpoints")
+    made.save(10, STATE, about(policy__subgoal_steps=20))
+    made.close()
+    continuing.check(str(tmp_path), about(num_updates=20, policy__subgoal_steps=20))
+    with pytest.raises(ValueError, match="policy.subgoal_way: 'vector' there, 'direction' now"):
+        now = about(num_updates=20, policy__subgoal_steps=20, policy__subgoal_way="direction")
+        continuing.check(str(tmp_path), now)
+
+
 def test_a_run_from_before_a_setting_was_added_goes_on(tmp_path):
     """What it does not say stands at its default."""
     made, said = Checkpoints(tmp_path / "checkpoints"), about()

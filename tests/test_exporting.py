@@ -144,10 +144,15 @@ def test_the_precision_of_the_run_is_in_the_program(tmp_path):
         assert "HIGHEST" in exporting.program(policy).mlir_module()
 
 
-def test_the_observation_is_the_same_in_both_worlds(policy):
+@pytest.mark.parametrize("transform", ["maze-scales", "maze-egocentric"])
+def test_the_observation_is_the_same_in_both_worlds(transform):
     """The transforms, written once, in NumPy for acting and in JAX for the program."""
     obs = observations(6)
-    np.testing.assert_allclose(policy.observe.traced(obs, jnp), policy.observe(obs), rtol=1e-5, atol=1e-5)
+    obs["observation"][-1] = 0
+    flat = transform_observation(transform, obs)
+    observe = Observer(transform, flat.mean(0), flat.std(0) + 1)
+    traced = jax.jit(lambda obs: observe.traced(obs, jnp))(obs)
+    np.testing.assert_allclose(traced, observe(obs), rtol=1e-5, atol=1e-5)
 
 
 @pytest.fixture(scope="module")
@@ -175,6 +180,7 @@ def test_numpy_alone_acts_from_the_weights(whole, policy, reader, tmp_path, num_
 def test_the_readers_observation_is_ours(reader, transform):
     obs = observations(200)
     obs["observation"] = np.random.default_rng(1).normal(size=(200, 27))
+    obs["observation"][0, 1:5] = 0, 0.6, 0.8, 0  # on its back
     width = transform_observation(transform, obs).shape[1]
     observe = Observer(transform, np.full(width, 0.5, np.float32), np.full(width, 2.0, np.float32))
     np.testing.assert_allclose(reader["see"](observe.spec(), obs), observe(obs), atol=1e-5)

@@ -91,9 +91,9 @@ def test_the_upper_sees_no_body_and_the_lower_no_place(way):
     obs = np.arange(7, dtype=np.float32) + 10 * np.arange(3, dtype=np.float32)[:, None]
     obs[:, 4:6] = [[1, 0], [0, 1], [-0.6, 0.8]]
     place = [0, 3, 6] if way == "bearing" else [0, 3, 4, 5, 6]
-    batch = Batch(obs, jnp.full((3, 1), 7.0), None, None, None, jnp.array([[3.0, 4.0], [0.0, -2.0], [0.0, 0.0]]))
+    batch = Batch(obs, jnp.full((3, 1), 7.0), None, None, None, jnp.array([[3.0, 4.0], [0.0, -2.0], [-6.0, 8.0]]))
     columns = {"body": slice(1, 3), "heading": slice(4, 6), "lower_sees": way}
-    policy = subgoals.make(upper=transparent(2), lower=transparent(3), **columns)
+    policy = subgoals.make(upper=transparent(2), lower=transparent(4), **columns)
     init = policy.init(jax.random.key(0), batch)
     np.testing.assert_array_equal(init["upper"][0], obs[:, place])
     np.testing.assert_array_equal(init["lower"][0][:, :2], obs[:, 1:3])
@@ -106,18 +106,23 @@ def test_the_upper_sees_no_body_and_the_lower_no_place(way):
     np.testing.assert_array_equal(metrics["subgoal/action"], batch.subgoal / subgoals.UNIT)
     seen = {
         "vector": batch.subgoal / 4,
-        "direction": np.array([[0.6, 0.8], [0, -1], [0, 0]]),
-        "bearing": np.array([[0.6, 0.8], [-1, 0], [0, 0]]),
+        "direction": np.array([[0.6, 0.8], [0, -1], [-0.6, 0.8]]),
+        "bearing": np.array([[0.6, 0.8], [-1, 0], [1, 0]]),
     }[way]
-    np.testing.assert_allclose(metrics["policy/obs"], jnp.concatenate([obs[:, 1:3], seen], -1), rtol=1e-6)
+    np.testing.assert_allclose(metrics["policy/obs"], jnp.concatenate([obs[:, 1:3], seen], -1), atol=1e-6)
     np.testing.assert_array_equal(metrics["policy/action"], batch.action)
     np.testing.assert_array_equal(per_example, (batch.subgoal.sum(-1) / 4 + 100.0) + (7 + 1000.0))
 
-    # The upper's way is obs 0 and 3, halved, plus 100; the lower acts by obs 1 and 2 and the first of what it sees.
+    # The upper's way is obs 0 and 3, halved, plus 100; the lower acts by all that it sees, halved, plus 1000.
     action = policy.sample(params, jax.random.key(0), obs, 1, 0.5)
     x, y = (0.5 * obs[:, [0, 3]] + 100).T
-    first = {"vector": x, "direction": x / np.hypot(x, y), "bearing": (x * obs[:, 4] + y * obs[:, 5]) / np.hypot(x, y)}
-    np.testing.assert_allclose(action, 0.5 * np.stack([obs[:, 1], obs[:, 2], first[way]], -1) + 1000, rtol=1e-6)
+    unit, (cos, sin) = np.stack([x, y]) / np.hypot(x, y), obs[:, 4:6].T
+    seen = {
+        "vector": [x, y],
+        "direction": unit,
+        "bearing": [cos * unit[0] + sin * unit[1], cos * unit[1] - sin * unit[0]],
+    }[way]
+    np.testing.assert_allclose(action, 0.5 * np.stack([*obs[:, 1:3].T, *seen], -1) + 1000, rtol=1e-6)
 
 
 def test_a_direction_has_no_length_and_no_way_has_no_direction():
@@ -178,7 +183,7 @@ def test_any_member_may_have_subgoals(policy):
 @pytest.mark.parametrize("method", ["gtp", "gtp-outcome", "diffusion-ql", "iql-flow", "awr"])
 def test_methods_of_one_level_may_have_two(method):
     """Whatever their critic asks of the policy: actions at both states, a term of its own, or nothing."""
-    settings = settings_with(policy__subgoal_steps=20)
+    settings = settings_with(policy__subgoal_steps=20, **SEES_BEARINGS)
     for name, value in methods.overrides(method, tasks.TASKS["antmaze-umaze"]).items():
         group, _, last = name.rpartition(".")
         (settings[group] if group else settings)[last] = value
@@ -221,12 +226,15 @@ def test_a_run_of_two_levels_from_the_command_line(runner, tmp_path):
     """Trained, written, evaluated, and loaded again to act on what the environment gives."""
     words = {"config": "antmaze.py:tiny,gtp-subgoal", "num_seeds": 2, "policy.subgoal_hidden": "(4,)"}
     output = runner(f"--workdir={tmp_path / 'run'}", **words)
-    assert "gtp, subgoals 20 steps ahead, value critic, condition" in output
+    assert "gtp, subgoals 20 steps ahead by bearing, value critic, condition" in output
     rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert all(row["subgoal/flow"] > 0 and row["policy/flow"] > 0 and row["critic/loss"] > 0 for row in rows)
     policy = gtp_jax.load_policy(tmp_path / "run")
     assert policy.params["upper"]["params"]["Dense_0"]["bias"].shape == (2, 4)
     assert policy.params["lower"]["params"]["Dense_0"]["bias"].shape == (2, 8)
+    first = {level: policy.params[level]["params"]["Dense_0"]["kernel"].shape[1] for level in ("upper", "lower")}
+    assert policy.observe.transform == "maze-egocentric"
+    assert first == {"upper": len(ELSEWHERE["bearing"]) + 1 + 2 + 32, "lower": len(BODY) + 2 + 8 + 32}
     obs = {"observation": np.zeros((3, 27)), "achieved_goal": np.zeros((3, 2)), "desired_goal": np.ones((3, 2))}
     action = policy(obs, seed_index=1)
     assert action.shape == (3, 8) and (np.abs(action) <= 1).all()

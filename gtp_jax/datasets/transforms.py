@@ -91,7 +91,8 @@ def _maze_scales(parts: Mapping[str, Any], xp: Any) -> list[Any]:
 def _maze_egocentric(parts: Mapping[str, Any], xp: Any) -> list[Any]:
     """The body as it would be seen if the ant headed along x, and, behind the rest, the cosine and sine of its heading.
 
-    The heading is the rotation's part about the vertical (swing and twist); which way it is has no part in walking.
+    The heading is the rotation's part about the vertical (swing and twist), 0 for an ant that lies on its back, w = z =
+    0; near there it jumps with the least tilt. Which way it is has no part in walking.
     """
 
     def back(x: Any, y: Any, cos: Any, sin: Any) -> tuple[Any, Any]:
@@ -99,10 +100,12 @@ def _maze_egocentric(parts: Mapping[str, Any], xp: Any) -> list[Any]:
 
     body = parts["observation"][..., :27]
     height, w, x, y, z, angles, speed_x, speed_y, rest = xp.split(body, (1, 2, 3, 4, 5, 13, 14, 15), axis=-1)
-    twist = xp.maximum(xp.hypot(w, z), np.float32(1e-8))
-    cos, sin = w / twist, z / twist  # of half the heading
+    twist = xp.hypot(w, z)
+    safe = xp.maximum(twist, np.float32(1e-8))
+    cos, sin = xp.where(twist > safe / 2, w / safe, xp.ones_like(w)), z / safe  # of half the heading
     swing = [twist, *back(x, y, cos, sin), xp.zeros_like(z)]
     cos, sin = cos**2 - sin**2, 2 * cos * sin
+    # The rest begins with the vertical velocity; the angular one is in the torso's own frame already.
     body = xp.concatenate([height, *swing, angles, *back(speed_x, speed_y, cos, sin), rest], axis=-1)
     return [*_maze_scales({**parts, "observation": body}, xp), cos, sin]
 
