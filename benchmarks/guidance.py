@@ -46,15 +46,11 @@ ROWS: dict[str, tuple[str, dict[str, Any]]] = {
     "twenty-steps": ("gtp-outcome", {"critic.n_step": 20}),
 }
 _SEEDS = {"seed_offset": 101, "num_seeds": 2}
-_IN_THE_WORLD = {"data.observation": "maze-scales"}
-# One level and two, in the world's frame and in the body's own.
+# One level in the body's own frame, and two in the world's and in the body's.
 LEVELS: dict[str, tuple[str, dict[str, Any]]] = {
-    "one-level": ("gtp-bc", _SEEDS),
     "one-level-egocentric": ("gtp-bc", _SEEDS | {"data.observation": "maze-egocentric"}),
-    "vector": ("gtp-subgoal", _SEEDS | _IN_THE_WORLD | {"policy.subgoal_way": "vector"}),
-    "direction": ("gtp-subgoal", _SEEDS | _IN_THE_WORLD | {"policy.subgoal_way": "direction"}),
+    "vector": ("gtp-subgoal", _SEEDS | {"data.observation": "maze-scales", "policy.subgoal_way": "vector"}),
     "bearing": ("gtp-subgoal", _SEEDS),
-    "bearing-bc": ("gtp-subgoal-bc", _SEEDS),
 }
 ROWS |= LEVELS
 
