@@ -30,14 +30,14 @@ def cell(score: dict) -> str:
 
 def umaze(results: Path, *, short: bool = False) -> str:
     """The U-Maze table: a row for each method and temperature, a column for each K; `short`: the run's temperature."""
-    lines, first, date, commits = [], None, "", []
+    lines, first, dates, commits = [], None, set(), []
     for row, name in ROWS.items():
         folder = results / f"umaze-{row}"
         evaluations = json.loads((folder / "evaluations.json").read_text())
         summary = json.loads((folder / "summary.json").read_text())
         first = first or summary
         commits.append(str(summary["commit"])[:10])
-        date = max(date, *(e["date"][:10] for e in evaluations))
+        dates |= {e["date"][:10] for e in evaluations}
         steps = sorted({e["num_steps"] for e in evaluations})
         if not lines:
             lines += [
@@ -60,7 +60,7 @@ def umaze(results: Path, *, short: bool = False) -> str:
         f"{first['dataset']}, {first['behaviour']['transitions']:,} transitions; "
         f"{len(first['seeds'])} seeds x {first['eval_episodes']} episodes, one sample per action, last checkpoint; "
         f"{first['device']['platform']}, {first['device']['host_cores']} cores, jax {first['versions']['jax']}, "
-        f"mujoco {first['versions']['mujoco']}, commits {', '.join(dict.fromkeys(commits))}, {date}.",
+        f"mujoco {first['versions']['mujoco']}, commits {', '.join(dict.fromkeys(commits))}, {', '.join(sorted(dates))}.",
     ]
     return "\n".join(lines)
 
