@@ -60,7 +60,8 @@ def umaze(results: Path, *, short: bool = False) -> str:
         f"{first['dataset']}, {first['behaviour']['transitions']:,} transitions; "
         f"{len(first['seeds'])} seeds x {first['eval_episodes']} episodes, one sample per action, last checkpoint; "
         f"{first['device']['platform']}, {first['device']['host_cores']} cores, jax {first['versions']['jax']}, "
-        f"mujoco {first['versions']['mujoco']}, commits {', '.join(dict.fromkeys(commits))}, {', '.join(sorted(dates))}.",
+        f"mujoco {first['versions']['mujoco']}, commits {', '.join(dict.fromkeys(commits))}, "
+        f"{', '.join(sorted(dates))}.",
     ]
     return "\n".join(lines)
 
