@@ -117,9 +117,8 @@ def is_cloning(settings: Mapping[str, Any]) -> bool:
 def describe(settings: Mapping[str, Any]) -> str:
     """The method in one line, with what a reader of its score must know: `gtp, eta = 1, K = 2, temperature 0.5`."""
     policy, guidance = settings["policy"], settings["guidance"]
-    ahead = [f"subgoals {policy['subgoal_steps']} steps ahead by {policy['subgoal_way']}"] * bool(
-        policy["subgoal_steps"]
-    )
+    steps, way = policy["subgoal_steps"], policy["subgoal_way"]
+    ahead = [f"subgoals {steps} steps ahead by {way}"] if steps else []
     if is_cloning(settings):
         parts = [f"{policy['name']}-bc", *ahead]
     else:

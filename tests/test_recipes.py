@@ -127,8 +127,7 @@ def test_every_method_builds_from_the_command_line(method):
     batch = random_batch(16, obs_dim=62)  # as many numbers as the widest that a method observes
     state = jax.eval_shape(agent.init, jax.random.key(0), batch, hparams)
     assert (state.critic == ()) == recipes.is_cloning(settings)
-    # What it acts with at evaluation.
-    steps = settings["policy"]["num_steps"]
+    steps = settings["policy"]["num_steps"]  # that it acts with at evaluation
     action = jax.eval_shape(lambda params: agent.act(params, jax.random.key(0), batch.obs, steps, 1.0), state.policy)
     assert action.shape == (16, 2)
 

@@ -226,22 +226,6 @@ def test_unknown_and_missing_keys_are_named_with_the_nearest():
             {"policy.subgoal_steps": 20, "data.observation": "ant"},
             "policy.subgoal_steps = 20 needs .* 'goal-scales' or 'maze-.*, and it is 'ant'; else set .*_steps = 0",
         ),
-        (
-            {"policy.subgoal_hidden": (8,)},
-            "subgoal_hidden = .*8,.* means nothing to policy.subgoal_steps = 0; set policy.subgoal_hidden = .64, 64.",
-        ),
-        (
-            {"policy.subgoal_steps": 20, "policy.subgoal_way": "bearing"},
-            "'bearing' cannot go with data.observation = 'maze-scales'; set .*'bearing' with .*'maze-egocentric', or",
-        ),
-        (
-            {"policy.subgoal_steps": 20, "data.observation": "maze-egocentric"},
-            "'vector' cannot go with data.observation = 'maze-egocentric'; set .*'bearing' with .*, or 'vector' or",
-        ),
-        (
-            {"policy.subgoal_way": "direction"},
-            "subgoal_way = 'direction' means nothing to policy.subgoal_steps = 0; set policy.subgoal_way = 'vector'",
-        ),
         ({"devices": 3}, "devices = 3 must divide the 4 trainings"),
         ({"seed_offset": MOST}, "seed_offset = 2147483647: with num_seeds = 4 it must be at most 2147483644"),
         ({"num_seeds": 65_536, "sweep.eta": (0.1, 1.0)}, "num_seeds = 65536, times what is swept, are 131072"),

@@ -13,6 +13,7 @@ import gtp_jax
 from gtp_jax import methods, recipes, subgoals, tasks
 from gtp_jax.datasets import Dataset, Observer, returns, ways
 from gtp_jax.datasets.transforms import transform_observation
+from gtp_jax.settings import check
 from gtp_jax.terminal import Terminal
 from gtp_jax.training import Training
 from gtp_jax.types import Batch, Policy
@@ -178,6 +179,33 @@ def test_any_member_may_have_subgoals(policy):
     assert all(np.isfinite(value).all() for value in metrics.values())
     action = agent.act(after.policy, jax.random.key(1), batch.obs, 2, 1.0)
     assert action.shape == (16, 3) and (np.abs(action) <= 1).all()
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        (
+            {"policy__subgoal_hidden": (8,)},
+            "subgoal_hidden = .*8,.* means nothing to policy.subgoal_steps = 0; set policy.subgoal_hidden = .64, 64.",
+        ),
+        (
+            {"policy__subgoal_way": "direction"},
+            "subgoal_way = 'direction' means nothing to policy.subgoal_steps = 0; set policy.subgoal_way = 'vector'",
+        ),
+        (
+            {"policy__subgoal_steps": 20, "policy__subgoal_way": "bearing"},
+            "'bearing' cannot go with data.observation = 'maze-scales'; set .*'bearing' with .*'maze-egocentric', or",
+        ),
+        (
+            {"policy__subgoal_steps": 20, "data__observation": "maze-egocentric"},
+            "'vector' cannot go with data.observation = 'maze-egocentric'; set .*'bearing' with .*, or 'vector' or",
+        ),
+    ],
+)
+def test_settings_of_levels_that_do_not_go_together(changes, says):
+    check(settings_with(policy__subgoal_steps=20, **SEES_BEARINGS))
+    with pytest.raises(ValueError, match=says):
+        check(settings_with(**changes))
 
 
 @pytest.mark.parametrize("method", ["gtp", "gtp-outcome", "diffusion-ql", "iql-flow", "awr"])
