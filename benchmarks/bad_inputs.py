@@ -23,10 +23,11 @@ from pathlib import Path
 
 import numpy as np
 
-from gtp_jax import datasets, foreign, records
-from gtp_jax.datasets.ant import AntController
-from gtp_jax.ranges import RANGES, TEXTS, choices
-from gtp_jax.settings import DEFAULTS, HPARAMS, check, flatten
+from gtp_jax import datasets, files
+from gtp_jax.config.ranges import RANGES, TEXTS, choices
+from gtp_jax.config.settings import DEFAULTS, HPARAMS, check, flatten
+from gtp_jax.datasets.builtin.ant import AntController
+from gtp_jax.runs import provenance
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 import stored  # the tests' own writer and starter of commands
@@ -146,12 +147,12 @@ def files(rng: np.random.Generator, count: int, root: Path) -> Iterator[Case]:
     folder = stored.write(root, "test/x-v0", [stored.episode(3), stored.episode(2)])
     controller, config = root / "controller.npz", root / "config.json"
     np.savez(controller, **AntController.load()._asdict())
-    records.write_json(config, DEFAULTS)
+    files.write_json(config, DEFAULTS)
     calls = {
         folder / "main_data.hdf5": ("test/x-v0: ", lambda: datasets.load("test/x-v0", root=root)),
         folder / "metadata.json": ("test/x-v0: ", lambda: datasets.load("test/x-v0", root=root)),
         controller: (str(controller), lambda: AntController.load(controller)),
-        config: (str(config), lambda: foreign.read_json(config)),
+        config: (str(config), lambda: files.read_json(config)),
     }
     for path, (says, call) in calls.items():
         whole = path.read_bytes()
@@ -235,7 +236,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--scale", type=float, default=1.0, help="of the number of cases")
     arguments = parser.parse_args()
-    commit, rng, counts = records.commit(), np.random.default_rng(0), collections.defaultdict(collections.Counter)
+    commit, rng, counts = provenance.commit(), np.random.default_rng(0), collections.defaultdict(collections.Counter)
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         for source, count in ((configurations, 5000), (data, 2000), (files, 1200), (flipped, 1200)):
@@ -260,13 +261,13 @@ def main() -> None:
             for what, row in rows.items()
             if what.startswith("flipped")
         },
-        "date": records.now(),
-        "device": records.device(),
-        "versions": records.versions(),
+        "date": provenance.now(),
+        "device": provenance.device(),
+        "versions": provenance.versions(),
         "commit": commit,
     }
     print(json.dumps(result))
-    records.write_json(Path(__file__).parent / "results" / "bad_inputs.json", result)
+    files.write_json(Path(__file__).parent / "results" / "bad_inputs.json", result)
 
 
 if __name__ == "__main__":

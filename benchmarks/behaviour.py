@@ -13,8 +13,9 @@ from pathlib import Path
 import numpy as np
 from table import insert
 
-from gtp_jax import datasets, records, scores
-from gtp_jax.tasks import GYM, TASKS
+from gtp_jax import datasets, files
+from gtp_jax.config.tasks import GYM, TASKS
+from gtp_jax.runs import provenance, scores
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS, PAGE = ROOT / "benchmarks/results/behaviour.json", ROOT / "docs" / "data.md"
@@ -72,9 +73,9 @@ def main() -> None:
             if task.family is GYM:
                 rows.append(measure(task.embedded))
                 print(json.dumps(rows[-1]), flush=True)
-        about = {"date": records.now(), "device": records.device(), "versions": records.versions()}
+        about = {"date": provenance.now(), "device": provenance.device(), "versions": provenance.versions()}
         command = "python benchmarks/behaviour.py"
-        records.write_json(RESULTS, {"command": command, "rows": rows, **about, "commit": records.commit()})
+        files.write_json(RESULTS, {"command": command, "rows": rows, **about, "commit": provenance.commit()})
     text = table(json.loads(RESULTS.read_text()))
     print(text)
     if arguments.write:

@@ -22,11 +22,14 @@ import h5py
 import numpy as np
 from gymnasium import spaces
 from minari import create_dataset_from_buffers
-from minari.data_collector.episode_buffer import EpisodeBuffer
-from minari.dataset.minari_storage import MinariStorage
+from reader.data_collector.episode_buffer import EpisodeBuffer
+from reader.dataset.minari_storage import MinariStorage
 
-from gtp_jax import datasets, foreign, records
-from gtp_jax.datasets import antmaze, minari, storage, store
+from gtp_jax import datasets, files
+from gtp_jax.datasets import hdf5
+from gtp_jax.datasets.builtin import antmaze
+from gtp_jax.datasets.folder import environment
+from gtp_jax.runs import provenance
 
 EPISODES, STEPS = 480, 210
 ID = "test/umaze-v0"
@@ -47,7 +50,7 @@ def write(root: Path) -> None:
         for _ in range(EPISODES)
     ]
     boxes = {key: spaces.Box(-np.inf, np.inf, (n,), np.float32) for key, n in sizes.items()}
-    with store.environment(MINARI_DATASETS_PATH=str(root)), warnings.catch_warnings():
+    with environment(MINARI_DATASETS_PATH=str(root)), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about what the metadata lack
         create_dataset_from_buffers(
             ID, episodes, observation_space=spaces.Dict(boxes), action_space=spaces.Box(-1, 1, (8,), np.float32)
@@ -64,7 +67,7 @@ def without(place: bool):
     def read(array, shape, kinds, where):
         del shape, kinds
         if place:
-            storage._check_place(array, where)
+            hdf5._check_place(array, where)
         result = np.empty(array.shape, array.dtype)
         array.read(h5py.h5s.ALL, h5py.h5s.ALL, result)
         return result
@@ -93,7 +96,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=25)
     arguments = parser.parse_args()
     by_minari: list[float] = []
-    commit, seconds = records.commit(), {"all checks": [], "those of place": [], "none": []}
+    commit, seconds = provenance.commit(), {"all checks": [], "those of place": [], "none": []}
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         write(root)
@@ -119,13 +122,13 @@ def main() -> None:
         "episodes": EPISODES,
         "cpu_seconds": medians | {"reading alone, by Minari": float(np.median(by_minari))},
         "share_of_load": {"data": (whole - placed) / whole, "place": (placed - none) / whole},
-        "date": records.now(),
-        "device": records.device(),
-        "versions": records.versions(),
+        "date": provenance.now(),
+        "device": provenance.device(),
+        "versions": provenance.versions(),
         "commit": commit,
     }
     print(json.dumps(result))
-    records.write_json(Path(__file__).parent / "results" / "checks.json", result)
+    files.write_json(Path(__file__).parent / "results" / "checks.json", result)
 
 
 if __name__ == "__main__":

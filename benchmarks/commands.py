@@ -34,7 +34,7 @@ def python(words: list[str]) -> None:
         for number, handler in before.items():
             signal.signal(number, handler)
     if code:
-        from gtp_jax import divergence
+        from gtp_jax.training import divergence
 
         if code != divergence.EXIT_CODE:
             raise SystemExit(code if code > 0 else 128 - code)

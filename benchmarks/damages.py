@@ -22,8 +22,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from gtp_jax import load_policy, records
-from gtp_jax.checkpoint import Checkpoints, Saved
+from gtp_jax import files, load_policy
+from gtp_jax.runs import provenance
+from gtp_jax.runs.checkpoints import Checkpoints, Saved
 
 ROOT = Path(__file__).parents[1]
 
@@ -183,7 +184,7 @@ def main() -> None:
     sys.path.insert(0, str(ROOT / "tests"))
     from runs import Runner, state_like
 
-    commit, rows = records.commit(), []
+    commit, rows = provenance.commit(), []
     with tempfile.TemporaryDirectory() as folder:
         run, runner, steps = Path(folder) / "run", Runner(Path(folder)), [40, 50, 60]
         runner(f"--workdir={run}", num_updates=40)
@@ -223,13 +224,13 @@ def main() -> None:
         "by_kind": {
             name: dict(collections.Counter(row["resume"] for row in rows if row["kind"] == name)) for name in KINDS
         },
-        "date": records.now(),
-        "device": records.device(),
-        "versions": records.versions(),
+        "date": provenance.now(),
+        "device": provenance.device(),
+        "versions": provenance.versions(),
         "commit": commit,
     }
     print(json.dumps(result))
-    records.write_json(ROOT / "benchmarks" / "results" / "damages.json", result | {"rows": rows})
+    files.write_json(ROOT / "benchmarks" / "results" / "damages.json", result | {"rows": rows})
 
 
 if __name__ == "__main__":

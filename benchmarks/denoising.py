@@ -17,9 +17,12 @@ import jax.numpy as jnp
 import numpy as np
 from flow_map_study import FIXED_STEPS, ROWS, STEPS
 
-from gtp_jax import datasets, flow_map, load_policy, networks, recipes, records
-from gtp_jax.paths import VARIANCE_EXPLODING, interpolate
-from gtp_jax.settings import DEFAULTS
+from gtp_jax import datasets, files, load_policy
+from gtp_jax.agent import build, networks
+from gtp_jax.config.settings import DEFAULTS
+from gtp_jax.flow import map as flow_map
+from gtp_jax.flow.paths import VARIANCE_EXPLODING, interpolate
+from gtp_jax.runs import provenance
 
 ROOT = Path(__file__).resolve().parents[1]
 COMPARED = ("diffusion", "diffusion-edm", "diffusion-edm-times", "diffusion-edm-weights", "gtp", "gtp-edm-flow")
@@ -61,7 +64,7 @@ def errors(policy, obs: np.ndarray, action: np.ndarray) -> list[list[float]]:
 def deterministic_errors(policy, obs: np.ndarray, action: np.ndarray, num_steps: int) -> list[float]:
     """Mean squared error per number of the action of samples at temperature 0, [seed]."""
     bound = np.ones(action.shape[1], np.float32)
-    made = recipes.make_policy(policy.settings["policy"], -bound, bound, policy.settings["curriculum_updates"])
+    made = build.make_policy(policy.settings["policy"], -bound, bound, policy.settings["curriculum_updates"])
     sample = jax.jit(jax.vmap(lambda params: made.sample(params, jax.random.key(0), obs, num_steps, 0.0)))
     return jnp.mean((sample(policy.params) - action) ** 2, axis=(1, 2)).tolist()
 
@@ -92,11 +95,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "umaze_study")
     arguments = parser.parse_args()
-    commit, result = records.commit(), measure(arguments.runs)
-    about = {"date": records.now(), "device": records.device(), "versions": records.versions(), "commit": commit}
+    commit, result = provenance.commit(), measure(arguments.runs)
+    about = {
+        "date": provenance.now(),
+        "device": provenance.device(),
+        "versions": provenance.versions(),
+        "commit": commit,
+    }
     sigma_data = DEFAULTS["policy"]["sigma_data"]
     result |= {"command": "python benchmarks/denoising.py", "sigma_data": sigma_data, **about}
-    records.write_json(ROOT / "benchmarks" / "results" / "denoising.json", result)
+    files.write_json(ROOT / "benchmarks" / "results" / "denoising.json", result)
 
 
 if __name__ == "__main__":

@@ -35,8 +35,8 @@ def child(devices: int, num_seeds: int, cores: int, rounds: int, updates: int, s
     os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={devices}"
     import jax
 
-    from gtp_jax import hosts
-    from gtp_jax.compiler import update_options
+    from gtp_jax.parallel import hosts
+    from gtp_jax.parallel.compiler import update_options
 
     if spec:
         hosts.start(spec)
@@ -44,7 +44,7 @@ def child(devices: int, num_seeds: int, cores: int, rounds: int, updates: int, s
     import speed
     from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-    from gtp_jax.seeds import batch_indices, seed_keys
+    from gtp_jax.parallel.seeds import batch_indices, seed_keys
 
     settings, data = speed.settings_with(num_seeds=num_seeds), speed.make_data(100_000)
     engine = speed.make_engine(settings, data, devices=jax.local_devices())
@@ -105,9 +105,8 @@ def main() -> None:
     parser.add_argument("--updates", type=int, default=20)
     parser.add_argument("--results", type=Path, default=Path(__file__).parent / "results")
     arguments = parser.parse_args()
-    from gtp_jax import records
 
-    commit, cases = records.commit(), {}
+    commit, cases = provenance.commit(), {}
     for name, *how in CASES:
         cases[name] = case(*how, arguments.rounds, arguments.updates)
         print(json.dumps({name: cases[name]}), flush=True)
@@ -117,12 +116,12 @@ def main() -> None:
         "seed_updates_per_second": cases,
         "pmap_relative_to_1_seed_on_one_core": {name: rates["pmap"] / pinned for name, rates in cases.items()},
         "pmap_relative_to_1_seed_on_1_device": {name: rates["pmap"] / whole for name, rates in cases.items()},
-        "date": records.now(),
-        "device": records.device(),
-        "versions": records.versions(),
+        "date": provenance.now(),
+        "device": provenance.device(),
+        "versions": provenance.versions(),
         "commit": commit,
     }
-    records.write_json(arguments.results / "devices.json", result)
+    files.write_json(arguments.results / "devices.json", result)
 
 
 if __name__ == "__main__":

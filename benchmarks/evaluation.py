@@ -18,10 +18,12 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from gtp_jax import datasets, recipes, records
-from gtp_jax.evaluation import Evaluator
-from gtp_jax.serving import acting
-from gtp_jax.settings import DEFAULTS
+from gtp_jax import datasets, files
+from gtp_jax.agent import build
+from gtp_jax.agent.acting import acting
+from gtp_jax.config.settings import DEFAULTS
+from gtp_jax.envs.evaluation import Evaluator
+from gtp_jax.runs import provenance
 
 DATASET = "gtp/antmaze/umaze-5k-v0"
 NUM_ENVS, STEPS = 25, 700
@@ -47,7 +49,7 @@ def evaluator(num_seeds: int):
     dataset = datasets.load(DATASET)
     settings = copy.deepcopy(DEFAULTS)
     settings["guidance"]["name"] = "none"
-    agent, hparams = recipes.make(settings, dataset.action_low, dataset.action_high)
+    agent, hparams = build.make(settings, dataset.action_low, dataset.action_high)
     example = jax.tree.map(lambda column: column[:1], dataset.batch)
     params = jax.vmap(lambda key: agent.init(key, example, hparams).policy_ema)(
         jax.random.split(jax.random.key(0), num_seeds)
@@ -70,7 +72,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
-    commit, ours = records.commit(), evaluator(arguments.seeds)
+    commit, ours = provenance.commit(), evaluator(arguments.seeds)
     rates: dict[str, list[float]] = {"evaluation": [], "raw, one process": [], "raw, all cores": []}
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     with multiprocessing.get_context("spawn").Pool(cores) as pool:
@@ -85,13 +87,13 @@ def main() -> None:
         "steps_per_second": medians,
         "episodes_per_second": medians["evaluation"] / STEPS,
         "share_of_raw_on_all_cores": medians["evaluation"] / medians["raw, all cores"],
-        "date": records.now(),
-        "device": records.device(),
-        "versions": records.versions(),
+        "date": provenance.now(),
+        "device": provenance.device(),
+        "versions": provenance.versions(),
         "commit": commit,
     }
     print(json.dumps(result))
-    records.write_json(Path(__file__).parent / "results" / "evaluation.json", result)
+    files.write_json(Path(__file__).parent / "results" / "evaluation.json", result)
 
 
 if __name__ == "__main__":

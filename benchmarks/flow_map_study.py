@@ -21,9 +21,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gtp_jax import recipes, records
-from gtp_jax.seeds import Seeds
-from gtp_jax.settings import DEFAULTS, check
+from gtp_jax import files
+from gtp_jax.agent import build
+from gtp_jax.config.settings import DEFAULTS, check
+from gtp_jax.parallel.seeds import Seeds
+from gtp_jax.runs import provenance
 from gtp_jax.types import Batch
 
 STEPS = (1, 2, 3, 5, 10)
@@ -144,7 +146,7 @@ TASKS = {"density": Task(density_data, density_measure), "goals": Task(goals_dat
 
 def cell(task_name: str, row: str, updates: int) -> dict[str, Any]:
     """Trains and measures one cell."""
-    task, started, commit = TASKS[task_name], time.perf_counter(), records.commit()
+    task, started, commit = TASKS[task_name], time.perf_counter(), provenance.commit()
     settings = copy.deepcopy(DEFAULTS)
     settings |= {"num_updates": updates, "curriculum_updates": updates, "num_seeds": len(SEEDS)}
     settings["policy"] |= {"hidden": (128, 128, 128), "learning_rate": 1e-3} | ROWS[row]
@@ -154,7 +156,7 @@ def cell(task_name: str, row: str, updates: int) -> dict[str, Any]:
     zero = np.zeros(len(obs), np.float32)
     batch = Batch(obs.astype(np.float32), action.astype(np.float32), zero, zero, obs.astype(np.float32))
     bound = np.full(2, 2.0, np.float32)
-    agent, hparams = recipes.make(settings, -bound, bound)
+    agent, hparams = build.make(settings, -bound, bound)
     example = jax.tree.map(lambda column: column[:1], batch)
     engine = Seeds(
         lambda key: agent.init(key, example, hparams),
@@ -186,9 +188,9 @@ def cell(task_name: str, row: str, updates: int) -> dict[str, Any]:
         "loss": loss,
         "num_steps": by_steps,
         "seconds_training": trained,
-        "date": records.now(),
-        "device": records.device(),
-        "versions": records.versions(),
+        "date": provenance.now(),
+        "device": provenance.device(),
+        "versions": provenance.versions(),
         "commit": commit,
     }
 
@@ -208,7 +210,7 @@ def main() -> None:
             if path.exists():
                 continue
             result = cell(task, row, arguments.updates)
-            records.write_json(path, result)
+            files.write_json(path, result)
             medians = {k: round(float(np.median(v["energy_distance"])), 4) for k, v in result["num_steps"].items()}
             print(json.dumps({"cell": path.stem, "seconds": round(result["seconds_training"]), **medians}), flush=True)
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from commands import ROOT, python
 
-from gtp_jax import records
+from gtp_jax import files
 
 RESULTS = Path("benchmarks/results/guidance")
 TASKS = ("umaze", "umaze-noisy", "umaze-mixed", "umaze-diverse", "medium-play", "medium-diverse")
@@ -94,7 +94,7 @@ def main() -> None:
             path = results / f"{task}-{row}.json"
             if not path.exists():
                 cell = run_cell(task, row, arguments.runs)
-                records.write_json(path, cell)
+                files.write_json(path, cell)
                 print(json.dumps({"task": task, "row": row, "score": cell["summary"]["score"]}), flush=True)
 
 

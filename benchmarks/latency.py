@@ -20,9 +20,11 @@ import numpy as np
 from flow_map_study import FIXED_STEPS, ROWS, STEPS
 from flow_map_table import MEMBERS
 
-from gtp_jax import recipes, records
-from gtp_jax.compiler import acting_options
-from gtp_jax.settings import DEFAULTS, check
+from gtp_jax import files
+from gtp_jax.agent import build
+from gtp_jax.config.settings import DEFAULTS, check
+from gtp_jax.parallel.compiler import acting_options
+from gtp_jax.runs import provenance
 from gtp_jax.types import Batch
 
 # Rows that differ at sampling; the others cost what `gtp` costs.
@@ -37,7 +39,7 @@ def sampler(row: str, num_steps: int):
     settings["guidance"]["name"] = "none"
     check(settings)
     bound = np.ones(ACTIONS, np.float32)
-    agent, hparams = recipes.make(settings, -bound, bound)
+    agent, hparams = build.make(settings, -bound, bound)
     rows, scalars = jnp.zeros((1, OBS)), jnp.zeros(1)
     batch = Batch(rows, jnp.zeros((1, ACTIONS)), scalars, scalars, rows)
     params = jax.device_put(agent.init(jax.random.key(0), batch, hparams).policy_ema)
@@ -75,18 +77,18 @@ def main() -> None:
     parser.add_argument("--calls", type=int, default=25)
     parser.add_argument("--results", type=Path, default=Path(__file__).parent / "results")
     arguments = parser.parse_args()
-    commit, cells = records.commit(), measure(arguments.rounds, arguments.calls)
+    commit, cells = provenance.commit(), measure(arguments.rounds, arguments.calls)
     for cell in cells:
         print(json.dumps(cell))
     result = {
         "command": f"python benchmarks/latency.py --rounds={arguments.rounds} --calls={arguments.calls}",
         "cells": cells,
-        "date": records.now(),
-        "device": records.device(),
-        "versions": records.versions(),
+        "date": provenance.now(),
+        "device": provenance.device(),
+        "versions": provenance.versions(),
         "commit": commit,
     }
-    records.write_json(arguments.results / f"latency-{result['device']['platform']}.json", result)
+    files.write_json(arguments.results / f"latency-{result['device']['platform']}.json", result)
 
 
 if __name__ == "__main__":

@@ -15,15 +15,18 @@ import subprocess
 import sys
 from pathlib import Path
 
-from gtp_jax import critics, policies, recipes, records
-from gtp_jax.guidance import GUIDANCE
+from gtp_jax import critics, files, policies
+from gtp_jax.agent import build
+from gtp_jax.agent.guidance import GUIDANCE
+from gtp_jax.runs import provenance
+from gtp_jax.runs.metrics import read_rows
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
 def rows() -> list[tuple[str, str, str]]:
     """(policy, guidance, critic): every guidance with the twin critic, advantage weights with the others, too."""
-    every = itertools.product(recipes.names(policies), GUIDANCE, recipes.names(critics))
+    every = itertools.product(build.names(policies), GUIDANCE, build.names(critics))
     return [row for row in every if row[2] == "twin_q" or row[1] == "advantage"]
 
 
@@ -38,7 +41,7 @@ def run(row: tuple[str, str, str], workdir: Path, updates: int) -> dict:
     result |= {"command": " ".join(command[:-1]), "exit": done.returncode}
     if done.returncode:
         return result | {"error": done.stderr.strip().splitlines()[-1:]}
-    last = records.read(ROOT / workdir / "metrics.jsonl")[-2:]
+    last = read_rows(ROOT / workdir / "metrics.jsonl")[-2:]
     losses = [{name: value for name, value in metrics.items() if "/" in name} for metrics in last]
     return result | {"updates": last[0]["step"], "last": losses}
 
@@ -59,17 +62,17 @@ def main() -> None:
     rows_there = json.loads(path.read_text())["rows"] if path.exists() else []
     results = [result for result in rows_there if sound(result)]
     about = {
-        "date": records.now(),
-        "device": records.device(),
-        "versions": records.versions(),
-        "commit": records.commit(),
+        "date": provenance.now(),
+        "device": provenance.device(),
+        "versions": provenance.versions(),
+        "commit": provenance.commit(),
     }
     there = {(result["policy"], result["guidance"], result["critic"] or "twin_q") for result in results}
     for row in rows():
         if row not in there:
             results.append(run(row, arguments.runs / "-".join(row), arguments.updates) | about)
             print(json.dumps({"row": " ".join(row), "sound": sound(results[-1])}), flush=True)
-            records.write_json(path, {"rows": results})
+            files.write_json(path, {"rows": results})
     failed = [result["command"] for result in results if not sound(result)]
     sys.exit(f"{len(failed)} rows failed:\n" + "\n".join(failed) if failed else 0)
 

@@ -27,7 +27,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gtp_jax import records
+from gtp_jax import files
+from gtp_jax.runs import provenance
 
 HERE = Path(__file__).parent
 SINGLE_THREADED = {
@@ -157,7 +158,7 @@ def main() -> None:
         parser.error(f"unknown peer {unknown[0]!r}; there are {', '.join(PEERS)}")
     if arguments.updates < 10:
         parser.error(f"--updates={arguments.updates} must be at least 10")
-    commit, load = records.commit(), os.getloadavg()[0]
+    commit, load = provenance.commit(), os.getloadavg()[0]
     os.environ.update(SINGLE_THREADED)
     core = pin(arguments.core)
     programs = {
@@ -177,16 +178,16 @@ def main() -> None:
         "command": " ".join(["python benchmarks/peers.py", *words, f"--updates={arguments.updates}"]),
         "programs": lines,
         **ratios,
-        "date": records.now(),
-        "device": records.device(),
+        "date": provenance.now(),
+        "device": provenance.device(),
         "core": core,
         "load_average_before": load,
         "environment": SINGLE_THREADED,
-        "versions": records.versions(),
+        "versions": provenance.versions(),
         "commit": commit,
         "peers_commits": {name: revision(Path(path)) for name, path in peers.items()},
     }
-    records.write_json(arguments.results / "peers.json", result)
+    files.write_json(arguments.results / "peers.json", result)
 
 
 if __name__ == "__main__":

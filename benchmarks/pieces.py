@@ -18,16 +18,18 @@ import numpy as np
 import optax
 import speed
 
-from gtp_jax import recipes, records
-from gtp_jax.compiler import update_options
+from gtp_jax import files
+from gtp_jax.agent import build
+from gtp_jax.parallel.compiler import update_options
+from gtp_jax.runs import provenance
 
 
 def pieces(settings: dict) -> dict[str, tuple]:
     """Functions and arguments by name."""
     agent, hparams = speed.make_agent(settings)
     bound = np.ones(speed.ACTIONS, np.float32)
-    policy = recipes.make_policy(settings["policy"], -bound, bound, settings["num_updates"])
-    critic = recipes.make_critic(settings["critic"])
+    policy = build.make_policy(settings["policy"], -bound, bound, settings["num_updates"])
+    critic = build.make_critic(settings["critic"])
     batch = jax.tree.map(lambda column: jnp.asarray(column[: settings["batch_size"]]), speed.make_data(1000))
     key = jax.random.key(0)
     state = agent.init(key, batch, hparams)
@@ -74,7 +76,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=9)
     arguments = parser.parse_args()
     speed.pin()
-    commit, result = records.commit(), {}
+    commit, result = provenance.commit(), {}
     for activation in ("mish", "relu"):
         activations = {"policy__activation": activation, "critic__activation": activation}
         made = pieces(speed.settings_with(num_seeds=1, **activations))
@@ -97,9 +99,9 @@ def main() -> None:
         }
     result["matmul_peak_gflops"] = speed.matmul_peak(arguments.rounds) / 1e9
     print(json.dumps(result))
-    about = {"command": f"python benchmarks/pieces.py --rounds={arguments.rounds}", "date": records.now()}
-    about |= {"device": records.device(), "versions": records.versions(), "commit": commit}
-    records.write_json(Path(__file__).parent / "results" / "pieces.json", result | about)
+    about = {"command": f"python benchmarks/pieces.py --rounds={arguments.rounds}", "date": provenance.now()}
+    about |= {"device": provenance.device(), "versions": provenance.versions(), "commit": commit}
+    files.write_json(Path(__file__).parent / "results" / "pieces.json", result | about)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from suite import ORDER, ROOT, ROWS
 
-from gtp_jax.methods import WITH_SUBGOALS
+from gtp_jax.config.methods import WITH_SUBGOALS
 
 LATENCY = ROOT / "benchmarks/results/latency-cpu.json"
 SAMPLER = {"diffusion-ql": "vp_diffusion", "consistency-ac": "consistency", "iql-flow": "flow_matching"}

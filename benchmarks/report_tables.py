@@ -9,8 +9,8 @@ from report_pictures import Cells, tasks_of
 from suite import ROOT, ROWS
 from table import cell
 
-from gtp_jax import scores
-from gtp_jax.tasks import TASKS
+from gtp_jax.config.tasks import TASKS
+from gtp_jax.runs import scores
 
 BEHAVIOUR = ROOT / "benchmarks/results/behaviour.json"
 

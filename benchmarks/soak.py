@@ -26,7 +26,8 @@ from typing import Any
 
 import numpy as np
 
-from gtp_jax import records
+from gtp_jax import files
+from gtp_jax.runs import provenance
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
@@ -109,12 +110,12 @@ def write(command: str, commit: str | None, rounds: list[dict]) -> dict:
         "runs": len(rounds),
         "runs_that_differ": sum(bool(each["differences"]) for each in rounds),
         "hit": dict(collections.Counter(kill["hit"] for kill in kills).most_common()),
-        "date": records.now(),
-        "device": records.device(),
-        "versions": records.versions(),
+        "date": provenance.now(),
+        "device": provenance.device(),
+        "versions": provenance.versions(),
         "commit": commit,
     }
-    records.write_json(RESULT, result | {"rounds": rounds})
+    files.write_json(RESULT, result | {"rounds": rounds})
     return result
 
 
@@ -124,7 +125,7 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
-    commit = records.commit()
+    commit = provenance.commit()
     command = f"python benchmarks/soak.py --kills={arguments.kills} --seed={arguments.seed}"
     before = json.loads(RESULT.read_text()) if RESULT.exists() else {}
     rounds = before["rounds"] if (before.get("command"), before.get("commit")) == (command, commit) else []

@@ -26,11 +26,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gtp_jax import lanes, recipes, records
-from gtp_jax.compiler import update_options
-from gtp_jax.ranges import PRECISIONS
-from gtp_jax.seeds import Seeds
-from gtp_jax.settings import DEFAULTS, check
+from gtp_jax import files
+from gtp_jax.agent import build
+from gtp_jax.config import trials
+from gtp_jax.config.ranges import PRECISIONS
+from gtp_jax.config.settings import DEFAULTS, check
+from gtp_jax.parallel.compiler import update_options
+from gtp_jax.parallel.seeds import Seeds
+from gtp_jax.runs import provenance
 from gtp_jax.types import Batch
 
 OBS, ACTIONS = 36, 8
@@ -74,14 +77,14 @@ def make_data(num_rows: int) -> Batch:
 def make_agent(settings: dict):
     """The agent and the hyperparameters of its state."""
     bound = np.ones(ACTIONS, np.float32)
-    return recipes.make(settings, -bound, bound)
+    return build.make(settings, -bound, bound)
 
 
 def make_engine(settings: dict, data: Batch, devices=None, options=None) -> Seeds:
     """The compiled program of a run with these settings."""
-    every, (agent, _) = lanes.lanes(settings), make_agent(settings)
+    every, (agent, _) = trials.lanes(settings), make_agent(settings)
     example = jax.tree.map(lambda column: column[:1], data)
-    own = {name: jnp.float32(each) for name, each in lanes.hyperparameters(settings, every).items()}
+    own = {name: jnp.float32(each) for name, each in trials.hyperparameters(settings, every).items()}
     return Seeds(
         lambda key, hparams: agent.init(key, example, hparams),
         agent.update,
@@ -275,7 +278,7 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=RESULTS)
     arguments = parser.parse_args()
     pin()
-    commit, device = records.commit(), records.device()
+    commit, device = provenance.commit(), provenance.device()
     usual = "tensorfloat32" if on_gpu() else "float32"
     path = arguments.results / f"speed-{device['platform']}.json"
     result = json.loads(path.read_text()) if path.exists() else {}
@@ -287,13 +290,13 @@ def main() -> None:
             "command": f"python benchmarks/speed.py --only={name} --rounds={arguments.rounds}",
             "matmul_precision": "each" if name == "precision" else usual,
             "wall_seconds": time.perf_counter() - started,
-            "date": records.now(),
+            "date": provenance.now(),
             "device": device,
-            "versions": records.versions(),
+            "versions": provenance.versions(),
             "commit": commit,
         }
         print(json.dumps({name: section}), flush=True)
-        records.write_json(path, result)
+        files.write_json(path, result)
 
 
 if __name__ == "__main__":

@@ -18,8 +18,10 @@ from typing import Any
 import commands
 from commands import ROOT
 
-from gtp_jax import methods, records
-from gtp_jax.tasks import TASKS, Task, configuration
+from gtp_jax import files
+from gtp_jax.config import methods
+from gtp_jax.config.tasks import TASKS, Task, configuration
+from gtp_jax.runs.metrics import read_rows
 
 RESULTS = Path("benchmarks/results/suite")
 # By their value to this project.
@@ -65,7 +67,7 @@ def cells(tasks: list[str], rows: list[str], data: str) -> list[tuple[Task, str]
 
 def curve(workdir: Path) -> list[dict[str, Any]]:
     """The scores of the evaluations on the way, by step and seed."""
-    rows = records.read(workdir / "metrics.jsonl")
+    rows = read_rows(workdir / "metrics.jsonl")
     return [{key: row[key] for key in ("step", "seed", "score")} for row in rows if "score" in row]
 
 
@@ -121,7 +123,7 @@ def main(argv: list[str] | None = None) -> None:
         command = words(task, row, arguments.data, workdir)
         commands.python(command)
         path.parent.mkdir(parents=True, exist_ok=True)
-        records.write_json(path, result(task, row, arguments.data, ROOT / workdir, command))
+        files.write_json(path, result(task, row, arguments.data, ROOT / workdir, command))
         print(json.dumps({"task": task.name, "row": row, "score": json.loads(path.read_text())["summary"]["score"]}))
 
 

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from gtp_jax import records
+from gtp_jax import files
+from gtp_jax.runs import provenance
 
 # Noise z ~ N(0, 1) by the trapezoidal rule, whose error here is below 1e-12.
 Z = np.linspace(-9.0, 9.0, 6001)
@@ -124,15 +125,15 @@ def main() -> None:
     arguments = parser.parse_args()
     result = measure() | {
         "command": "python benchmarks/theorem.py",
-        "date": records.now(),
-        "device": records.device(),
-        "commit": records.commit(),
-        "versions": records.versions(),
+        "date": provenance.now(),
+        "device": provenance.device(),
+        "commit": provenance.commit(),
+        "versions": provenance.versions(),
     }
     arguments.results.mkdir(parents=True, exist_ok=True)
-    records.write_json(arguments.results / "theorem.json", result)
+    files.write_json(arguments.results / "theorem.json", result)
     draw(result, arguments.figure)
-    print(json.dumps(records.plain(result)))
+    print(json.dumps(files.plain(result)))
 
 
 if __name__ == "__main__":

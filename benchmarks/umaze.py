@@ -15,8 +15,8 @@ from typing import Any
 import suite
 from commands import ROOT, python
 
-from gtp_jax import records
-from gtp_jax.tasks import TASKS
+from gtp_jax import files
+from gtp_jax.config.tasks import TASKS
 
 # Each row's directory below runs/, and its command's words; the first is the README's first command.
 UPDATES = "--config.num_updates=20000"  # the default now; said because the committed cells name their commands
@@ -58,7 +58,7 @@ def main() -> None:
         target.mkdir(parents=True, exist_ok=True)
         for file in KEPT:
             shutil.copy(ROOT / workdir / file, target / file)
-        records.write_json(ROOT / arguments.results / f"suite/embedded/antmaze-umaze/{row}.json", cell(row, target))
+        files.write_json(ROOT / arguments.results / f"suite/embedded/antmaze-umaze/{row}.json", cell(row, target))
         summary = json.loads((target / "summary.json").read_text())
         print(json.dumps({"row": row, **{key: summary[key] for key in ("algorithm", "score", "timing")}}))
 

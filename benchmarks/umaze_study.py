@@ -13,7 +13,7 @@ from pathlib import Path
 from commands import ROOT, python
 from flow_map_study import FIXED_STEPS, ROWS, STEPS
 
-from gtp_jax import records
+from gtp_jax import files
 
 
 def main() -> None:
@@ -45,7 +45,7 @@ def main() -> None:
             "summary": json.loads((ROOT / workdir / "summary.json").read_text()),
             "evaluations": json.loads((ROOT / workdir / "evaluations.json").read_text()),
         }
-        records.write_json(results / f"{row}.json", cell)
+        files.write_json(results / f"{row}.json", cell)
         scores = {e["num_steps"]: e["score"]["mean"] for e in cell["evaluations"]}
         print(json.dumps({"row": row, **scores}), flush=True)
 

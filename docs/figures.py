@@ -15,7 +15,8 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from gtp_jax import flow_map
+from gtp_jax.flow import map as flow_map
+from gtp_jax.flow.times import Schedule, curriculum
 from gtp_jax.types import Array
 
 STD = 0.15
@@ -132,9 +133,9 @@ def draw_target(path: Path) -> None:
 
 def draw_grid(path: Path) -> None:
     """The times of training as the grid grows, and one draw of t, v and tau."""
-    schedule = flow_map.Schedule()
+    schedule = Schedule()
     figure, (panel,) = canvas(9.2, 3.0)
-    counts = [int(flow_map.curriculum(step, 8)) for step in range(6)]  # of eight; the last two would be solid bars
+    counts = [int(curriculum(step, 8)) for step in range(6)]  # of eight; the last two would be solid bars
     for row, count in enumerate(counts):
         times = np.repeat(np.asarray(schedule.at(jnp.arange(count + 1) / count)), 3)
         ticks = np.tile([row - 0.25, row + 0.25, np.nan], count + 1)  # one path for all

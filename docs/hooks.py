@@ -16,7 +16,7 @@ from latex2mathml.converter import convert
 from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
 
-from gtp_jax import methods, settings, tasks
+from gtp_jax.config import methods, settings, tasks
 
 PAGES = ("README.md", "ARCHITECTURE.md", "CHANGELOG.md", "benchmarks/README.md")
 LINK = re.compile(r"\]\(([^)#:\s]+)[^)]*\)")

@@ -15,7 +15,10 @@ from pathlib import Path
 import numpy as np
 from absl import logging
 
-from gtp_jax.terminal import Parser, Terminal, refuse
+from gtp_jax import files
+from gtp_jax.config.settings import describe, is_cloning
+from gtp_jax.runs import provenance
+from gtp_jax.runs.terminal import Parser, Terminal, refuse
 
 ROWS = 4_000  # of the data: for the support, and for the weights
 
@@ -41,9 +44,9 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
 def held_out(dataset, settings: dict, observe, transitions: int):
     """The same task collected with the next seed: batch as the policy sees it, and episodes."""
     from gtp_jax import datasets
-    from gtp_jax.datasets import embedded
+    from gtp_jax.datasets.builtin import ids
 
-    own = embedded.parse(dataset.id)
+    own = ids.parse(dataset.id)
     other = own._replace(transitions=transitions, seed=own.seed + 1)
     found = datasets.load(other.id, **settings["data"] | {"episodes": "all"})
     obs, next_obs = (observe.scale(found.observe.unscale(each)) for each in (found.batch.obs, found.batch.next_obs))
@@ -52,16 +55,17 @@ def held_out(dataset, settings: dict, observe, transitions: int):
 
 def discount_of(policy, lane: int) -> float:
     """The discount that a training of the run had."""
-    from gtp_jax import lanes
+    from gtp_jax.config import trials
 
-    return lanes.hyperparameters(policy.settings, policy.lanes[lane : lane + 1])["discount"][0]
+    return trials.hyperparameters(policy.settings, policy.lanes[lane : lane + 1])["discount"][0]
 
 
 def branch(policy, dataset, arguments) -> dict[str, np.ndarray]:
     """Tries actions at states: `obs` [S, O], `action` [S, N, A], `value` [S, N] by the critic, `returns` [S, N, R]."""
     import jax
 
-    from gtp_jax import branches, datasets
+    from gtp_jax import datasets
+    from gtp_jax.diagnosis import branches
     from gtp_jax.types import Batch
 
     settings, own = policy.settings, policy.settings["policy"]
@@ -112,9 +116,11 @@ def main(argv: list[str] | None = None) -> dict:
     import jax
     import jax.numpy as jnp
 
-    from gtp_jax import datasets, diagnostics, load_policy, plots, recipes, records
+    from gtp_jax import datasets, load_policy
+    from gtp_jax.agent.guidance import GUIDANCE, MAX_WEIGHT
     from gtp_jax.datasets import returns
-    from gtp_jax.guidance import GUIDANCE, MAX_WEIGHT
+    from gtp_jax.diagnosis import statistics
+    from gtp_jax.runs import plots
 
     logging.set_verbosity(logging.WARNING)
     policy = load_policy(arguments.workdir)
@@ -128,7 +134,7 @@ def main(argv: list[str] | None = None) -> dict:
             f"data.reward = {settings['data']['reward']!r} depends on all of the data: other episodes have no such "
             "reward"
         )
-    if recipes.is_cloning(settings):
+    if is_cloning(settings):
         raise ValueError(f"{arguments.workdir}: this run cloned and has no critic to diagnose")
     lane, discount = policy.lanes[arguments.lane], discount_of(policy, arguments.lane)
     dataset = datasets.load(settings["dataset"], **settings["data"])
@@ -169,38 +175,38 @@ def main(argv: list[str] | None = None) -> dict:
     report = {
         "dataset": dataset.id,
         "held_out": held_id,
-        "method": recipes.describe(settings),
+        "method": describe(settings),
         "updates": policy.step,
         "lane": lane.label(),
-        "values": diagnostics.calibration(value, truth),
-        "values_of_the_data": diagnostics.calibration(*followed(dataset.batch, dataset.episode)),
-        "actions": diagnostics.among_actions(tried["returns"])
+        "values": statistics.calibration(value, truth),
+        "values_of_the_data": statistics.calibration(*followed(dataset.batch, dataset.episode)),
+        "actions": statistics.among_actions(tried["returns"])
         | {"critic_error": float(np.sqrt(((centred - wanted) ** 2).mean())), "critic": float(centred.std())},
-        "ranking": diagnostics.ranking(tried["value"], mean),
-        "choice": diagnostics.choice(tried["value"], mean),
+        "ranking": statistics.ranking(tried["value"], mean),
+        "choice": statistics.choice(tried["value"], mean),
         "weights": {
             "effective_share": weighed.get("guidance/effective_share", 1.0),
             "clipped": float((np.asarray(weights) >= MAX_WEIGHT).mean()),
             "told_better": float((guidance.label(advantage) > 0).mean()) if guidance.label else None,
         },
         "outside": {
-            "held-out data": diagnostics.outside(data, (held.obs[fresh], held.action[fresh]), group).mean(),
-            "sampled": diagnostics.outside(data, (repeated, tried["action"].reshape(len(repeated), -1)), group).mean(),
-            "picked": diagnostics.outside(data, (tried["obs"], picks), group).mean(),
+            "held-out data": statistics.outside(data, (held.obs[fresh], held.action[fresh]), group).mean(),
+            "sampled": statistics.outside(data, (repeated, tried["action"].reshape(len(repeated), -1)), group).mean(),
+            "picked": statistics.outside(data, (tried["obs"], picks), group).mean(),
         },
         "arguments": {key: str(each) if key == "workdir" else each for key, each in vars(arguments).items()},
         "command": " ".join(["python", *sys.argv]),
-        "date": records.now(),
-        "device": records.device(),
-        "versions": records.versions(),
-        "commit": records.commit(),
+        "date": provenance.now(),
+        "device": provenance.device(),
+        "versions": provenance.versions(),
+        "commit": provenance.commit(),
     }
-    records.write_json(arguments.workdir / "diagnostics.json", report)
+    files.write_json(arguments.workdir / "diagnostics.json", report)
     plots.diagnosis(
-        records.plain(report), value, truth, centred, wanted, np.asarray(weights), arguments.workdir / "diagnostics.png"
+        files.plain(report), value, truth, centred, wanted, np.asarray(weights), arguments.workdir / "diagnostics.png"
     )
     for part in ("values", "values_of_the_data", "actions", "ranking", "choice", "weights", "outside"):
-        found = records.plain(report[part])
+        found = files.plain(report[part])
         found = found if isinstance(found, dict) else {"rank correlation": found}
         terminal.say(f"{part}: " + ", ".join(f"{k} {v:.3g}" if v is not None else f"{k} -" for k, v in found.items()))
     terminal.say(f"{arguments.workdir / 'diagnostics.json'}, {arguments.workdir / 'diagnostics.png'}")

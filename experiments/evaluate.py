@@ -19,8 +19,10 @@ from pathlib import Path
 
 import numpy as np
 
-from gtp_jax.ranges import RANGES, Range
-from gtp_jax.terminal import Parser, Terminal, refuse
+from gtp_jax import files
+from gtp_jax.config.ranges import RANGES, Range
+from gtp_jax.runs import provenance
+from gtp_jax.runs.terminal import Parser, Terminal, refuse
 
 
 def number(allowed: Range, kind: type = int) -> Callable[[str], int | float]:
@@ -99,8 +101,12 @@ def main(argv: list[str] | None = None) -> None:
     arguments = parse(argv)
     from absl import logging
 
-    from gtp_jax import datasets, divergence, lanes, load_policy, records, scores, video
-    from gtp_jax.evaluation import Evaluator
+    from gtp_jax import datasets, load_policy
+    from gtp_jax.config import trials
+    from gtp_jax.envs import video
+    from gtp_jax.envs.evaluation import Evaluator
+    from gtp_jax.runs import scores
+    from gtp_jax.training import divergence
 
     terminal = Terminal()
     logging.set_verbosity(logging.WARNING)
@@ -120,7 +126,7 @@ def main(argv: list[str] | None = None) -> None:
         policy.seeds,
         num_envs=arguments.num_envs,
     )
-    results, combinations, filmed = [], lanes.combinations(policy.lanes), {}
+    results, combinations, filmed = [], trials.combinations(policy.lanes), {}
     selection = "best" if arguments.softmax is None else f"softmax, {arguments.softmax:g} Q"
     for num_steps, temperature, candidates in itertools.product(
         arguments.num_steps, arguments.temperature, arguments.candidates
@@ -152,23 +158,23 @@ def main(argv: list[str] | None = None) -> None:
                 **found,
                 "milliseconds_per_sample": milliseconds,
                 "command": " ".join(["python", *sys.argv]),
-                "date": records.now(),
-                "device": records.device(),
-                "versions": records.versions(),
-                "commit": records.commit(),
+                "date": provenance.now(),
+                "device": provenance.device(),
+                "versions": provenance.versions(),
+                "commit": provenance.commit(),
             }
         )
         for values, row in zip(combinations, found.get("sweep", [found]), strict=True):
             score = row["score"]
             shown = " ".join(f"{value:.0f}" for value in score["per_seed"])
             low, high = score["ci95"]
-            how = [lanes.describe(values[0])] if values[0] else []
+            how = [trials.describe(values[0])] if values[0] else []
             how += [f"K = {num_steps}", f"temperature {temperature:g}", f"{selection} of {candidates}"]
             terminal.say(
                 f"{', '.join(how)}: {score['mean']:5.1f} [{low:.1f}, {high:.1f}]  (seeds: {shown})  "
                 f"{'-' if milliseconds is None else f'{milliseconds:.2f}'} ms per action"
             )
-        records.write_json(arguments.workdir / "evaluations.json", results)
+        files.write_json(arguments.workdir / "evaluations.json", results)
     for num_steps, episode in filmed.items():
         for path in video.film(first.env, episode, dataset.maze, arguments.workdir / f"video-K{num_steps}"):
             terminal.say(f"  {path}")

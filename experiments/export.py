@@ -7,7 +7,7 @@ The first is a program, from an environment's observation to an action, for CPU,
 docs/export.md says how each is read.
 """
 
-from gtp_jax.terminal import Parser, refuse
+from gtp_jax.runs.terminal import Parser, refuse
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -11,14 +11,17 @@ from pathlib import Path
 
 import numpy as np
 
-from gtp_jax import lanes, plots, records, scores, workdir
-from gtp_jax.foreign import read_json
-from gtp_jax.settings import check as check_settings
-from gtp_jax.settings import completed, flatten
-from gtp_jax.terminal import Parser, refuse
+from gtp_jax import files
+from gtp_jax.config import trials
+from gtp_jax.config.settings import check as check_settings
+from gtp_jax.config.settings import completed, flatten
+from gtp_jax.files import read_json
+from gtp_jax.runs import directory, plots, scores
+from gtp_jax.runs.metrics import append_rows, columns, read_rows
+from gtp_jax.runs.terminal import Parser, refuse
 
 # What may differ between the runs.
-_OF_A_RUN = {"seed_offset", "num_seeds", *workdir.FREE}
+_OF_A_RUN = {"seed_offset", "num_seeds", *directory.FREE}
 # What a merged summary tells of each run.
 _OF_A_MERGE = ("seeds", "device", "versions", "commit", "timing")
 
@@ -28,12 +31,12 @@ def read(run: Path) -> dict:
     if not (run / "summary.json").exists():
         raise ValueError(f"{run} holds no finished run (no summary.json); start its command again to finish it")
     files = {name: read_json(run / f"{name}.json") for name in ("config", "summary", "episodes")}
-    files |= {"path": run, "metrics": records.read(run / "metrics.jsonl")}
+    files |= {"path": run, "metrics": read_rows(run / "metrics.jsonl")}
     try:
         files["config"] = completed(files["config"])
         check_settings(files["config"])
         labels, success = files["episodes"]["lanes"], files["episodes"]["success"]
-        names = {name for lane in lanes.from_labels(labels) for name in lane.label()} | {"step"}
+        names = {name for lane in trials.from_labels(labels) for name in lane.label()} | {"step"}
         scores_of = np.array(files["episodes"]["score"], float)
         lacking = {"fingerprint", "dataset", "algorithm", *_OF_A_MERGE} - files["summary"].keys()
         sound = scores_of.ndim == 2 and len(scores_of) == len(labels) and not lacking
@@ -76,7 +79,7 @@ def merge(runs: list[dict], out: Path) -> dict:
     order = sorted(range(len(labels)), key=lambda i: (*list(labels[i].values())[1:], labels[i]["seed"]))
     labels, score = [labels[i] for i in order], score[order]
     success = None if success is None else success[order]
-    combinations = lanes.combinations(lanes.from_labels(labels))
+    combinations = trials.combinations(trials.from_labels(labels))
     seeds = sorted({label["seed"] for label in labels})
     if any(len(places) != len(seeds) for _, places in combinations):
         raise ValueError(f"not every combination of swept values was trained with every seed of {seeds}")
@@ -95,13 +98,13 @@ def merge(runs: list[dict], out: Path) -> dict:
     config = {name: value for name, value in runs[0]["config"].items() if name not in ("seed_offset", "num_seeds")}
     if seeds == list(range(seeds[0], seeds[0] + len(seeds))):  # no two numbers name others
         config |= {"seed_offset": seeds[0], "num_seeds": len(seeds)}
-    records.write_json(out / "config.json", config)
-    records.append(out / "metrics.jsonl", metrics)
-    records.write_json(out / "episodes.json", {"lanes": labels, "score": score, "success": success})
-    groups = {lanes.describe(values): places for values, places in combinations}
+    files.write_json(out / "config.json", config)
+    append_rows(out / "metrics.jsonl", metrics)
+    files.write_json(out / "episodes.json", {"lanes": labels, "score": score, "success": success})
+    groups = {trials.describe(values): places for values, places in combinations}
     title = f"{summary['dataset']}, {summary['algorithm']}"
-    plots.curves(records.columns(metrics, labels), out / "curves.png", groups=groups, title=title)
-    records.write_json(out / "summary.json", summary)
+    plots.curves(columns(metrics, labels), out / "curves.png", groups=groups, title=title)
+    files.write_json(out / "summary.json", summary)
     return summary
 
 
@@ -121,7 +124,7 @@ def main(argv: list[str] | None = None) -> None:
         swept = {name: value for name, value in row.items() if name != "score"} if "sweep" in summary else {}
         score = row["score"]
         low, high = score["ci95"]
-        name = lanes.describe(swept) + ": " if swept else ""
+        name = trials.describe(swept) + ": " if swept else ""
         print(f"{name}{score['mean']:.1f} [{low:.1f}, {high:.1f}], {len(score['per_seed'])} seeds")
 
 

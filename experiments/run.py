@@ -17,8 +17,9 @@ from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 from rich.console import Console
 
-from gtp_jax.settings import DEFAULTS, check, check_names, flatten, refusal, shown, unknown
-from gtp_jax.terminal import Terminal, refuse
+from gtp_jax import files
+from gtp_jax.config.settings import DEFAULTS, check, check_names, flatten, refusal, shown, unknown
+from gtp_jax.runs.terminal import Terminal, refuse
 
 CONFIGS = Path(__file__).resolve().parent / "configs"
 
@@ -61,11 +62,11 @@ def start_jax(settings: dict) -> None:
     os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", str(settings["gpu_memory_fraction"]))
     import jax
 
-    from gtp_jax import lanes
+    from gtp_jax.config import trials
 
     count = settings["cpu_devices"]
     if not count and "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
-        cores, num_lanes = os.cpu_count() or 1, len(lanes.lanes(settings))
+        cores, num_lanes = os.cpu_count() or 1, len(trials.lanes(settings))
         count = max(n for n in range(1, cores + 1) if num_lanes % n == 0)
     if count:
         jax.config.update("jax_num_cpu_devices", count)
@@ -98,8 +99,8 @@ def load_dataset(settings: dict, terminal):
 
 def report(terminal, summary: dict, workdir: Path) -> int:
     """Prints the scores, which trainings diverged and where everything lies; returns the exit code."""
-    from gtp_jax import divergence
-    from gtp_jax.lanes import describe
+    from gtp_jax.config.trials import describe
+    from gtp_jax.training import divergence
 
     found = summary.get("diverged", [])  # runs of earlier versions did not look
 
@@ -144,8 +145,8 @@ def report(terminal, summary: dict, workdir: Path) -> int:
 
 def main(config, workdir: Path, distributed: str | None = None) -> int:
     """Runs one configuration in one directory; returns the exit code."""
-    from gtp_jax import datasets, loggers
-    from gtp_jax import workdir as directory
+    from gtp_jax import datasets
+    from gtp_jax.runs import directory, loggers
 
     if not flags.FLAGS["verbosity"].present:
         logging.set_verbosity(logging.WARNING)  # Orbax tells every step of every save otherwise
@@ -158,7 +159,7 @@ def main(config, workdir: Path, distributed: str | None = None) -> int:
     first, lost = True, contextlib.nullcontext()
     if distributed:
         start_jax(settings)
-        from gtp_jax import hosts
+        from gtp_jax.parallel import hosts
 
         hosts.start(distributed)
         first, lost = hosts.first(), hosts.lost(workdir)
@@ -171,16 +172,18 @@ def main(config, workdir: Path, distributed: str | None = None) -> int:
             return report(terminal, summary, workdir)
         if not distributed:
             start_jax(settings)
-        from gtp_jax import hosts, lanes, recipes, records
-        from gtp_jax.seeds import choose_devices
-        from gtp_jax.training import Training
+        from gtp_jax.agent import build
+        from gtp_jax.config import trials
+        from gtp_jax.parallel import hosts
+        from gtp_jax.parallel.seeds import choose_devices
+        from gtp_jax.training.loop import Training
 
-        recipes.check(settings)
-        trainings = lanes.lanes(settings)
+        build.check(settings)
+        trainings = trials.lanes(settings)
         choose_devices(len(trainings[hosts.share(trainings)]), settings["devices"])
         training = Training(settings, workdir, load_dataset(settings, terminal), terminal)
         if first:
-            records.write_json(workdir / "config.json", settings)
+            files.write_json(workdir / "config.json", settings)
             terminal.log = workdir / "run.log"
         terminal.facts("gtp_jax", training.facts())
         try:

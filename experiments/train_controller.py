@@ -14,7 +14,7 @@ import os
 import time
 from pathlib import Path
 
-from gtp_jax.datasets import locomotion
+from gtp_jax.datasets.builtin import locomotion
 
 BODIES = {"ant": None} | {name: body.env_id for name, body in locomotion.BODIES.items()}
 

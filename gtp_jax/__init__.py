@@ -9,12 +9,12 @@ from typing import Any
 
 __version__ = "0.1.0"
 
-_LAZY = {"load_policy": "gtp_jax.serving", "export": "gtp_jax.exporting"}
+_LAZY = {"load_policy": "gtp_jax.serving.policy", "export": "gtp_jax.serving.export"}
 
 
 def __getattr__(name: str) -> Any:
     if name in _LAZY:
         return getattr(importlib.import_module(_LAZY[name]), name)
-    if name in ("losses", "flow_map"):
-        return importlib.import_module(f"gtp_jax.{name}")
+    if name == "losses":
+        return importlib.import_module("gtp_jax.losses")
     raise AttributeError(f"module 'gtp_jax' has no attribute {name!r}")

@@ -11,18 +11,7 @@ def loss(params, key, obs, action):
     return (terms.consistency + terms.flow).mean()
 """
 
-from gtp_jax.flow_map import (
-    Schedule,
-    Times,
-    adjacent_times,
-    curriculum,
-    denoising_loss,
-    edm_velocity,
-    edm_weight,
-    field_loss,
-    log_normal_times,
-)
-from gtp_jax.guidance import (
+from gtp_jax.agent.guidance import (
     advantage_weights,
     effective_sample_share,
     exponential_weights,
@@ -30,7 +19,10 @@ from gtp_jax.guidance import (
     normalised_q_loss,
     unnormalised_weights,
 )
-from gtp_jax.paths import LINEAR, VARIANCE_EXPLODING, Path
+from gtp_jax.critics._losses import expectile_loss, td_loss
+from gtp_jax.flow.map import denoising_loss, edm_velocity, edm_weight, field_loss
+from gtp_jax.flow.paths import LINEAR, VARIANCE_EXPLODING, Path
+from gtp_jax.flow.times import Schedule, Times, adjacent_times, curriculum, log_normal_times
 from gtp_jax.policies.consistency import consistency_loss, renoising_sampler
 from gtp_jax.policies.ctm import soft_consistency_loss
 from gtp_jax.policies.gaussian import negative_log_likelihood
@@ -39,7 +31,6 @@ from gtp_jax.policies.mean_flow import mean_flow_loss, ordered_times
 from gtp_jax.policies.shortcut import dyadic_times, self_consistency_loss
 from gtp_jax.policies.vp_diffusion import Chain, noise_prediction_loss, variance_preserving_chain
 from gtp_jax.types import Velocity
-from gtp_jax.value_losses import expectile_loss, td_loss
 
 __all__ = [
     "Chain",

@@ -8,7 +8,7 @@ from types import ModuleType
 
 def members(package: ModuleType) -> tuple[str, ...]:
     """The members of a family: the module names of its package."""
-    return tuple(sorted(module.name for module in pkgutil.iter_modules(package.__path__)))
+    return tuple(sorted(module.name for module in pkgutil.iter_modules(package.__path__) if module.name[0] != "_"))
 
 
 def nearest(name: object, valid: Iterable[str]) -> str | None:

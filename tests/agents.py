@@ -3,8 +3,8 @@
 import jax
 import jax.numpy as jnp
 
-from gtp_jax.flow_map import Schedule
-from gtp_jax.networks import flow_network
+from gtp_jax.agent.networks import flow_network
+from gtp_jax.flow.times import Schedule
 from gtp_jax.policies import gtp
 
 HPARAMS = {

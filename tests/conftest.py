@@ -6,7 +6,7 @@ import jax
 import pytest
 from runs import Runner
 
-from gtp_jax import video
+from gtp_jax.envs import video
 
 # Before anything asks for a device: the count is fixed when the backend starts.
 jax.config.update("jax_platforms", "cpu")

@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gtp_jax.paths import Path, expand
-from gtp_jax.settings import DEFAULTS
+from gtp_jax.config.settings import DEFAULTS
+from gtp_jax.flow.paths import Path, expand
 from gtp_jax.types import Array, Batch, Policy, Velocity
 
 # For tiny programs, whose compilation takes longer than their run.

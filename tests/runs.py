@@ -12,8 +12,9 @@ import jax
 import numpy as np
 from oracles import random_batch
 
-from gtp_jax import lanes, recipes
-from gtp_jax.checkpoint import Checkpoints, Saved
+from gtp_jax.agent import build
+from gtp_jax.config import trials
+from gtp_jax.runs.checkpoints import Checkpoints, Saved
 
 ROOT = Path(__file__).parents[1]
 RUN = ROOT / "experiments" / "run.py"
@@ -94,9 +95,9 @@ def wait_until_step(child, directory, step, checkpoint=None):
 def state_like(directory):
     """What the state of a run with these settings looks like."""
     settings = json.loads((directory / "config.json").read_text())
-    agent, hparams = recipes.make(settings, -np.ones(8, np.float32), np.ones(8, np.float32))
+    agent, hparams = build.make(settings, -np.ones(8, np.float32), np.ones(8, np.float32))
     example = random_batch(1, obs_dim=60, action_dim=8)
-    keys = jax.random.split(jax.random.key(0), len(lanes.lanes(settings)))
+    keys = jax.random.split(jax.random.key(0), len(trials.lanes(settings)))
     state = jax.eval_shape(jax.vmap(lambda key: agent.init(key, example, hparams)), keys)
     rest = state._replace(policy_ema=None, critic_ema=None, key=jax.eval_shape(jax.random.key_data, state.key))
     return Saved(state.policy_ema, state.critic_ema, rest._asdict())

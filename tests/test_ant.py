@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from gtp_jax.datasets import ant
-from gtp_jax.datasets.controller import Controller
+from gtp_jax.datasets.builtin import ant
+from gtp_jax.datasets.builtin.controller import Controller
 
 # Where the legs of the joints (hip_1, ankle_1, ..., hip_4, ankle_4) stand among the actuators of ant.xml.
 JOINT_OF_ACTUATOR = [6, 7, 0, 1, 2, 3, 4, 5]

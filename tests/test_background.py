@@ -2,7 +2,7 @@ import threading
 
 import pytest
 
-from gtp_jax.background import Background
+from gtp_jax.training.background import Background
 
 
 def test_the_order_is_that_of_a_loop_that_waits():

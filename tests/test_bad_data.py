@@ -12,9 +12,9 @@ from oracles import settings_with
 from stored import ACTIONS, OBS, OTHERS, box, write
 
 from gtp_jax import datasets
-from gtp_jax.datasets import minari
-from gtp_jax.terminal import Terminal
-from gtp_jax.training import Training
+from gtp_jax.datasets import reader
+from gtp_jax.runs.terminal import Terminal
+from gtp_jax.training.loop import Training
 
 FLOAT32 = strategies.floats(width=32, allow_nan=False, allow_infinity=False)
 EVERY_CASE = settings(
@@ -265,8 +265,8 @@ def test_garbage_instead_of_metadata_is_refused(tmp_path, garbage):
 def test_the_checks_look_once(tmp_path, monkeypatch):
     """On load, and nowhere else: what they cost is measured by benchmarks/checks.py."""
     calls = []
-    whole = minari.check
-    monkeypatch.setattr(minari, "check", lambda *args: calls.append(args) or whole(*args))
+    whole = reader.check
+    monkeypatch.setattr(reader, "check", lambda *args: calls.append(args) or whole(*args))
     write(tmp_path, "test/x-v0", [stored.episode(2)])
     load(tmp_path)
     assert len(calls) == 1 and calls[0][0] == "test/x-v0" and calls[0][1].action.shape == (2, ACTIONS)

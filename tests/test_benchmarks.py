@@ -9,7 +9,7 @@ import pytest
 from runs import ROOT, benchmark
 from scipy import stats
 
-from gtp_jax.flow_map import Schedule
+from gtp_jax.flow.times import Schedule
 
 
 def test_the_u_maze_results_are_shown_as_they_were_measured():

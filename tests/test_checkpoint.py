@@ -12,8 +12,8 @@ from oracles import assert_trees_equal
 from runs import benchmark
 from toy import full_disk
 
-from gtp_jax.checkpoint import Checkpoints, DamagedCheckpoint, FailedSave, Saved
-from gtp_jax.seeds import Seeds
+from gtp_jax.parallel.seeds import Seeds
+from gtp_jax.runs.checkpoints import Checkpoints, DamagedCheckpoint, FailedSave, Saved
 
 damages = benchmark("damages")
 

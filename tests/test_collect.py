@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import h5py
 import jax
@@ -18,8 +19,10 @@ import pytest
 from oracles import assert_trees_equal
 
 import gtp_jax.datasets as datasets
-from gtp_jax.datasets import ant, antmaze, embedded, environments, rollouts, store
-from gtp_jax.datasets.collect import collect_in_child
+from gtp_jax.datasets.builtin import ant, antmaze, ids, rollouts
+from gtp_jax.datasets.builtin.collect import collect_in_child
+from gtp_jax.datasets.builtin.ids import for_task
+from gtp_jax.datasets.folder import environment, install
 
 ID = "gtp/antmaze/umaze-600-v0"
 
@@ -29,7 +32,7 @@ def root(tmp_path_factory):
     """A root into which `ID` was collected by one worker."""
     root = tmp_path_factory.mktemp("minari")
     before, progress = dict(os.environ), []
-    collect_in_child(embedded.parse(ID), root, 1, lambda *counts: progress.append(counts))
+    collect_in_child(ids.parse(ID), root, 1, lambda *counts: progress.append(counts))
     assert progress[-1] == (600, 600)
     assert {key for key in os.environ if os.environ.get(key) != before.get(key)} == set()
     return root
@@ -64,7 +67,7 @@ STANDING = {
 @pytest.mark.parametrize("name", antmaze.TASKS)
 def test_published_tasks_draw_what_they_always_drew(name):
     task = antmaze.TASKS[name]
-    env = environments.for_task(task).make_env()
+    env = for_task(task).make_env()
     run = rollouts.Run(task, env, seed=0, index=5)
     run.inputs()
     run.step(np.zeros(8))
@@ -126,7 +129,7 @@ def test_only_successful_episodes(root, tmp_path):
 def test_it_is_a_proper_minari_dataset(root):
     import minari
 
-    with store.environment(MINARI_DATASETS_PATH=str(root)):
+    with environment(MINARI_DATASETS_PATH=str(root)):
         assert list(minari.list_local_datasets()) == [ID]
         dataset = minari.load_dataset(ID)
     assert (dataset.total_steps, dataset.spec.env_spec.id) == (600, "AntMaze_UMaze-v5")
@@ -160,8 +163,8 @@ def test_data_replay_in_the_environment(root):
 def test_a_killed_collection_does_not_block_the_next(root, tmp_path):
     """SIGKILL in mid-collection: its workers end, and its folder is swept away by the next start, which makes the same
     data."""
-    command = [sys.executable, "-m", "gtp_jax.datasets.collect", ID, "--root", str(tmp_path), "--workers", "1"]
-    child = subprocess.Popen(command, cwd=store.Path(__file__).parents[1], stdout=subprocess.PIPE)
+    command = [sys.executable, "-m", "gtp_jax.datasets.builtin.collect", ID, "--root", str(tmp_path), "--workers", "1"]
+    child = subprocess.Popen(command, cwd=Path(__file__).parents[1], stdout=subprocess.PIPE)
     folder = tmp_path / "gtp" / "antmaze"
     deadline = time.monotonic() + 30
     while not list(folder.glob(".umaze-600-v0.building-*/*")):  # a worker has started
@@ -183,7 +186,7 @@ def test_concurrent_starts_build_once(tmp_path):
         (folder / "a" / "x-v0" / "data").mkdir(parents=True)
         built.append((folder / "a" / "x-v0").stat().st_ino)
 
-    threads = [threading.Thread(target=store.install, args=(tmp_path, "a/x-v0", build)) for _ in range(4)]
+    threads = [threading.Thread(target=install, args=(tmp_path, "a/x-v0", build)) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -199,16 +202,16 @@ def test_a_failed_build_leaves_nothing(tmp_path):
         raise RuntimeError("no")
 
     with pytest.raises(RuntimeError, match="no"):
-        store.install(tmp_path, "a/x-v0", build)
+        install(tmp_path, "a/x-v0", build)
     assert [path.name for path in (tmp_path / "a").iterdir()] == [".x-v0.lock"]
 
 
 def test_a_failing_child_says_why(tmp_path):
     (tmp_path / "gtp").write_text("not a folder")
     with pytest.raises(RuntimeError, match=f"(?s)collecting {ID} failed.*NotADirectoryError"):
-        collect_in_child(embedded.parse(ID), tmp_path, 1)
+        collect_in_child(ids.parse(ID), tmp_path, 1)
     with pytest.raises(ValueError, match="workers must be at least 1, got 0"):
-        collect_in_child(embedded.parse(ID), tmp_path, 0)
+        collect_in_child(ids.parse(ID), tmp_path, 0)
 
 
 LOAD = f"""

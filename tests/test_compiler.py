@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from gtp_jax import compiler
+from gtp_jax.parallel import compiler
 
 
 class Device:

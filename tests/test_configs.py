@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 from oracles import random_batch
 
-from gtp_jax import critics, datasets, policies, recipes, tasks
-from gtp_jax.datasets import embedded
-from gtp_jax.guidance import GUIDANCE
-from gtp_jax.seeds import Seeds
-from gtp_jax.settings import DEFAULTS, HPARAMS, RANGES, check, flatten
+from gtp_jax import critics, datasets, policies
+from gtp_jax.agent import build as build_agent
+from gtp_jax.agent.guidance import GUIDANCE
+from gtp_jax.config import tasks
+from gtp_jax.config.settings import DEFAULTS, HPARAMS, RANGES, check, describe, flatten, is_cloning
+from gtp_jax.datasets.builtin import ids
+from gtp_jax.parallel.seeds import Seeds
 
 CONFIGS = Path(__file__).parents[1] / "experiments" / "configs"
 HOSTED = {"antmaze": "D4RL/antmaze/umaze-v1", "gym": "mujoco/hopper/medium-v0", "adroit": "D4RL/pen/human-v2"}
@@ -44,8 +46,8 @@ def test_settings_are_complete_and_fit_the_loader(name, variant):
     inspect.signature(datasets.load).bind(settings["dataset"], **settings["data"])
     assert settings["data"]["reward"] in datasets.REWARDS
     assert settings["data"]["observation"] in datasets.OBSERVATIONS
-    if embedded.is_embedded(settings["dataset"]):
-        assert embedded.parse(settings["dataset"]).id == settings["dataset"]
+    if ids.is_embedded(settings["dataset"]):
+        assert ids.parse(settings["dataset"]).id == settings["dataset"]
     elif variant and "/" in variant:
         assert settings["dataset"] == variant
 
@@ -69,7 +71,7 @@ def test_the_main_command_asks_for_what_the_project_promises():
     settings = load("antmaze")
     assert settings["dataset"] == "gtp/antmaze/umaze-v0" and settings == load("antmaze", "umaze")
     assert settings["num_seeds"] >= 3 and settings["eval"]["num_episodes"] >= 100
-    assert not recipes.is_cloning(settings) and settings["policy"]["num_steps"] <= 5
+    assert not is_cloning(settings) and settings["policy"]["num_steps"] <= 5
 
 
 def test_variants_do_not_leak_into_one_another():
@@ -96,7 +98,7 @@ def shrunk(settings, **changes):
 def chunk(settings):
     """Metrics of one chunk of two updates of one seed on transitions of AntMaze's size."""
     data = random_batch(32, obs_dim=62, action_dim=8)._replace(subgoal=np.ones((32, 2), np.float32))
-    agent, hparams = recipes.make(settings, -np.ones(8, np.float32), np.ones(8, np.float32))
+    agent, hparams = build_agent.make(settings, -np.ones(8, np.float32), np.ones(8, np.float32))
     example = jax.tree.map(lambda column: column[:1], data)
     engine = Seeds(
         lambda key: agent.init(key, example, hparams), agent.update, data, seeds=(0,), batch_size=settings["batch_size"]
@@ -140,34 +142,32 @@ def test_a_chunk_runs_with(changes):
     check(settings)
     metrics = chunk(settings)
     assert all(np.isfinite(value).all() for value in metrics.values())
-    assert ("critic/loss" in metrics) == (not recipes.is_cloning(settings))
+    assert ("critic/loss" in metrics) == (not is_cloning(settings))
 
 
 def test_eta_zero_and_no_guidance_are_the_same_method():
     settings = load("antmaze", "tiny")
-    assert not recipes.is_cloning(settings)
-    assert all(
-        recipes.is_cloning(shrunk(settings, **{f"guidance.{k}": v})) for k, v in (("eta", 0.0), ("name", "none"))
-    )
+    assert not is_cloning(settings)
+    assert all(is_cloning(shrunk(settings, **{f"guidance.{k}": v})) for k, v in (("eta", 0.0), ("name", "none")))
 
 
 def test_methods_are_named_by_what_matters_for_their_score():
     settings = load("antmaze", "tiny")
     plain = shrunk(settings, **{"policy.temperature": 1.0, "guidance.eta": 0.3, "policy.num_steps": 2})
-    assert recipes.describe(plain) == "gtp, twin_q critic, advantage eta = 0.3, K = 2"
+    assert describe(plain) == "gtp, twin_q critic, advantage eta = 0.3, K = 2"
     cold = shrunk(settings, **{"policy.temperature": 0.5, "guidance.eta": 0.0, "policy.num_steps": 5})
-    assert recipes.describe(cold) == "gtp-bc, K = 5, temperature 0.5"
+    assert describe(cold) == "gtp-bc, K = 5, temperature 0.5"
 
 
 def build(**changes):
-    return recipes.make(shrunk(load("antmaze", "tiny"), **changes), -np.ones(8), np.ones(8))
+    return build_agent.make(shrunk(load("antmaze", "tiny"), **changes), -np.ones(8), np.ones(8))
 
 
 @pytest.mark.parametrize(
     ("changes", "valid"),
     [
-        ({"policy.name": "gpt"}, recipes.names(policies)),
-        ({"critic.name": "twinq"}, recipes.names(critics)),
+        ({"policy.name": "gpt"}, build_agent.names(policies)),
+        ({"critic.name": "twinq"}, build_agent.names(critics)),
         ({"guidance.name": "adventage"}, GUIDANCE),
         ({"policy.target": "emma"}, ("online", "ema")),
         ({"policy.activation": "mich"}, ("mish", "relu", "silu")),
@@ -183,7 +183,7 @@ def test_unknown_names_are_refused_with_the_valid_ones(changes, valid):
 
 
 def test_members_are_found_by_file_name():
-    assert "gtp" in recipes.names(policies) and {"twin_q", "expectile"} <= set(recipes.names(critics))
+    assert "gtp" in build_agent.names(policies) and {"twin_q", "expectile"} <= set(build_agent.names(critics))
 
 
 def test_hyperparameters_are_float32_scalars():

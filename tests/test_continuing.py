@@ -11,9 +11,10 @@ import pytest
 from oracles import assert_trees_equal, settings_with
 from runs import RUN, SHRUNK, UPDATES, final_arrays, state_like, summary_of
 
-from gtp_jax import continuing, records
-from gtp_jax.checkpoint import Checkpoints, Saved
-from gtp_jax.serving import SCHEMA
+from gtp_jax import files
+from gtp_jax.runs.checkpoints import SCHEMA, Checkpoints, Saved
+from gtp_jax.runs.metrics import read_rows
+from gtp_jax.training import warm_start
 
 MORE = UPDATES + 20
 
@@ -43,8 +44,8 @@ def test_equal_settings_end_as_resuming_does(source, runner, whole):
     shutil.copytree(source, resumed)
     runner(f"--workdir={resumed}", num_updates=MORE)
     assert_trees_equal(final_arrays(new), final_arrays(resumed))
-    rows = records.read(resumed / "metrics.jsonl")
-    assert records.read(new / "metrics.jsonl") == [row for row in rows if row["step"] > UPDATES]
+    rows = read_rows(resumed / "metrics.jsonl")
+    assert read_rows(new / "metrics.jsonl") == [row for row in rows if row["step"] > UPDATES]
     assert json.loads((new / "config.json").read_text())["curriculum_updates"] == UPDATES
 
     found = summary_of(new)["continued_from"]
@@ -127,7 +128,7 @@ def about(changes=(), **settings):
         "fingerprint": "aa",
         "versions": {"jax": "1"},
     }
-    return records.plain(said | dict(changes))
+    return files.plain(said | dict(changes))
 
 
 @pytest.fixture
@@ -157,9 +158,9 @@ def checkpoint(tmp_path):
     ],
 )
 def test_all_that_must_agree_is_compared(checkpoint, changes, settings, says):
-    continuing.check(str(checkpoint), about(num_updates=20))
+    warm_start.check(str(checkpoint), about(num_updates=20))
     with pytest.raises(ValueError, match=says.replace("[", r"\[")):
-        continuing.check(str(checkpoint), about(changes, num_updates=20, **settings))
+        warm_start.check(str(checkpoint), about(changes, num_updates=20, **settings))
 
 
 def test_equal_numbers_that_see_another_way_are_not_the_same_policy(tmp_path):
@@ -167,10 +168,10 @@ def test_equal_numbers_that_see_another_way_are_not_the_same_policy(tmp_path):
     made = Checkpoints(tmp_path / "checkpoints")
     made.save(10, STATE, about(policy__subgoal_steps=20))
     made.close()
-    continuing.check(str(tmp_path), about(num_updates=20, policy__subgoal_steps=20))
+    warm_start.check(str(tmp_path), about(num_updates=20, policy__subgoal_steps=20))
     with pytest.raises(ValueError, match="policy.subgoal_way: 'vector' there, 'direction' now"):
         now = about(num_updates=20, policy__subgoal_steps=20, policy__subgoal_way="direction")
-        continuing.check(str(tmp_path), now)
+        warm_start.check(str(tmp_path), now)
 
 
 def test_a_run_from_before_a_setting_was_added_goes_on(tmp_path):
@@ -180,23 +181,23 @@ def test_a_run_from_before_a_setting_was_added_goes_on(tmp_path):
         del said["settings"]["policy"][name]
     made.save(10, STATE, said)
     made.close()
-    continuing.check(str(tmp_path), about(num_updates=20))
+    warm_start.check(str(tmp_path), about(num_updates=20))
     with pytest.raises(ValueError, match="policy.subgoal_steps: 0 there, 20 now"):
-        continuing.check(str(tmp_path), about(num_updates=20, policy__subgoal_steps=20))
-    assert continuing.provenance("b", 10, said, about())["settings"] == []
+        warm_start.check(str(tmp_path), about(num_updates=20, policy__subgoal_steps=20))
+    assert warm_start.provenance("b", 10, said, about())["settings"] == []
 
 
 def test_a_run_whose_checkpoints_are_damaged_is_named(checkpoint):
     (checkpoint / "checkpoints" / "10" / "digest" / "metadata").write_text("{}")
     with pytest.raises(ValueError, match="its checkpoints are damaged; start it again"):
-        continuing.check(str(checkpoint), about(num_updates=20))
+        warm_start.check(str(checkpoint), about(num_updates=20))
 
 
 def test_a_run_that_is_saving_is_left_alone(checkpoint):
     half = checkpoint / "checkpoints" / "20.orbax-checkpoint-tmp"
     half.mkdir()
-    continuing.check(str(checkpoint), about(num_updates=20))
-    step, there, saved = continuing.adopt(str(checkpoint), jax.tree.map(np.zeros_like, STATE))
+    warm_start.check(str(checkpoint), about(num_updates=20))
+    step, there, saved = warm_start.adopt(str(checkpoint), jax.tree.map(np.zeros_like, STATE))
     assert (step, there) == (10, about())
     assert_trees_equal(
         jax.tree.map(np.asarray, saved),
@@ -208,7 +209,7 @@ def test_a_run_that_is_saving_is_left_alone(checkpoint):
 def test_a_run_says_where_it_comes_from_and_where_that_came_from():
     first = {"directory": "a"}
     there, now = about({"continued_from": first}), about({"fingerprint": "bb", "versions": {"jax": "2"}})
-    assert continuing.provenance("b", 10, there, now) == {
+    assert warm_start.provenance("b", 10, there, now) == {
         "directory": "b",
         "num_updates": 10,
         "fingerprint": "aa",

@@ -7,11 +7,11 @@ import pytest
 from oracles import Chain, constant_policy, random_batch
 from scipy import stats
 
-from gtp_jax.agent import make_agent
+from gtp_jax.agent.guidance import GUIDANCE
+from gtp_jax.agent.networks import q_network, v_network
+from gtp_jax.agent.update import make_agent
 from gtp_jax.critics import expectile, twin_q, value
-from gtp_jax.guidance import GUIDANCE
-from gtp_jax.networks import q_network, v_network
-from gtp_jax.value_losses import expectile_loss, td_loss
+from gtp_jax.critics._losses import expectile_loss, td_loss
 
 HPARAMS = {"discount": jnp.float32(0.9)}
 

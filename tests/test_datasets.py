@@ -8,12 +8,15 @@ import subprocess
 import sys
 import time
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import gtp_jax.datasets as datasets
-from gtp_jax.datasets import environments, hosted, store
+from gtp_jax.datasets import hosted
+from gtp_jax.datasets.folder import datasets_root, environment
+from gtp_jax.envs import registry
 
 UMAZE = [[1, 1, 1, 1, 1], [1, "g", 0, 0, 1], [1, 1, 1, 0, 1], [1, "r", 0, 0, 1], [1, 1, 1, 1, 1]]
 
@@ -63,7 +66,7 @@ def write(root, dataset_id, episodes, **metadata):
     is_goal = isinstance(observations, dict)
     space = spaces.Dict({k: box(v) for k, v in observations.items()}) if is_goal else box(observations)
     num_actions = episodes[0]["actions"].shape[1] if episodes else 3
-    with store.environment(MINARI_DATASETS_PATH=str(root)), warnings.catch_warnings():
+    with environment(MINARI_DATASETS_PATH=str(root)), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about what the metadata lack
         minari.create_dataset_from_buffers(
             dataset_id,
@@ -223,7 +226,7 @@ def test_evaluation_is_in_the_maze_of_the_data(antmaze):
     own = [[0 if cell in ("r", "g") else cell for cell in row] for row in UMAZE]
     mirrored = [[1, 1, 1, 1, 1], [1, 0, 0, "r", 1], [1, 0, 1, 1, 1], [1, 0, 0, "g", 1], [1, 1, 1, 1, 1]]
     metadata = {"env_spec": env_spec(maze_map=own), "eval_env_spec": env_spec(maze_map=mirrored)}
-    maze = environments.for_metadata("test", metadata, 27).maze
+    maze = registry.for_metadata("test", metadata, 27).maze
     assert maze.walls == [[cell == 1 for cell in row] for row in own]
     assert (maze.start_xy, maze.goal_xy) == ((-4, 4), (-4, -4))
 
@@ -291,9 +294,9 @@ def test_ids_cannot_leave_the_root(tmp_path):
 
 def test_the_default_root_is_minaris(monkeypatch, tmp_path):
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
-    assert store.datasets_root() == tmp_path
+    assert datasets_root() == tmp_path
     monkeypatch.delenv("MINARI_DATASETS_PATH")
-    assert store.datasets_root() == store.Path.home() / ".minari" / "datasets"
-    with store.environment(MINARI_DATASETS_PATH="elsewhere"):
+    assert datasets_root() == Path.home() / ".minari" / "datasets"
+    with environment(MINARI_DATASETS_PATH="elsewhere"):
         assert os.environ["MINARI_DATASETS_PATH"] == "elsewhere"
     assert "MINARI_DATASETS_PATH" not in os.environ

@@ -12,18 +12,19 @@ import numpy as np
 import pytest
 from runs import RUN, Runner
 
-from gtp_jax import branches, diagnostics, lanes, load_policy
-from gtp_jax.datasets import TASKS
-from gtp_jax.datasets.environments import for_task
-from gtp_jax.settings import DEFAULTS
+from gtp_jax import load_policy
+from gtp_jax.config import trials
+from gtp_jax.config.settings import DEFAULTS
+from gtp_jax.datasets.builtin.ids import TASKS, for_task
+from gtp_jax.diagnosis import branches, statistics
 
 
 def test_calibration_of_a_critic_that_is_off_by_two(rng):
     truth = rng.normal(3, 5, 10_000)
-    found = diagnostics.calibration(truth + 2, truth)
+    found = statistics.calibration(truth + 2, truth)
     assert (found["bias"], found["error"]) == (pytest.approx(2), pytest.approx(2))
     assert (found["spread"], found["correlation"]) == (pytest.approx(truth.std()), pytest.approx(1))
-    ignorant = diagnostics.calibration(np.full(10_000, truth.mean()), truth)
+    ignorant = statistics.calibration(np.full(10_000, truth.mean()), truth)
     assert ignorant["error"] == pytest.approx(ignorant["spread"]) and ignorant["correlation"] is None
 
 
@@ -31,26 +32,26 @@ def test_calibration_of_a_critic_that_is_off_by_two(rng):
 def test_the_spread_among_actions_is_freed_of_the_noise(rng, action, noise):
     """Returns made of a state's own, an action's and a draw's part, each of known deviation."""
     parts = rng.normal(0, 3, (4000, 1, 1)), rng.normal(0, action, (4000, 8, 1)), rng.normal(0, noise, (4000, 8, 2))
-    found = diagnostics.among_actions(sum(parts))
+    found = statistics.among_actions(sum(parts))
     assert found["action"] == pytest.approx(action, abs=0.06)
     assert found["noise"] == pytest.approx(noise, rel=0.03)
     assert found["state"] == pytest.approx(np.sqrt(9 + action**2 / 8 + noise**2 / 16), rel=0.05)
     with pytest.raises(ValueError, match=r"\(4, 8, 1\).* needs R from 2"):
-        diagnostics.among_actions(np.zeros((4, 8, 1)))
+        statistics.among_actions(np.zeros((4, 8, 1)))
 
 
 def test_ranking_is_spearmans_within_states_only():
     truth = np.array([[1.0, 2, 3], [30, 20, 10], [5, 5, 5]])
-    assert diagnostics.ranking(np.exp(truth), truth) == 1
+    assert statistics.ranking(np.exp(truth), truth) == 1
     # Right between the states and wrong within them.
-    assert diagnostics.ranking(np.array([[1.0, 0, -1], [10, 20, 30], [0, 1, 2]]), truth) == -1
-    assert diagnostics.ranking(np.zeros((3, 3)), truth) is None
+    assert statistics.ranking(np.array([[1.0, 0, -1], [10, 20, 30], [0, 1, 2]]), truth) == -1
+    assert statistics.ranking(np.zeros((3, 3)), truth) is None
 
 
 def test_what_a_choice_promises_and_keeps():
     """A critic that picks a bad action of the first state and the best one of the second."""
     value, truth = np.array([[0.0, 9, 0], [0, 0, 3]]), np.array([[6.0, 0, 3], [1, 2, 3]])
-    assert diagnostics.choice(value, truth) == {
+    assert statistics.choice(value, truth) == {
         **{"mean": 2.5, "picked": 1.5, "best": 4.5},
         **{"promised": pytest.approx((6 + 2) / 2), "kept": pytest.approx((-3 + 1) / 2)},
     }
@@ -60,8 +61,8 @@ def test_outside_is_what_the_data_do_not_hold(rng):
     """Fresh draws of the data's own density are outside about as often as 5 %; a shifted action always is."""
     obs, action, group = rng.normal(size=(800, 4)), rng.uniform(-1, 1, (800, 2)), np.repeat(np.arange(80), 10)
     fresh = rng.normal(size=(800, 4)), rng.uniform(-1, 1, (800, 2))
-    assert diagnostics.outside((obs, action), fresh, group).mean() == pytest.approx(0.05, abs=0.03)
-    assert diagnostics.outside((obs, action), (fresh[0], fresh[1] + 9), group).all()
+    assert statistics.outside((obs, action), fresh, group).mean() == pytest.approx(0.05, abs=0.03)
+    assert statistics.outside((obs, action), (fresh[0], fresh[1] + 9), group).all()
 
 
 def test_neighbours_of_ones_own_episode_do_not_count():
@@ -69,7 +70,7 @@ def test_neighbours_of_ones_own_episode_do_not_count():
     obs = np.array([[0.0], [0.001], [1.0], [1.001]])
     data, group = (obs, np.zeros((4, 1))), np.array([0, 0, 1, 1])
     asked = (np.array([[0.5], [2.5]]), np.zeros((2, 1)))
-    np.testing.assert_array_equal(diagnostics.outside(data, asked, group), [False, True])
+    np.testing.assert_array_equal(statistics.outside(data, asked, group), [False, True])
 
 
 def test_an_ant_put_back_into_a_state_goes_on_as_before(rng):
@@ -184,10 +185,10 @@ def test_returns_are_discounted_as_the_diagnosed_training_was():
     spec.loader.exec_module(module)
     settings = copy.deepcopy(DEFAULTS) | {"num_seeds": 1}
     settings["sweep"] |= {"discount": (0.9, 0.5)}
-    policy = types.SimpleNamespace(settings=settings, lanes=lanes.lanes(settings))
+    policy = types.SimpleNamespace(settings=settings, lanes=trials.lanes(settings))
     assert [module.discount_of(policy, lane) for lane in (0, 1)] == [0.9, 0.5]
     settings["sweep"] |= {"discount": ()}
-    policy = types.SimpleNamespace(settings=settings, lanes=lanes.lanes(settings))
+    policy = types.SimpleNamespace(settings=settings, lanes=trials.lanes(settings))
     assert module.discount_of(policy, 0) == DEFAULTS["critic"]["discount"]
 
 

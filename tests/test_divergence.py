@@ -7,8 +7,11 @@ import pytest
 from oracles import assert_trees_equal
 from toy import UPDATES, Killed, Run, arrays
 
-from gtp_jax import divergence, load_policy, plots, records
-from gtp_jax.checkpoint import Checkpoints
+from gtp_jax import load_policy
+from gtp_jax.runs import plots
+from gtp_jax.runs.checkpoints import Checkpoints
+from gtp_jax.runs.metrics import read_rows
+from gtp_jax.training import divergence
 
 
 def poisoned(directory, field, value, at, killed_at=None, **changes):
@@ -41,7 +44,7 @@ def broken(folder):
 
 
 def rows_of(directory, seed):
-    return [row for row in records.read(directory / "metrics.jsonl") if row["seed"] == seed]
+    return [row for row in read_rows(directory / "metrics.jsonl") if row["seed"] == seed]
 
 
 def test_the_run_says_who_diverged_and_since_when(broken):
@@ -138,7 +141,7 @@ def test_nan_of_the_last_update_is_found_in_the_parameters(folder):
     run.training.engine.advance = advance_and_break
     (record,) = run()["diverged"]
     assert (record["seed"], record["updates"]) == (1, [16, UPDATES]) and record["reason"].startswith(".critic")
-    assert all(value is not None for row in records.read(directory / "metrics.jsonl") for value in row.values())
+    assert all(value is not None for row in read_rows(directory / "metrics.jsonl") for value in row.values())
 
 
 def test_what_a_critic_may_claim():

@@ -14,7 +14,8 @@ from PIL import Image
 from runs import ROOT
 
 import gtp_jax
-from gtp_jax import datasets, recipes
+from gtp_jax import datasets
+from gtp_jax.agent import build
 
 SCRIPT = ROOT / "experiments" / "evaluate.py"
 # Few and small pictures take no time, even without a GPU.
@@ -147,7 +148,7 @@ def test_a_loaded_policy_is_the_sampler_behind_its_statistics(policy):
     seen = (flat - policy.observe.mean) / policy.observe.std
     assert np.abs(policy.observe.mean).max() > 0.1  # or nothing would have been subtracted
     bound = np.ones(8, np.float32)
-    made = recipes.make_policy(policy.settings["policy"], -bound, bound, 60)
+    made = build.make_policy(policy.settings["policy"], -bound, bound, 60)
     for seed, num_steps, temperature in ((0, 1, 1.0), (1, 4, 0.3)):
         params = jax.tree.map(lambda leaf, seed=seed: leaf[seed], policy.params)
         expected = jax.jit(made.sample, static_argnums=3)(params, key, seen, num_steps, temperature)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from gtp_jax.evaluation import Evaluator
+from gtp_jax.envs.evaluation import Evaluator
 
 
 class World(gymnasium.Env):

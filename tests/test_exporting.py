@@ -16,10 +16,11 @@ from test_serving import ACTIONS, OBS, loaded
 from toy import full_disk
 
 import gtp_jax
-from gtp_jax import exporting, recipes
 from gtp_jax import policies as family
+from gtp_jax.agent import build
 from gtp_jax.datasets import Observer
 from gtp_jax.datasets.transforms import transform_observation
+from gtp_jax.serving import export
 
 SCRIPT = ROOT / "experiments" / "export.py"
 # As somebody who has JAX and the file: this package, what it is made with, and the environments cannot be imported.
@@ -83,11 +84,11 @@ def test_an_exported_policy_acts_alike_without_this_package(whole, policy, runne
     assert np.abs(actions["5"] - policy(obs, key=key, num_steps=3, temperature=0.7)).max() > 0.01  # another seed's
 
 
-@pytest.mark.parametrize("name", recipes.names(family))
+@pytest.mark.parametrize("name", build.names(family))
 def test_every_member_can_be_exported(name, tmp_path):
     """Array observations, a symbolic batch and all platforms; K and temperature are the run's own by default."""
     policy, _ = loaded(tmp_path, settings_with(policy__name=name, guidance__name="none", policy__temperature=0.5))
-    exported = exporting.program(policy, seed_index=1)
+    exported = export.program(policy, seed_index=1)
     key = jax.random.key(2)
     for count in (1, 4):
         obs = np.random.default_rng(0).normal(size=(count, OBS)).astype(np.float32)
@@ -102,9 +103,9 @@ def test_a_policy_that_is_told_is_exported_with_what_it_is_told(reader, tmp_path
     policy, _ = loaded(tmp_path, settings)
     obs, key = np.random.default_rng(0).normal(size=(4, OBS)).astype(np.float32), jax.random.key(2)
     ours = policy(obs, key=key, num_steps=2, temperature=0.5, seed_index=1)
-    got = exporting.program(policy, num_steps=2, seed_index=1).call(obs, jax.random.key_data(key))
+    got = export.program(policy, num_steps=2, seed_index=1).call(obs, jax.random.key_data(key))
     np.testing.assert_allclose(got, ours, rtol=1e-4, atol=1e-5)
-    arrays, metadata = exporting.weights(policy, seed_index=1)
+    arrays, metadata = export.weights(policy, seed_index=1)
     assert len(arrays["params/Dense_0/kernel"]) == OBS + 1 + ACTIONS + 32
     monkeypatch.setitem(reader, "see", lambda observer, obs: (obs - observer["mean"]) / observer["std"])
     noise = 0.5 * np.asarray(jax.random.normal(key, (4, ACTIONS)))
@@ -123,9 +124,9 @@ def test_a_policy_with_subgoals_is_exported_with_both_levels(reader, tmp_path, m
     obs, key = np.random.default_rng(0).normal(size=(4, width)).astype(np.float32), jax.random.key(2)
     obs[:, -2:] /= np.linalg.norm(obs[:, -2:], axis=-1, keepdims=True)  # a heading
     ours = policy(obs, key=key, num_steps=2, temperature=0.5, seed_index=1)
-    got = exporting.program(policy, num_steps=2, seed_index=1).call(obs, jax.random.key_data(key))
+    got = export.program(policy, num_steps=2, seed_index=1).call(obs, jax.random.key_data(key))
     np.testing.assert_allclose(got, ours, rtol=1e-4, atol=1e-5)
-    arrays, metadata = exporting.weights(policy, seed_index=1)
+    arrays, metadata = export.weights(policy, seed_index=1)
     monkeypatch.setitem(reader, "see", lambda observer, obs: (obs - observer["mean"]) / observer["std"])
     keys = jax.random.split(key)
     noise = [0.5 * np.asarray(jax.random.normal(k, (4, n))) for k, n in zip(keys, (2, ACTIONS), strict=True)]
@@ -139,9 +140,9 @@ def test_the_precision_of_the_run_is_in_the_program(tmp_path):
     settings = settings_with(policy__name="gaussian", guidance__name="none", matmul_precision="bfloat16")
     policy, _ = loaded(tmp_path, settings)
     with jax.default_matmul_precision("float32"):  # as something else may have left it
-        assert "HIGHEST" not in exporting.program(policy).mlir_module()
+        assert "HIGHEST" not in export.program(policy).mlir_module()
         policy.settings["matmul_precision"] = "float32"
-        assert "HIGHEST" in exporting.program(policy).mlir_module()
+        assert "HIGHEST" in export.program(policy).mlir_module()
 
 
 @pytest.mark.parametrize("transform", ["maze-scales", "maze-egocentric"])
@@ -187,7 +188,7 @@ def test_the_readers_observation_is_ours(reader, transform):
 
 
 def test_weights_say_where_they_come_from(whole, policy):
-    arrays, metadata = exporting.weights(policy, seed_index=1)
+    arrays, metadata = export.weights(policy, seed_index=1)
     assert sorted(arrays) == [f"params/Dense_{i}/{part}" for i in range(2) for part in ("bias", "kernel")]
     np.testing.assert_array_equal(
         arrays["params/Dense_0/kernel"], policy.params["params"]["Dense_0"]["kernel"][1], strict=True

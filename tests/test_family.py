@@ -15,8 +15,9 @@ from oracles import (
     quick_jit,
 )
 
-from gtp_jax.flow_map import Times, euler_step, field_loss, heun_step, jump
-from gtp_jax.paths import LINEAR, VARIANCE_EXPLODING
+from gtp_jax.flow.map import euler_step, field_loss, heun_step, jump
+from gtp_jax.flow.paths import LINEAR, VARIANCE_EXPLODING
+from gtp_jax.flow.times import Times
 from gtp_jax.policies.consistency import consistency_loss
 from gtp_jax.policies.ctm import soft_consistency_loss
 from gtp_jax.policies.gtp import trajectory_losses

@@ -12,8 +12,9 @@ from oracles import (
     quick_jit,
 )
 
-from gtp_jax.flow_map import Times, edm_velocity, field_loss
-from gtp_jax.paths import LINEAR, VARIANCE_EXPLODING
+from gtp_jax.flow.map import edm_velocity, field_loss
+from gtp_jax.flow.paths import LINEAR, VARIANCE_EXPLODING
+from gtp_jax.flow.times import Times
 from gtp_jax.policies.consistency import consistency_loss
 from gtp_jax.policies.ctm import soft_consistency_loss
 from gtp_jax.policies.gtp import trajectory_losses

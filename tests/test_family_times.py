@@ -17,11 +17,14 @@ from oracles import (
     random_batch,
 )
 
-from gtp_jax import flow_map, policies, recipes
-from gtp_jax.flow_map import Times, euler_step, follow, heun_step, jump
-from gtp_jax.paths import LINEAR
+from gtp_jax import policies
+from gtp_jax.agent import build
+from gtp_jax.config.settings import DEFAULTS
+from gtp_jax.flow import map as flow_map
+from gtp_jax.flow.map import euler_step, follow, heun_step, jump
+from gtp_jax.flow.paths import LINEAR
+from gtp_jax.flow.times import Schedule, Times, adjacent_times, log_normal_times, uniform_times
 from gtp_jax.policies import mean_flow, shortcut
-from gtp_jax.settings import DEFAULTS
 
 MEAN, STD = 0.3, 0.5
 
@@ -108,7 +111,7 @@ def extreme_jumps(*_, **__):
     return cycled([1.0, 1.0, 2 * 2.0**-7, 0.0]), cycled([0.5, 2.0**-7, 2.0**-7, 0.0])
 
 
-@pytest.mark.parametrize("name", recipes.names(policies))
+@pytest.mark.parametrize("name", build.names(policies))
 def test_nothing_breaks_at_the_ends(name, monkeypatch):
     """Losses, gradients and samples of every member where its times are replaced by the worst that there are."""
     replaced = []
@@ -132,7 +135,7 @@ def test_nothing_breaks_at_the_ends(name, monkeypatch):
     put(flow_map, "field_loss", at_the_ends)
 
     settings = copy.deepcopy(DEFAULTS["policy"]) | {"name": name, "hidden": (8,), "num_steps": 2}
-    policy = recipes.make_policy(settings, -np.ones(2, np.float32), np.ones(2, np.float32), 8)
+    policy = build.make_policy(settings, -np.ones(2, np.float32), np.ones(2, np.float32), 8)
     batch = jax.tree.map(jnp.asarray, random_batch(ROWS))
     params = quick_jit(policy.init)(jax.random.key(0), batch)
     hparams = {"lambda_flow": jnp.float32(1), "lambda_consistency": jnp.float32(1)}
@@ -181,10 +184,10 @@ def test_ordered_times_are_ordered_and_mostly_equal():
 
 @pytest.mark.parametrize(("gap", "tau"), [("any", "any"), ("adjacent", "zero"), ("any", "zero")])
 def test_other_choices_of_times_keep_their_order(gap, tau):
-    draw_times = quick_jit(lambda key: flow_map.adjacent_times(key, (4000,), flow_map.Schedule(), 10, gap=gap, tau=tau))
+    draw_times = quick_jit(lambda key: adjacent_times(key, (4000,), Schedule(), 10, gap=gap, tau=tau))
     t, u, last = (np.asarray(v) for v in draw_times(jax.random.key(0)))
     assert (t > u).all() and (u >= last).all() and (last >= 0).all()
-    points = np.append(np.asarray(flow_map.Schedule().at(jnp.arange(10) / 10)), 0)
+    points = np.append(np.asarray(Schedule().at(jnp.arange(10) / 10)), 0)
     place = lambda v: np.argmin(np.abs(v[:, None] - points[None]), axis=1)
     for v in (t, u, last):
         np.testing.assert_allclose(v, points[place(v)], rtol=1e-4)
@@ -194,9 +197,9 @@ def test_other_choices_of_times_keep_their_order(gap, tau):
 
 
 def test_uniform_times_and_their_refusal():
-    np.testing.assert_allclose(flow_map.uniform_times(4), [1, 0.75, 0.5, 0.25, 0])
+    np.testing.assert_allclose(uniform_times(4), [1, 0.75, 0.5, 0.25, 0])
     with pytest.raises(ValueError, match="num_steps = 0"):
-        flow_map.uniform_times(0)
+        uniform_times(0)
     with pytest.raises(ValueError, match="policy.solver = 'rk4' is not one of euler, heun"):
         flow_map.solver("rk4")
 
@@ -206,5 +209,5 @@ def test_edms_weight_evens_out_its_preconditioned_target():
     t = jnp.geomspace(0.002, 80, 9)
     c_out = 0.5 * t / jnp.sqrt(t**2 + 0.25)
     np.testing.assert_allclose(flow_map.edm_weight(t, 0.5) * c_out**2, np.ones(9), rtol=1e-5)
-    times = np.log(flow_map.log_normal_times(jax.random.key(0), (20_000,)))
+    times = np.log(log_normal_times(jax.random.key(0), (20_000,)))
     assert abs(times.mean() + 1.2) < 0.03 and abs(times.std() - 1.2) < 0.03

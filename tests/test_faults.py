@@ -9,9 +9,9 @@ import numpy as np
 import toy
 from runs import benchmark, differences, steps_in, wait_until_step
 
-from gtp_jax import records
-from gtp_jax.checkpoint import Checkpoints, FailedSave
-from gtp_jax.workdir import UNSAVED
+from gtp_jax.runs.checkpoints import Checkpoints, FailedSave
+from gtp_jax.runs.directory import UNSAVED
+from gtp_jax.runs.metrics import read_rows
 
 OVERLAP = {"eval.overlap": "always"}
 soak, damages = benchmark("soak"), benchmark("damages")
@@ -53,7 +53,7 @@ def test_a_checkpoint_follows_its_rows_and_knows_its_score(tmp_path, monkeypatch
 
     monkeypatch.setattr(Checkpoints, "save", watch)
     toy.Run(tmp_path, eval__overlap="always")()
-    rows = [row for row in records.read(tmp_path / "metrics.jsonl") if "score" in row]
+    rows = [row for row in read_rows(tmp_path / "metrics.jsonl") if "score" in row]
     means = {step: np.mean([row["score"] for row in rows if row["step"] == step]) for step in (10, 20)}
     assert found == {step: (step, means.get(step)) for step in (5, 10, 15, 20)}
 

@@ -7,18 +7,11 @@ import pytest
 from oracles import gaussian_linear_velocity, gaussian_velocity, integrate, mixture_field
 from scipy import stats
 
-from gtp_jax import flow_map, losses
-from gtp_jax.flow_map import (
-    Schedule,
-    adjacent_times,
-    check_schedule,
-    curriculum,
-    edm_velocity,
-    extrapolate,
-    follow,
-    jump,
-)
-from gtp_jax.networks import flow_network
+from gtp_jax import losses
+from gtp_jax.agent.networks import flow_network
+from gtp_jax.flow import map as flow_map
+from gtp_jax.flow.map import edm_velocity, extrapolate, follow, jump
+from gtp_jax.flow.times import Schedule, adjacent_times, check_schedule, curriculum, uniform_times
 
 MEAN, STD = 0.3, 0.4
 
@@ -245,7 +238,7 @@ def test_times_have_the_type_that_is_asked_for(x64):
         x = jnp.ones((3, 2), dtype)
         for sampled in (
             flow_map.follow(lambda x, t, s: x, x, losses.Schedule().sampling_times(3)),
-            flow_map.follow(lambda x, t, s: x, x, flow_map.uniform_times(3), step=flow_map.heun_step),
+            flow_map.follow(lambda x, t, s: x, x, uniform_times(3), step=flow_map.heun_step),
             losses.renoising_sampler(lambda x, t, s: x, key, x, losses.Schedule().sampling_times(3)),
         ):
             assert sampled.dtype == dtype

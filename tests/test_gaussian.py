@@ -7,7 +7,7 @@ import pytest
 from oracles import quick_jit, random_batch
 from scipy import stats
 
-from gtp_jax.networks import flow_network
+from gtp_jax.agent.networks import flow_network
 from gtp_jax.policies import gaussian
 from gtp_jax.policies.gaussian import negative_log_likelihood
 from gtp_jax.types import Network

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from oracles import gaussian_velocity, point_velocity, random_batch
 
-from gtp_jax import flow_map
-from gtp_jax.flow_map import Schedule, Times, edm_velocity
-from gtp_jax.networks import flow_network
+from gtp_jax.agent.networks import flow_network
+from gtp_jax.flow import map as flow_map
+from gtp_jax.flow.map import edm_velocity
+from gtp_jax.flow.times import Schedule, Times
 from gtp_jax.policies import gtp
 from gtp_jax.policies.gtp import trajectory_losses
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gtp_jax.guidance import (
+from gtp_jax.agent.guidance import (
     GUIDANCE,
     advantage_weights,
     best_of,

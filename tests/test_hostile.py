@@ -13,8 +13,8 @@ import stored
 from refusals import ROOT
 from stored import huge, refusal
 
-from gtp_jax import datasets, foreign
-from gtp_jax.datasets.ant import AntController
+from gtp_jax import datasets, files
+from gtp_jax.datasets.builtin.ant import AntController
 
 
 def load_refused(root, *says):
@@ -129,7 +129,7 @@ def test_metadata_of_a_hundred_megabytes(tmp_path):
     load_refused(tmp_path, "metadata.json is not read", "104,857,600 bytes")
     with pytest.raises(ValueError, match="not JSON"):
         (folder / "metadata.json").write_text("[" * 1_000_000)
-        foreign.read_json(folder / "metadata.json")
+        files.read_json(folder / "metadata.json")
 
 
 @pytest.mark.parametrize(

@@ -17,10 +17,10 @@ from refusals import ROOT, commands
 from stored import huge, refusal
 
 import gtp_jax
-from gtp_jax import recipes, workdir
-from gtp_jax.checkpoint import Checkpoints, Saved
+from gtp_jax.agent import build
 from gtp_jax.datasets import Observer
-from gtp_jax.serving import SCHEMA
+from gtp_jax.runs import directory
+from gtp_jax.runs.checkpoints import SCHEMA, Checkpoints, Saved
 
 
 class Trained(NamedTuple):
@@ -35,7 +35,7 @@ class Trained(NamedTuple):
 def trained(tmp_path_factory):
     directory = tmp_path_factory.mktemp("trained")
     settings = settings_with(policy__name="gaussian", guidance__name="none", num_seeds=1)
-    agent, hparams = recipes.make(settings, -np.ones(2, np.float32), np.ones(2, np.float32))
+    agent, hparams = build.make(settings, -np.ones(2, np.float32), np.ones(2, np.float32))
     batch = random_batch(1)
     state = quick_jit(jax.vmap(lambda key: agent.init(key, batch, hparams)))(jax.random.split(jax.random.key(0), 1))
     about = {
@@ -139,7 +139,7 @@ def test_directories_of_runs_whose_files_lead_elsewhere(tmp_path):
         (run / name).symlink_to(precious)
 
         def start(run=run):
-            with workdir.claim(run):
+            with directory.claim(run):
                 pass
 
         assert "leads out of its folder" in refusal(start)
@@ -147,7 +147,7 @@ def test_directories_of_runs_whose_files_lead_elsewhere(tmp_path):
     run = tmp_path / "larger-disk"
     run.mkdir()
     (run / "checkpoints").symlink_to(tmp_path / "scratch")
-    with workdir.claim(run):
+    with directory.claim(run):
         pass
 
 
@@ -155,13 +155,13 @@ def test_directories_of_runs_whose_files_lead_elsewhere(tmp_path):
 def test_config_json_of_a_hostile_run(tmp_path, content):
     path = tmp_path / "config.json"
     path.write_text(content) if content else huge(path)
-    text = refusal(lambda: workdir.settle(tmp_path, settings_with()))
+    text = refusal(lambda: directory.settle(tmp_path, settings_with()))
     assert str(path) in text
     path.rename(tmp_path / "summary.json")
     if content != '{"num_updates": "1"}':
-        assert "summary.json" in refusal(lambda: workdir.finished(tmp_path, settings_with()))
+        assert "summary.json" in refusal(lambda: directory.finished(tmp_path, settings_with()))
     else:
-        assert workdir.finished(tmp_path, settings_with()) is None
+        assert directory.finished(tmp_path, settings_with()) is None
 
 
 def test_the_scripts_refuse_hostile_runs_in_one_line(trained, run, tmp_path):

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from runs import Runner, final_arrays, summary_of, wait_until_step
 
-from gtp_jax import hosts, records
+from gtp_jax.parallel import hosts
+from gtp_jax.runs.metrics import read_rows
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +41,7 @@ def alone(runner):
 def assert_same_rows(directory, other):
     """The same rows, close and not bit for bit: two seeds on one device are another program than one on each of two."""
     assert summary_of(directory)["seeds"] == [0, 1]
-    rows, expected = (records.read(path / "metrics.jsonl") for path in (directory, other))
+    rows, expected = (read_rows(path / "metrics.jsonl") for path in (directory, other))
     assert [(row["step"], row["seed"]) for row in rows] == [(row["step"], row["seed"]) for row in expected]
     for row, other_row in zip(rows, expected, strict=True):
         assert row["policy/loss"] == pytest.approx(other_row["policy/loss"], rel=1e-3)

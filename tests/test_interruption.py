@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from gtp_jax.interruption import Interruption
+from gtp_jax.training.interruption import Interruption
 
 # One call of C code that runs for minutes and lets other threads run.
 BUSY = """

@@ -11,9 +11,12 @@ import numpy as np
 import pytest
 from oracles import assert_trees_equal, random_batch, settings_with
 
-from gtp_jax import lanes, recipes, records
-from gtp_jax.seeds import Seeds
-from gtp_jax.settings import DEFAULTS, HPARAMS, check, flatten
+from gtp_jax import files
+from gtp_jax.agent import build
+from gtp_jax.config import trials
+from gtp_jax.config.settings import DEFAULTS, HPARAMS, check, flatten, is_cloning
+from gtp_jax.parallel.seeds import Seeds
+from gtp_jax.runs.metrics import append_rows, read_rows, to_rows
 
 DATA = random_batch(32)
 BOUND = np.ones(DATA.action.shape[1], np.float32)
@@ -25,36 +28,36 @@ def swept(**values):
 
 def test_every_seed_with_every_combination_seeds_side_by_side():
     settings = swept(eta=(0.1, 1.0), discount=(0.9, 0.99)) | {"seed_offset": 3, "num_seeds": 2}
-    found = lanes.lanes(settings)
+    found = trials.lanes(settings)
     assert [lane.label() for lane in found[:3]] == [
         {"seed": 3, "eta": 0.1, "discount": 0.9},
         {"seed": 4, "eta": 0.1, "discount": 0.9},
         {"seed": 3, "eta": 0.1, "discount": 0.99},
     ]
     assert len(found) == 8
-    assert lanes.combinations(found)[3] == ({"eta": 1.0, "discount": 0.99}, [6, 7])
-    assert lanes.from_labels([lane.label() for lane in found]) == found
-    each = lanes.hyperparameters(settings, found)
+    assert trials.combinations(found)[3] == ({"eta": 1.0, "discount": 0.99}, [6, 7])
+    assert trials.from_labels([lane.label() for lane in found]) == found
+    each = trials.hyperparameters(settings, found)
     assert each["eta"] == [0.1] * 4 + [1.0] * 4 and each["discount"] == [0.9, 0.9, 0.99, 0.99] * 2
     assert each["policy_lr"] == [settings["policy"]["learning_rate"]] * 8
 
 
 def test_without_a_sweep_there_is_one_combination():
-    found = lanes.lanes(settings_with(num_seeds=3))
-    assert lanes.combinations(found) == [({}, [0, 1, 2])] and found[2].label() == {"seed": 2}
+    found = trials.lanes(settings_with(num_seeds=3))
+    assert trials.combinations(found) == [({}, [0, 1, 2])] and found[2].label() == {"seed": 2}
 
 
 def test_what_may_be_swept_is_what_lives_in_the_state():
-    _, hparams = recipes.make(settings_with(), -BOUND, BOUND)
+    _, hparams = build.make(settings_with(), -BOUND, BOUND)
     assert set(hparams) == set(HPARAMS) == set(DEFAULTS["sweep"])
     assert set(HPARAMS.values()) <= {name for name, _ in flatten(DEFAULTS)}
 
 
 def states(settings, found):
     """The states of lanes after three updates."""
-    agent, _ = recipes.make(settings, -BOUND, BOUND)
+    agent, _ = build.make(settings, -BOUND, BOUND)
     example = jax.tree.map(lambda column: column[:1], DATA)
-    own = {name: jnp.float32(each) for name, each in lanes.hyperparameters(settings, found).items()}
+    own = {name: jnp.float32(each) for name, each in trials.hyperparameters(settings, found).items()}
     engine = Seeds(
         lambda key, hparams: agent.init(key, example, hparams),
         agent.update,
@@ -70,9 +73,9 @@ def states(settings, found):
 def test_a_sweep_equals_its_trainings_one_by_one():
     """Bit for bit at the same width: a lane is what it is where every lane trains with the value as a plain setting."""
     settings = swept(eta=(0.5, 2.0)) | {"num_seeds": 2}
-    together = states(settings, lanes.lanes(settings))
+    together = states(settings, trials.lanes(settings))
     for i, eta in enumerate((0.5, 2.0)):
-        alone = states(settings_with(guidance__eta=eta), [lanes.Lane(seed, {}) for seed in (0, 1, 0, 1)])
+        alone = states(settings_with(guidance__eta=eta), [trials.Lane(seed, {}) for seed in (0, 1, 0, 1)])
         mine = [jax.tree.map(lambda leaf, i=i: leaf[2 * i : 2 * i + 2], tree) for tree in (together, alone)]
         assert_trees_equal(*mine)
     first = jax.tree.leaves(together.policy)[0]
@@ -98,14 +101,14 @@ def test_values_are_checked_before_anything_runs(values, message):
 def test_sweeping_what_the_method_never_reads_is_refused():
     cloning = settings_with(guidance__name="none", sweep=DEFAULTS["sweep"] | {"discount": (0.9, 0.99)})
     with pytest.raises(ValueError, match="sweep.discount.*means nothing to gtp-bc"):
-        recipes.check(cloning)
-    recipes.check(swept(discount=(0.9, 0.99), policy_lr=(1e-4, 1e-3), eta=(0.0, 1.0)))
+        build.check(cloning)
+    build.check(swept(discount=(0.9, 0.99), policy_lr=(1e-4, 1e-3), eta=(0.0, 1.0)))
 
 
 def test_zero_among_swept_eta_keeps_the_critic():
-    assert not recipes.is_cloning(swept(eta=(0.0, 1.0)))
-    assert recipes.is_cloning(swept(eta=(0.0,)))
-    assert not recipes.is_cloning(settings_with(guidance__eta=0.0, sweep=DEFAULTS["sweep"] | {"eta": (1.0,)}))
+    assert not is_cloning(swept(eta=(0.0, 1.0)))
+    assert is_cloning(swept(eta=(0.0,)))
+    assert not is_cloning(settings_with(guidance__eta=0.0, sweep=DEFAULTS["sweep"] | {"eta": (1.0,)}))
 
 
 def merge_module():
@@ -121,16 +124,14 @@ def finished_run(folder, seeds, **config):
     labels = [{"seed": seed, "eta": eta} for eta in (0.1, 1.0) for seed in seeds]
     folder.mkdir()
     success = [[label["seed"] % 2 == 1, False] for label in labels]
-    records.write_json(
-        folder / "config.json", {"seed_offset": seeds[0], "num_seeds": len(seeds), "devices": 1} | config
-    )
+    files.write_json(folder / "config.json", {"seed_offset": seeds[0], "num_seeds": len(seeds), "devices": 1} | config)
     for step in (1, 2):
-        rows = records.rows(step, labels, {"policy/loss": np.arange(len(labels)) + 10.0 * seeds[0]})
-        records.append(folder / "metrics.jsonl", rows)
+        rows = to_rows(step, labels, {"policy/loss": np.arange(len(labels)) + 10.0 * seeds[0]})
+        append_rows(folder / "metrics.jsonl", rows)
     score = 100 * np.array(success)
-    records.write_json(folder / "episodes.json", {"lanes": labels, "score": score, "success": success})
+    files.write_json(folder / "episodes.json", {"lanes": labels, "score": score, "success": success})
     about = dict.fromkeys(("dataset", "algorithm", "fingerprint", "device", "versions", "commit", "timing"), "same")
-    records.write_json(folder / "summary.json", about | {"seeds": seeds, "sweep": []})
+    files.write_json(folder / "summary.json", about | {"seeds": seeds, "sweep": []})
     return folder
 
 
@@ -143,7 +144,7 @@ def test_merged_runs_are_one_run(tmp_path, capsys):
     assert [row["eta"] for row in summary["sweep"]] == [0.1, 1.0]
     for row in summary["sweep"]:
         assert row["score"]["per_seed"] == [0, 50, 0, 50]
-    rows = records.read(tmp_path / "all" / "metrics.jsonl")
+    rows = read_rows(tmp_path / "all" / "metrics.jsonl")
     assert [(row["step"], row["eta"], row["seed"]) for row in rows] == [
         (step, eta, seed) for step in (1, 2) for eta in (0.1, 1.0) for seed in range(4)
     ]

@@ -7,16 +7,18 @@ import pytest
 import stored
 
 import gtp_jax
-from gtp_jax import datasets, scores
-from gtp_jax.datasets import embedded, environments, rollouts
-from gtp_jax.datasets.locomotion import BODIES, TASKS
+from gtp_jax import datasets
+from gtp_jax.datasets.builtin import ids, rollouts
+from gtp_jax.datasets.builtin.ids import for_task
+from gtp_jax.datasets.builtin.locomotion import BODIES, TASKS
+from gtp_jax.runs import scores
 
 EVERY = [task for tasks in TASKS.values() for task in tasks.values()]
 
 
 def short(task, index, steps=3):
     """An episode cut after some steps."""
-    env = environments.for_task(task).make_env()
+    env = for_task(task).make_env()
     run = rollouts.Run(task, env, seed=0, index=index)
     controllers = [task.controller(name) for name in task.controllers]
     for _ in range(steps):
@@ -33,7 +35,7 @@ def test_every_task_moves_its_body(task):
     assert first.observations.dtype == np.float32 and (np.abs(first.action) <= 1).all() and first.options == {}
     np.testing.assert_array_equal(first.action, again.action)
     assert first.seed != other.seed and (first.action != other.action).any()
-    assert scores.family(embedded.Embedded(task, 100, 0).id) == task.family
+    assert scores.family(ids.Embedded(task, 100, 0).id) == task.family
 
 
 def test_a_mixture_has_more_than_one_stage():

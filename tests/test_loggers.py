@@ -13,8 +13,10 @@ import numpy as np
 import pytest
 from logs import read_events, read_history
 
-from gtp_jax import loggers, records
-from gtp_jax.settings import DEFAULTS
+from gtp_jax import files
+from gtp_jax.config.settings import DEFAULTS
+from gtp_jax.runs import loggers
+from gtp_jax.runs.metrics import read_rows
 
 LABELS = [{"seed": 0, "eta": 0.5}, {"seed": 1, "eta": 0.5}]
 NAMES = ("seed=0,eta=0.5", "seed=1,eta=0.5")
@@ -61,7 +63,7 @@ def test_the_table_holds_the_rows_of_the_record(tmp_path):
         table = list(csv.DictReader(file))
     assert list(table[0]) == ["step", "seed", "eta", "policy/loss", "score"]
     read = [{name: float(value) for name, value in row.items() if value} for row in table]
-    rows = records.read(tmp_path / "metrics.jsonl")
+    rows = read_rows(tmp_path / "metrics.jsonl")
     assert read == [{name: value for name, value in row.items() if value is not None} for row in rows]
     assert table[5]["policy/loss"] == table[0]["score"] == ""
 
@@ -164,7 +166,7 @@ def test_a_server_gets_what_it_does_not_hold(tmp_path, monkeypatch):
 
     asked = {}
     monkeypatch.setattr(wandb, "init", lambda **given: asked.update(given) or Run())
-    records.write_json(tmp_path / "wandb.json", {"id": "abc"})
+    files.write_json(tmp_path / "wandb.json", {"id": "abc"})
     metrics = open_metrics(tmp_path, wandb="project")
     write(metrics, (1, 2, 3))
     assert [step for step, _ in Run.got] == [3]

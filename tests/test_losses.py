@@ -10,7 +10,7 @@ import pytest
 from oracles import quick_jit
 
 import gtp_jax.losses as losses
-from gtp_jax import flow_map
+from gtp_jax.flow import map as flow_map
 
 B, A, H = 6, 4, 2  # examples, numbers of an action, actions of a chunk; a flat action is [A], a chunk [H, A / H]
 CHAIN = losses.variance_preserving_chain(5)

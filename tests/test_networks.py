@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gtp_jax.networks import ACTIVATIONS, flow_network, mish, of_columns, q_network, time_embedding, v_network
+from gtp_jax.agent.networks import ACTIVATIONS, flow_network, mish, of_columns, q_network, time_embedding, v_network
 
 
 def compiled(network):

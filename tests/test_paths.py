@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gtp_jax.paths import LINEAR, VARIANCE_EXPLODING, conditional_velocity, expand, interpolate
+from gtp_jax.flow.paths import LINEAR, VARIANCE_EXPLODING, conditional_velocity, expand, interpolate
 
 PATHS = pytest.mark.parametrize("path", [VARIANCE_EXPLODING, LINEAR], ids=["variance-exploding", "linear"])
 

@@ -3,11 +3,10 @@
 import numpy as np
 import pytest
 
-from gtp_jax.datasets.antmaze import LARGE, MEDIUM, TASKS, UMAZE
-from gtp_jax.datasets.embedded import Embedded, parse, stand_in
-from gtp_jax.datasets.environments import for_task
-from gtp_jax.datasets.maze import MazeInfo
-from gtp_jax.datasets.planner import Planner, distances, shortest_path
+from gtp_jax.datasets.builtin.antmaze import LARGE, MEDIUM, TASKS, UMAZE
+from gtp_jax.datasets.builtin.ids import Embedded, for_task, parse, stand_in
+from gtp_jax.datasets.builtin.planner import Planner, distances, shortest_path
+from gtp_jax.envs.maze import MazeInfo
 
 
 @pytest.mark.parametrize(("maze", "length"), [(UMAZE, 6), (MEDIUM, 10), (LARGE, 14)])

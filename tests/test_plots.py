@@ -5,7 +5,7 @@ import pytest
 from matplotlib.colors import to_rgb
 from matplotlib.image import imread
 
-from gtp_jax import plots
+from gtp_jax.runs import plots
 
 UMAZE = [[1, 1, 1, 1, 1], [1, "g", 0, 0, 1], [1, 1, 1, 0, 1], [1, "r", 0, 0, 1], [1, 1, 1, 1, 1]]
 GOAL, START = np.array([-4.0, 4.0]), np.array([-4.0, -4.0])

@@ -15,7 +15,9 @@ import pytest
 
 import gtp_jax
 import gtp_jax.losses as losses
-from gtp_jax import flow_map, policies, recipes
+from gtp_jax import policies
+from gtp_jax.agent import build
+from gtp_jax.flow import map as flow_map
 
 ROOT = Path(__file__).parents[1]
 
@@ -51,7 +53,7 @@ def test_every_public_name_is_documented():
 def test_every_member_has_its_loss_among_them():
     """A policy class's own loss is public: the name of a function of its file, or of flow_map for the field's."""
     shared = {"flow_matching": "field_loss", "diffusion": "denoising_loss"}
-    for member in recipes.names(policies):
+    for member in build.names(policies):
         module = importlib.import_module(f"gtp_jax.policies.{member}")
         own = [name for name in losses.__all__ if getattr(getattr(losses, name), "__module__", "") == module.__name__]
         assert shared.get(member) in losses.__all__ or any(

@@ -7,10 +7,10 @@ import pytest
 from agents import hparams, make_policy, run
 from oracles import assert_trees_equal, quick_jit, random_batch
 
-from gtp_jax.agent import make_agent
+from gtp_jax.agent.guidance import GUIDANCE
+from gtp_jax.agent.networks import flow_network, q_network
+from gtp_jax.agent.update import make_agent
 from gtp_jax.critics import twin_q
-from gtp_jax.guidance import GUIDANCE
-from gtp_jax.networks import flow_network, q_network
 from gtp_jax.policies import gaussian
 from gtp_jax.types import Critic, Evaluation, Policy
 

@@ -12,9 +12,11 @@ import pages
 import pytest
 from oracles import quick_jit, random_batch, settings_with
 
-from gtp_jax import critics, methods, policies, recipes, tasks
-from gtp_jax.guidance import GUIDANCE
-from gtp_jax.settings import DEFAULTS, check, flatten
+from gtp_jax import critics, policies
+from gtp_jax.agent import build as build_agent
+from gtp_jax.agent.guidance import GUIDANCE
+from gtp_jax.config import methods, tasks
+from gtp_jax.config.settings import DEFAULTS, check, describe, flatten, is_cloning
 from gtp_jax.types import Batch
 
 ROOT = Path(__file__).parents[1]
@@ -23,7 +25,7 @@ LOW, HIGH = -np.ones(2, np.float32), np.ones(2, np.float32)
 
 
 def build(**changes):
-    return recipes.make(settings_with(**changes), LOW, HIGH)
+    return build_agent.make(settings_with(**changes), LOW, HIGH)
 
 
 def train(updates, **changes):
@@ -49,7 +51,7 @@ CHOICES = {
 }
 
 
-@pytest.mark.parametrize("name", recipes.names(policies))
+@pytest.mark.parametrize("name", build_agent.names(policies))
 def test_every_policy_clones(name):
     metrics, first, last, _ = train(2, policy__name=name, guidance__name="none", **CHOICES.get(name, {}))
     assert all(np.isfinite(value).all() for value in metrics.values())
@@ -74,14 +76,14 @@ COMBINATIONS = [
 
 def test_the_combinations_cover_the_table():
     assert {row[1] for row in COMBINATIONS} == set(GUIDANCE) - {"none"}
-    assert {row[2] for row in COMBINATIONS} == set(recipes.names(critics))
+    assert {row[2] for row in COMBINATIONS} == set(build_agent.names(critics))
 
 
-@pytest.mark.parametrize("policy", recipes.names(policies))
+@pytest.mark.parametrize("policy", build_agent.names(policies))
 def test_every_policy_trains_with_every_guidance_and_critic(policy):
     """One update each, operation by operation, since to compile as many programs takes minutes; benchmarks/matrix.py
     trains them from the command line."""
-    for guidance, critic in itertools.product(GUIDANCE, recipes.names(critics)):
+    for guidance, critic in itertools.product(GUIDANCE, build_agent.names(critics)):
         names = {"policy__name": policy, "guidance__name": guidance, "critic__name": critic}
         if (guidance, critic) == ("q", "value"):
             with pytest.raises(ValueError, match="this critic values states alone"):
@@ -122,11 +124,11 @@ def test_every_method_builds_from_the_command_line(method):
     assert flat.keys() == dict(flatten(DEFAULTS)).keys()
     for name, value in methods.overrides(method, tasks.TASKS["antmaze-umaze"]).items():
         assert flat[name] == value and type(flat[name]) is type(dict(flatten(DEFAULTS))[name]), name
-    recipes.check(settings)
-    agent, hparams = recipes.make(settings, LOW, HIGH)
+    build_agent.check(settings)
+    agent, hparams = build_agent.make(settings, LOW, HIGH)
     batch = random_batch(16, obs_dim=62)  # as many numbers as the widest that a method observes
     state = jax.eval_shape(agent.init, jax.random.key(0), batch, hparams)
-    assert (state.critic == ()) == recipes.is_cloning(settings)
+    assert (state.critic == ()) == is_cloning(settings)
     steps = settings["policy"]["num_steps"]  # that it acts with at evaluation
     action = jax.eval_shape(lambda params: agent.act(params, jax.random.key(0), batch.obs, steps, 1.0), state.policy)
     assert action.shape == (16, 2)
@@ -152,7 +154,7 @@ def test_every_method_has_settings_for_every_task(method, family):
         flat = dict(flatten(settings)) | {"dataset": ""}
         structure = tuple(value for key, value in flat.items() if isinstance(value, str) or key.endswith("num_steps"))
         if structure not in traced:
-            recipes.check(settings)
+            build_agent.check(settings)
             traced.add(structure)
         if settings["guidance"]["name"] == "q":
             assert settings["policy"]["num_steps"] == settings["critic"]["num_steps"]
@@ -180,9 +182,9 @@ def test_published_rows():
 
 
 def test_methods_are_described_by_what_shapes_them():
-    assert recipes.describe(antmaze("umaze,diffusion-ql")) == "vp_diffusion, twin_q critic, q eta = 0.5, K = 5"
-    assert recipes.describe(antmaze("umaze,d-bc")) == "vp_diffusion-bc, K = 5"
-    assert recipes.describe(antmaze("umaze,iql")) == "gaussian, expectile critic, unnormalised eta = 10, K = 1"
+    assert describe(antmaze("umaze,diffusion-ql")) == "vp_diffusion, twin_q critic, q eta = 0.5, K = 5"
+    assert describe(antmaze("umaze,d-bc")) == "vp_diffusion-bc, K = 5"
+    assert describe(antmaze("umaze,iql")) == "gaussian, expectile critic, unnormalised eta = 10, K = 1"
 
 
 @pytest.mark.parametrize(
@@ -215,13 +217,13 @@ def test_a_setting_that_means_nothing_to_a_policy_is_refused_by_name(policy, set
 def test_a_choice_that_there_is_not_is_refused_by_name(policy, setting):
     with pytest.raises(ValueError, match=f"policy.{setting} = 'nonsense' is not one of"):
         changed = settings_with(**{"policy__name": policy, f"policy__{setting}": "nonsense"})
-        recipes.make_policy(changed["policy"], LOW, HIGH, 16)
+        build_agent.make_policy(changed["policy"], LOW, HIGH, 16)
 
 
 def test_a_critic_of_places_sees_no_body():
     """Its values of two bodies in one place are equal; a critic without values of states has no use for that."""
     place, everything = (
-        recipes.make_critic(settings_with(critic__name="value", critic__observes=observes)["critic"])
+        build_agent.make_critic(settings_with(critic__name="value", critic__observes=observes)["critic"])
         for observes in ("place", "all")
     )
     rng = np.random.default_rng(0)
@@ -241,39 +243,39 @@ def test_a_critic_of_places_sees_no_body():
     same, with_other_body, _ = advantages(everything)
     assert (same != with_other_body).all()
     with pytest.raises(ValueError, match="critic.observes = 'place' means nothing to critic.name = 'twin_q'"):
-        recipes.check(settings_with(critic__observes="place"))
+        build_agent.check(settings_with(critic__observes="place"))
 
 
 @pytest.mark.parametrize(
     ("policy", "term"), [("flow_matching", "lambda_flow"), ("gaussian", "lambda_flow"), ("ctm", "lambda_consistency")]
 )
 def test_the_coefficient_of_a_term_that_a_loss_does_not_have_is_refused(policy, term):
-    recipes.check(settings_with(policy__name=policy, guidance__name="none"))
+    build_agent.check(settings_with(policy__name=policy, guidance__name="none"))
     with pytest.raises(ValueError, match=f"policy.{term} = 0.5 means nothing to policy.name = '{policy}'"):
-        recipes.check(settings_with(policy__name=policy, guidance__name="none", **{f"policy__{term}": 0.5}))
+        build_agent.check(settings_with(policy__name=policy, guidance__name="none", **{f"policy__{term}": 0.5}))
 
 
 def test_coefficients_of_terms_that_are_there_are_taken():
-    recipes.check(settings_with(policy__lambda_flow=0.5, policy__lambda_consistency=0.5))
-    recipes.check(settings_with(policy__name="shortcut", guidance__name="none", policy__lambda_flow=0.5))
+    build_agent.check(settings_with(policy__lambda_flow=0.5, policy__lambda_consistency=0.5))
+    build_agent.check(settings_with(policy__name="shortcut", guidance__name="none", policy__lambda_flow=0.5))
 
 
 def test_steps_that_a_policy_cannot_take_are_found_before_any_data():
     with pytest.raises(ValueError, match="built for 5 steps and cannot sample in 2"):
-        recipes.check(settings_with(policy__name="vp_diffusion", policy__num_steps=5, critic__num_steps=2))
+        build_agent.check(settings_with(policy__name="vp_diffusion", policy__num_steps=5, critic__num_steps=2))
 
 
 def test_eta_zero_trains_a_critic_where_it_plays_no_part():
     """Its weights are there without eta; every other guidance is cloning then."""
     for name in GUIDANCE:
         settings = settings_with(guidance__name=name, guidance__eta=0.0)
-        assert recipes.is_cloning(settings) == (name not in ("filter", "condition"))
+        assert is_cloning(settings) == (name not in ("filter", "condition"))
 
 
 def test_eta_zero_is_refused_where_it_would_not_clone():
     for name in ("filter", "condition"):
         with pytest.raises(ValueError, match=f"guidance.eta = 0.0 means nothing to guidance.name = '{name}'; to clone"):
-            recipes.check(settings_with(guidance__name=name, guidance__eta=0.0))
+            build_agent.check(settings_with(guidance__name=name, guidance__eta=0.0))
 
 
 def test_the_page_on_adding_a_policy_tells_the_truth(tmp_path, monkeypatch):
@@ -284,7 +286,7 @@ def test_the_page_on_adding_a_policy_tells_the_truth(tmp_path, monkeypatch):
     monkeypatch.setattr(policies, "__path__", [*policies.__path__, str(tmp_path)])
     module = "gtp_jax.policies.one_jump"
     try:
-        assert "one_jump" in recipes.names(policies)
+        assert "one_jump" in build_agent.names(policies)
         faster = {"policy__name": "one_jump", "policy__learning_rate": 1e-2, "policy__decay": False}
         metrics, _, last, agent = train(100, guidance__name="q", guidance__eta=0.01, critic__name="twin_q", **faster)
         losses = metrics["policy/one_jump"]

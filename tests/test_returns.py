@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from oracles import assert_trees_equal, random_batch, settings_with
 
+from gtp_jax.config.settings import DEFAULTS, check
 from gtp_jax.datasets import Dataset, returns
-from gtp_jax.settings import DEFAULTS, check
-from gtp_jax.terminal import Terminal
-from gtp_jax.training import Training
+from gtp_jax.runs.terminal import Terminal
+from gtp_jax.training.loop import Training
 
 EPISODE = np.repeat(np.arange(4, dtype=np.int32), [5, 1, 3, 7])
 GAMMA = 0.8

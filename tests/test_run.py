@@ -13,8 +13,8 @@ import pytest
 from logs import read_events
 from runs import RUN, SHRUNK, UPDATES, differences, steps_in, summary_of, wait_until_step
 
-from gtp_jax import records
-from gtp_jax.checkpoint import Checkpoints
+from gtp_jax.runs.checkpoints import Checkpoints
+from gtp_jax.runs.metrics import read_rows
 
 
 def test_a_run_leaves_what_it_promises(whole):
@@ -37,7 +37,7 @@ def test_a_run_leaves_what_it_promises(whole):
     assert str(directory / "summary.json") in output
     assert "Traceback" not in output and "Warning" not in output
 
-    rows = records.read(directory / "metrics.jsonl")
+    rows = read_rows(directory / "metrics.jsonl")
     assert [(row["step"], row["seed"]) for row in rows] == [(s, i) for s in range(5, UPDATES + 1, 5) for i in (0, 1)]
     assert {row["step"] for row in rows if "score" in row} == {20, 40, 60}
     assert all({"policy/loss", "critic/loss", "guidance/effective_share"} <= row.keys() for row in rows)
@@ -73,7 +73,7 @@ def test_the_summary_says_what_a_reader_must_know(whole):
         *("updates_per_second", "seed_updates_per_second", "compile_seconds", "wall_seconds", "finished")
     }
     assert timing["seed_updates_per_second"] == pytest.approx(2 * timing["updates_per_second"])
-    last = [row["score"] for row in records.read(whole[0] / "metrics.jsonl") if row["step"] == UPDATES]
+    last = [row["score"] for row in read_rows(whole[0] / "metrics.jsonl") if row["step"] == UPDATES]
     assert last == score["per_seed"]
     episodes = json.loads((whole[0] / "episodes.json").read_text())
     assert episodes["lanes"] == [{"seed": 0}, {"seed": 1}]
@@ -128,7 +128,7 @@ def test_a_training_that_diverges_is_named_and_the_rest_finishes(runner):
         assert "Traceback" not in output and "Warning" not in output and "WARNING" not in output
     (record,) = summary_of(directory)["diverged"]
     assert {"seed": 0, "lambda_flow": 1e38, "updates": [1, 5]}.items() <= record.items()
-    rows = records.read(directory / "metrics.jsonl")
+    rows = read_rows(directory / "metrics.jsonl")
     assert [row["score"] for row in rows if row["lambda_flow"] == 1e38 and "score" in row] == [0, 0, 0]
     assert all(row["policy/loss"] is not None for row in rows if row["lambda_flow"] == 1)
     words = [f"--workdir={directory}", "--num_steps=1", "--episodes=1"]
@@ -152,8 +152,8 @@ def test_signals_leave_a_checkpoint(whole, runner):
         assert checkpoints.steps()[-1] == max(steps_in(directory)) in (step, step + 5)
         checkpoints.close()
         assert not (directory / "summary.json").exists()
-    rows = records.read(directory / "metrics.jsonl")
-    assert rows == records.read(whole[0] / "metrics.jsonl")[: len(rows)]
+    rows = read_rows(directory / "metrics.jsonl")
+    assert rows == read_rows(whole[0] / "metrics.jsonl")[: len(rows)]
 
 
 def test_two_devices_from_another_directory(whole, runner):
@@ -164,9 +164,9 @@ def test_two_devices_from_another_directory(whole, runner):
     directory = home / "runs" / "antmaze-tiny"
     used = summary_of(directory)["device"]["used"]
     assert len(set(used)) == 2 and ", ".join(used) in output
-    two = records.read(directory / "metrics.jsonl")
+    two = read_rows(directory / "metrics.jsonl")
     assert len(two) == 2 * UPDATES
-    for row in (row for row in records.read(whole[0] / "metrics.jsonl") if row["step"] <= 10):
+    for row in (row for row in read_rows(whole[0] / "metrics.jsonl") if row["step"] <= 10):
         chunk = [r for r in two if r["seed"] == row["seed"] and row["step"] - 5 < r["step"] <= row["step"]]
         for name in ("policy/loss", "critic/loss"):
             assert np.mean([r[name] for r in chunk]) == pytest.approx(row[name], rel=1e-4)

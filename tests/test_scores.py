@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from gtp_jax import scores
+from gtp_jax.config import tasks
+from gtp_jax.runs import scores
 
 
 @pytest.mark.parametrize(
@@ -36,9 +37,9 @@ def test_a_goal_needs_no_references():
         scores.of_episodes("mine/maze-v0", [5.0], None)
 
 
-@pytest.mark.parametrize("family", scores.REFERENCES)
+@pytest.mark.parametrize("family", tasks.REFERENCES)
 def test_references_score_0_and_100(family):
-    np.testing.assert_allclose(scores.normalised(family, scores.REFERENCES[family]), [0.0, 100.0], atol=1e-12)
+    np.testing.assert_allclose(scores.normalised(family, tasks.REFERENCES[family]), [0.0, 100.0], atol=1e-12)
 
 
 def test_normalised_is_linear_and_keeps_shape():

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from oracles import assert_trees_equal, seed_of
 
-from gtp_jax.seeds import Seeds, batch_indices, choose_devices, device_beside, seed_keys
+from gtp_jax.parallel.seeds import Seeds, batch_indices, choose_devices, device_beside, seed_keys
 
 
 class Counter(NamedTuple):

@@ -8,13 +8,13 @@ import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from oracles import assert_trees_equal, random_batch, seed_of
 
-from gtp_jax.agent import make_agent
-from gtp_jax.compiler import update_options
+from gtp_jax.agent.guidance import GUIDANCE
+from gtp_jax.agent.networks import flow_network, q_network
+from gtp_jax.agent.update import make_agent
 from gtp_jax.critics import twin_q
-from gtp_jax.guidance import GUIDANCE
-from gtp_jax.networks import flow_network, q_network
+from gtp_jax.parallel.compiler import update_options
+from gtp_jax.parallel.seeds import Seeds, batch_indices, seed_keys
 from gtp_jax.policies import gtp
-from gtp_jax.seeds import Seeds, batch_indices, seed_keys
 
 DATA = random_batch(50)
 UPDATES = 10

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 from oracles import assert_trees_equal, quick_jit, random_batch, settings_with
 
-from gtp_jax import recipes
-from gtp_jax.checkpoint import Checkpoints, DamagedCheckpoint, Saved
+from gtp_jax.agent import build
+from gtp_jax.agent.acting import BestOf, acting
+from gtp_jax.agent.networks import q_network
 from gtp_jax.datasets import Observer
-from gtp_jax.networks import q_network
-from gtp_jax.serving import SCHEMA, BestOf, LoadedPolicy, acting, load_policy
+from gtp_jax.runs.checkpoints import SCHEMA, Checkpoints, DamagedCheckpoint, Saved
+from gtp_jax.serving.policy import LoadedPolicy, load_policy
 
 SEEDS, ENVS, N, OBS, ACTIONS = (4, 9), 5, 6, 3, 2
 TABLE = np.random.default_rng(0).normal(size=(len(SEEDS), N, ENVS, ACTIONS)).astype(np.float32)
@@ -56,7 +57,7 @@ def test_best_of_n_is_a_naive_argmax():
 def test_candidates_are_different_samples_and_best_of_one_is_plain_acting():
     """Through a real policy: with more candidates the critic's value of what acts does not fall, and rises for most."""
     settings = settings_with(policy__name="gaussian")
-    policy = recipes.make_policy(settings["policy"], -np.ones(2, np.float32), np.ones(2, np.float32), 16)
+    policy = build.make_policy(settings["policy"], -np.ones(2, np.float32), np.ones(2, np.float32), 16)
     batch = random_batch(1, OBS, ACTIONS)
     params = quick_jit(jax.vmap(lambda key: policy.init(key, batch)))(jax.random.split(jax.random.key(0), 2))
     value = lambda params, obs, action: jnp.sum(action, axis=-1)[None]
@@ -88,7 +89,7 @@ def test_a_seeds_noise_does_not_depend_on_its_neighbours():
 
 def loaded(directory, settings, obs_dim=OBS):
     """A LoadedPolicy from a checkpoint of two seeds as they were initialised, and their state."""
-    agent, hparams = recipes.make(settings, -np.ones(ACTIONS, np.float32), np.ones(ACTIONS, np.float32))
+    agent, hparams = build.make(settings, -np.ones(ACTIONS, np.float32), np.ones(ACTIONS, np.float32))
     batch, keys = random_batch(1, obs_dim, ACTIONS), jax.random.split(jax.random.key(0), len(SEEDS))
     state = quick_jit(jax.vmap(lambda key: agent.init(key, batch, hparams)))(keys)
     observer = Observer("identity", np.zeros(obs_dim, np.float32), np.ones(obs_dim, np.float32))
@@ -139,8 +140,8 @@ def test_a_loaded_run_acts_by_its_averaged_critic(tmp_path):
     settings = settings_with(policy__name="gaussian", critic__name="expectile", guidance__name="unnormalised")
     policy, state = loaded(tmp_path, settings)
     given = {"num_steps": 1, "temperature": 1.0, "noise_seed": 7}
-    made = recipes.make_policy(settings["policy"], -np.ones(2, np.float32), np.ones(2, np.float32), 16)
-    best = BestOf(3, recipes.make_critic(settings["critic"]).q, state.critic_ema)
+    made = build.make_policy(settings["policy"], -np.ones(2, np.float32), np.ones(2, np.float32), 16)
+    best = BestOf(3, build.make_critic(settings["critic"]).q, state.critic_ema)
     expected = acting(made.sample, state.policy_ema, SEEDS, **given, best=best)(0, TABLE_OBS)
     got = policy.acting(**given, candidates=3)(0, TABLE_OBS)
     np.testing.assert_array_equal(got, expected)

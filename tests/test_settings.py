@@ -6,12 +6,16 @@ import math
 import pytest
 from hypothesis import example, given, settings, strategies
 
-from gtp_jax import critics, datasets, flow_map, flow_policy, networks, policies, recipes
-from gtp_jax.guidance import GUIDANCE
+from gtp_jax import critics, datasets, policies
+from gtp_jax.agent import build, networks
+from gtp_jax.agent.guidance import GUIDANCE
+from gtp_jax.config.ranges import CHOICES, MAX_DEPTH, MOST, RANGES, TEXTS, WIDTH, choices
+from gtp_jax.config.settings import DEFAULTS, HPARAMS, allowed, check, flatten
+from gtp_jax.flow import map as flow_map
+from gtp_jax.flow import policy as flow_policy
+from gtp_jax.flow.times import GAPS, TAUS
 from gtp_jax.names import members
 from gtp_jax.policies import diffusion
-from gtp_jax.ranges import CHOICES, MAX_DEPTH, MOST, RANGES, TEXTS, WIDTH, choices
-from gtp_jax.settings import DEFAULTS, HPARAMS, allowed, check, flatten
 
 FLAT = dict(flatten(DEFAULTS))
 NUMBERS = sorted(RANGES)
@@ -58,7 +62,7 @@ def test_the_words_are_those_that_the_code_knows():
     assert set(CHOICES["policy.target"]) == set(flow_policy.TARGETS)
     assert set(CHOICES["policy.solver"]) == set(flow_map.SOLVERS)
     assert set(CHOICES["policy.teacher"]) == {"score", *flow_map.SOLVERS}
-    assert (CHOICES["policy.gap"], CHOICES["policy.tau"]) == (flow_map.GAPS, flow_map.TAUS)
+    assert (CHOICES["policy.gap"], CHOICES["policy.tau"]) == (GAPS, TAUS)
     assert (CHOICES["policy.times"], CHOICES["policy.weighting"]) == (diffusion.TIMES, diffusion.WEIGHTINGS)
     assert choices("policy.name") == members(policies) and choices("critic.name") == members(critics)
 
@@ -247,7 +251,7 @@ def test_agents_are_made_of_checked_settings_only():
 
     bound = np.ones(2, np.float32)
     for name, value in (("policy.rho", "7"), ("guidance.name", "adv"), ("num_updates", True)):
-        for make in (lambda s: recipes.make(s, -bound, bound), recipes.check):
+        for make in (lambda s: build.make(s, -bound, bound), build.check):
             with pytest.raises(ValueError, match=f"{name} = "):
                 make(with_value(name, value))
 

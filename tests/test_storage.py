@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from toy import full_disk
 
-from gtp_jax import records
-from gtp_jax.checkpoint import Checkpoints, Saved
-from gtp_jax.loggers import Metrics
-from gtp_jax.storage import Storage
+from gtp_jax.runs import loggers, metrics
+from gtp_jax.runs.checkpoints import Checkpoints, Saved
+from gtp_jax.runs.loggers import Metrics
+from gtp_jax.runs.metrics import append_rows, read_rows, to_rows
+from gtp_jax.training.saving import Storage
 
 STATE = Saved({"w": np.arange(6, dtype=np.float32).reshape(2, 3)}, (), {"step": np.zeros(2, np.int32)})
 ABOUT = {
@@ -30,7 +31,7 @@ def losses(step):
 
 
 def rows(step):
-    return records.rows(step, LABELS, losses(step))
+    return to_rows(step, LABELS, losses(step))
 
 
 class Run:
@@ -47,7 +48,7 @@ class Run:
         self.storage.save(step, STATE, ABOUT)
 
     def written(self):
-        return sorted({row["step"] for row in records.read(self.workdir / "metrics.jsonl")})
+        return sorted({row["step"] for row in read_rows(self.workdir / "metrics.jsonl")})
 
 
 @pytest.fixture
@@ -59,7 +60,7 @@ def test_rows_wait_for_the_disk_and_checkpoints_for_the_rows(run, monkeypatch):
     """Or a run that went on from such a checkpoint would lack them; in the end the file is that of a whole run."""
     run.go(10)
     with monkeypatch.context() as patch:
-        patch.setattr(records, "append", full_disk)
+        patch.setattr(loggers, "append_rows", full_disk)
         run.go(20)
         run.go(30)
         assert not run.storage.holds(30)
@@ -90,7 +91,7 @@ def test_what_repeats_the_rows_ends_nothing(run, monkeypatch):
 
 def test_a_disk_that_takes_half_a_row_keeps_none_of_it(tmp_path, monkeypatch):
     path = tmp_path / "metrics.jsonl"
-    records.append(path, rows(10))
+    append_rows(path, rows(10))
     before = path.read_bytes()
 
     class HalfFull(io.FileIO):
@@ -98,9 +99,9 @@ def test_a_disk_that_takes_half_a_row_keeps_none_of_it(tmp_path, monkeypatch):
             return super().write(data[: len(data) // 2])
 
     with monkeypatch.context() as patch:
-        patch.setattr(records, "open", lambda path, mode, buffering: HalfFull(path, mode), raising=False)
+        patch.setattr(metrics, "open", lambda path, mode, buffering: HalfFull(path, mode), raising=False)
         with pytest.raises(OSError, match="No space left"):
-            records.append(path, rows(20))
+            append_rows(path, rows(20))
     assert path.read_bytes() == before
 
 

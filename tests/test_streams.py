@@ -6,11 +6,11 @@ import numpy as np
 from agents import hparams
 from oracles import random_batch
 
-from gtp_jax.agent import make_agent
-from gtp_jax.evaluation import Evaluator
-from gtp_jax.guidance import GUIDANCE
-from gtp_jax.seeds import seed_keys
-from gtp_jax.serving import acting
+from gtp_jax.agent.acting import acting
+from gtp_jax.agent.guidance import GUIDANCE
+from gtp_jax.agent.update import make_agent
+from gtp_jax.envs.evaluation import Evaluator
+from gtp_jax.parallel.seeds import seed_keys
 from gtp_jax.types import Critic, Evaluation, Policy
 
 

@@ -10,18 +10,19 @@ from agents import hparams
 from oracles import assert_trees_equal, random_batch, settings_with
 
 import gtp_jax
-from gtp_jax import methods, recipes, subgoals, tasks
-from gtp_jax.datasets import Dataset, Observer, returns, ways
+from gtp_jax.agent import build, hierarchy
+from gtp_jax.config import methods, tasks
+from gtp_jax.config.settings import check
+from gtp_jax.datasets import Dataset, Observer, returns
 from gtp_jax.datasets.transforms import transform_observation
-from gtp_jax.settings import check
-from gtp_jax.terminal import Terminal
-from gtp_jax.training import Training
+from gtp_jax.runs.terminal import Terminal
+from gtp_jax.training.loop import Training
 from gtp_jax.types import Batch, Policy
 
 LOW, HIGH = -np.ones(3, np.float32), np.ones(3, np.float32)
 OBS = 62  # of "maze-egocentric"
 BODY, HEADING = np.arange(2, 29), np.arange(60, 62)
-ELSEWHERE = {way: np.r_[0:2, 29 : 60 if way == "bearing" else OBS] for way in subgoals.SEEN}
+ELSEWHERE = {way: np.r_[0:2, 29 : 60 if way == "bearing" else OBS] for way in hierarchy.SEEN}
 
 
 @pytest.fixture
@@ -49,7 +50,7 @@ def walks():
 def test_the_way_is_where_the_ant_was_later_or_its_goal_if_it_came_to_it(walks, steps):
     """One loop for each row; rows whose last step reached the goal look at the goal, which lies beyond it."""
     batch, episode, observe, speed, to_goal = walks
-    way = ways.ahead(batch, episode, observe, steps)
+    way = returns.ahead(batch, episode, observe, steps)
     assert way.dtype == np.float32 and way.shape == (15, 2)
     for t in range(15):
         end = np.flatnonzero(episode == episode[t])[-1]
@@ -70,7 +71,7 @@ def test_a_run_trains_on_the_ways_its_settings_ask_for(walks, tmp_path, steps):
     training.close()
     expected = returns.n_step(batch, episode, 3, settings["critic"]["discount"])
     if steps:
-        expected = expected._replace(subgoal=ways.ahead(batch, episode, observe, steps))
+        expected = expected._replace(subgoal=returns.ahead(batch, episode, observe, steps))
     assert_trees_equal(data, expected)
 
 
@@ -86,7 +87,7 @@ def transparent(actions):
     )
 
 
-@pytest.mark.parametrize("way", subgoals.SEEN)
+@pytest.mark.parametrize("way", hierarchy.SEEN)
 def test_the_upper_sees_no_body_and_the_lower_no_place(way):
     """Columns: place, two of the body, place, two of the heading or, without one, of the place, what is told."""
     obs = np.arange(7, dtype=np.float32) + 10 * np.arange(3, dtype=np.float32)[:, None]
@@ -94,7 +95,7 @@ def test_the_upper_sees_no_body_and_the_lower_no_place(way):
     place = [0, 3, 6] if way == "bearing" else [0, 3, 4, 5, 6]
     batch = Batch(obs, jnp.full((3, 1), 7.0), None, None, None, jnp.array([[3.0, 4.0], [0.0, -2.0], [-6.0, 8.0]]))
     columns = {"body": slice(1, 3), "heading": slice(4, 6), "lower_sees": way}
-    policy = subgoals.make(upper=transparent(2), lower=transparent(4), **columns)
+    policy = hierarchy.make(upper=transparent(2), lower=transparent(4), **columns)
     init = policy.init(jax.random.key(0), batch)
     np.testing.assert_array_equal(init["upper"][0], obs[:, place])
     np.testing.assert_array_equal(init["lower"][0][:, :2], obs[:, 1:3])
@@ -104,7 +105,7 @@ def test_the_upper_sees_no_body_and_the_lower_no_place(way):
     params = {"upper": 100.0, "lower": 1000.0}
     per_example, metrics = policy.loss(params, params, jax.random.key(0), batch, {}, 0)
     np.testing.assert_array_equal(metrics["subgoal/obs"], obs[:, place])
-    np.testing.assert_array_equal(metrics["subgoal/action"], batch.subgoal / subgoals.UNIT)
+    np.testing.assert_array_equal(metrics["subgoal/action"], batch.subgoal / hierarchy.UNIT)
     seen = {
         "vector": batch.subgoal / 4,
         "direction": np.array([[0.6, 0.8], [0, -1], [-0.6, 0.8]]),
@@ -130,10 +131,10 @@ def test_a_direction_has_no_length_and_no_way_has_no_direction():
     """One from the shortest way to the farthest, below that less; finite with its derivatives where there is no way."""
     length = jnp.array([1e-6, 1e-3, 1.0, 100.0])[:, None]
     way = jnp.array([[0.6, -0.8]])
-    np.testing.assert_allclose(subgoals.direction(length * way), jnp.repeat(way, 4, axis=0), rtol=1e-5)
-    np.testing.assert_allclose(subgoals.direction(1e-7 * way), 0.1 * way, rtol=1e-5)
-    derivatives = jax.jacobian(subgoals.direction)(jnp.zeros(2))
-    assert np.isfinite(derivatives).all() and (subgoals.direction(jnp.zeros(2)) == 0).all()
+    np.testing.assert_allclose(hierarchy.direction(length * way), jnp.repeat(way, 4, axis=0), rtol=1e-5)
+    np.testing.assert_allclose(hierarchy.direction(1e-7 * way), 0.1 * way, rtol=1e-5)
+    derivatives = jax.jacobian(hierarchy.direction)(jnp.zeros(2))
+    assert np.isfinite(derivatives).all() and (hierarchy.direction(jnp.zeros(2)) == 0).all()
 
 
 def test_a_bearing_does_not_know_where_north_is():
@@ -143,9 +144,9 @@ def test_a_bearing_does_not_know_where_north_is():
     def along(angle):
         return jnp.stack([np.cos(angle), np.sin(angle)], axis=-1)
 
-    seen = subgoals.bearing(3.0 * along(way), along(heading))
+    seen = hierarchy.bearing(3.0 * along(way), along(heading))
     np.testing.assert_allclose(seen, along(way - heading), atol=1e-5)
-    np.testing.assert_allclose(subgoals.bearing(along(way + turn), along(heading + turn)), seen, atol=1e-5)
+    np.testing.assert_allclose(hierarchy.bearing(along(way + turn), along(heading + turn)), seen, atol=1e-5)
 
 
 SEES_BEARINGS = {"policy__subgoal_way": "bearing", "data__observation": "maze-egocentric"}
@@ -154,7 +155,7 @@ SEES_BEARINGS = {"policy__subgoal_way": "bearing", "data__observation": "maze-eg
 def made(**changes):
     changes |= SEES_BEARINGS
     settings = settings_with(policy__subgoal_steps=20, critic__name="value", guidance__name="condition", **changes)
-    agent, numbers = recipes.make(settings, LOW, HIGH)
+    agent, numbers = build.make(settings, LOW, HIGH)
     batch = random_batch(16, OBS, 3)._replace(subgoal=np.random.default_rng(1).normal(size=(16, 2)).astype(np.float32))
     return agent, numbers, batch, settings
 
@@ -215,29 +216,29 @@ def test_methods_of_one_level_may_have_two(method):
     for name, value in methods.overrides(method, tasks.TASKS["antmaze-umaze"]).items():
         group, _, last = name.rpartition(".")
         (settings[group] if group else settings)[last] = value
-    recipes.check(settings)
+    build.check(settings)
 
 
 def leaves(tree):
     return [(jax.tree_util.keystr(path), np.asarray(leaf)) for path, leaf in jax.tree_util.tree_leaves_with_path(tree)]
 
 
-@pytest.mark.parametrize("name", subgoals.SEEN)
+@pytest.mark.parametrize("name", hierarchy.SEEN)
 def test_both_levels_are_the_members_that_they_are_alone(name):
     """The loss and the action are those of two separate policies, bit for bit."""
     settings = settings_with(policy__subgoal_steps=20, policy__subgoal_way=name)["policy"]
     alone = settings | {"subgoal_steps": 0}
-    both = recipes.make_policy(settings, LOW, HIGH, 16)
-    far = np.full(2, subgoals.FARTHEST, np.float32)
-    upper = recipes.make_policy(alone | {"hidden": settings["subgoal_hidden"]}, -far, far, 16)
-    lower = recipes.make_policy(alone, LOW, HIGH, 16)
+    both = build.make_policy(settings, LOW, HIGH, 16)
+    far = np.full(2, hierarchy.FARTHEST, np.float32)
+    upper = build.make_policy(alone | {"hidden": settings["subgoal_hidden"]}, -far, far, 16)
+    lower = build.make_policy(alone, LOW, HIGH, 16)
     batch = random_batch(8, OBS, 3)._replace(subgoal=4 * random_batch(8, 2).obs)
     params, key = both.init(jax.random.key(0), batch), jax.random.key(5)
     keys = jax.random.split(key)
-    numbers, way = hparams(), batch.subgoal / subgoals.UNIT
+    numbers, way = hparams(), batch.subgoal / hierarchy.UNIT
 
     def below(way):
-        return np.concatenate([batch.obs[:, BODY], subgoals.SEEN[name](way, batch.obs[:, HEADING])], -1)
+        return np.concatenate([batch.obs[:, BODY], hierarchy.SEEN[name](way, batch.obs[:, HEADING])], -1)
 
     where, how = batch._replace(obs=batch.obs[:, ELSEWHERE[name]], action=way), batch._replace(obs=below(way))
     expected = (

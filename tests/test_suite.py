@@ -8,8 +8,10 @@ import signal
 import pytest
 from runs import ROOT, benchmark
 
-from gtp_jax import divergence, methods, records
-from gtp_jax.tasks import TASKS
+from gtp_jax import files
+from gtp_jax.config import methods
+from gtp_jax.config.tasks import TASKS
+from gtp_jax.training import divergence
 
 
 @pytest.fixture(scope="module")
@@ -142,7 +144,7 @@ def test_u_mazes_cells_are_those_of_its_five_seeds(suite):
     umaze = benchmark("umaze")
     for row in umaze.ROWS:
         kept = json.loads((ROOT / suite.RESULTS / f"embedded/antmaze-umaze/{row}.json").read_text())
-        assert kept == records.plain(umaze.cell(row, ROOT / f"benchmarks/results/umaze-{row}")), row
+        assert kept == files.plain(umaze.cell(row, ROOT / f"benchmarks/results/umaze-{row}")), row
 
 
 def test_the_report_is_what_was_measured_and_needs_nothing_else(suite, report, tables):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gtp_jax import methods, tasks
+from gtp_jax.config import methods, tasks
 from gtp_jax.datasets import hosted
 
 

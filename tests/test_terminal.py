@@ -5,7 +5,7 @@ import io
 import re
 from pathlib import Path
 
-from gtp_jax.terminal import Terminal
+from gtp_jax.runs.terminal import Terminal
 
 LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00 (.*)")
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gtp_jax import video
+from gtp_jax.envs import video
 
 
 def test_what_is_recorded_is_what_was_played():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from oracles import quick_jit, random_batch
 
-from gtp_jax.networks import flow_network
+from gtp_jax.agent.networks import flow_network
 from gtp_jax.policies import vp_diffusion
 from gtp_jax.policies.vp_diffusion import variance_preserving_chain
 from gtp_jax.types import Network

@@ -15,7 +15,7 @@ import sys
 import gtp_jax
 from pathlib import Path
 
-from gtp_jax.datasets import TASKS
+from gtp_jax.datasets.builtin.ids import TASKS
 
 heavy = {"flax", "gymnasium", "gymnasium_robotics", "matplotlib", "minari", "mujoco", "optax", "orbax"}
 folder = Path(gtp_jax.__file__).resolve().parent

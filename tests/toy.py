@@ -9,11 +9,12 @@ import numpy as np
 from oracles import random_batch, settings_with
 from rich.console import Console
 
-from gtp_jax.checkpoint import Checkpoints
-from gtp_jax.datasets import Dataset, MazeInfo
+from gtp_jax.datasets import Dataset
 from gtp_jax.datasets.transforms import Observer
-from gtp_jax.terminal import Terminal
-from gtp_jax.training import Training
+from gtp_jax.envs.maze import MazeInfo
+from gtp_jax.runs.checkpoints import Checkpoints
+from gtp_jax.runs.terminal import Terminal
+from gtp_jax.training.loop import Training
 
 UPDATES = 20
 SETTINGS = {

@@ -21,7 +21,10 @@ import numpy as np
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
-from gtp_jax import flow_map, losses, records  # noqa: E402  this tree's, wherever the command is started
+from gtp_jax import files, losses
+from gtp_jax.flow import map as flow_map
+from gtp_jax.flow.times import uniform_times
+from gtp_jax.runs import provenance
 
 OBS, ACTIONS, BATCH, WIDTH, NEAR = 5, 2, 256, 128, 0.2
 PLACES = np.array([[0.5, 0.5], [-0.5, -0.5]], np.float32)
@@ -83,7 +86,7 @@ def jumps_on(velocity_of, times):
 # Loss, and the sampler that goes with it; flow matching keeps the agent's own.
 SWAPS = {
     "flow_matching": (flow_matching, None),
-    "shortcut": (shortcut, jumps_on(velocity, flow_map.uniform_times)),
+    "shortcut": (shortcut, jumps_on(velocity, uniform_times)),
     "gtp": (gtp, jumps_on(edm_velocity, losses.Schedule().sampling_times)),
 }
 
@@ -212,12 +215,12 @@ def main(argv: list[str] | None = None) -> dict:
     result |= {
         "settings": {"updates": arguments.updates, "batch": BATCH, "width": WIDTH, "near": NEAR, "seed": 0},
         "command": f"python benchmarks/clients/fql.py --checkout=PATH --updates={arguments.updates}",
-        "date": records.now(),
-        "device": records.device(),
-        "versions": records.versions(),
-        "commit": records.commit(),
+        "date": provenance.now(),
+        "device": provenance.device(),
+        "versions": provenance.versions(),
+        "commit": provenance.commit(),
     }
-    records.write_json(arguments.output, result)
+    files.write_json(arguments.output, result)
     return result
 
 

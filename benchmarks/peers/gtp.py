@@ -5,10 +5,10 @@ import copy
 import jax
 import numpy as np
 
-from gtp_jax import recipes
-from gtp_jax.compiler import acting_options
-from gtp_jax.seeds import Seeds
-from gtp_jax.settings import DEFAULTS, check
+from gtp_jax.agent import build
+from gtp_jax.config.settings import DEFAULTS, check
+from gtp_jax.parallel.compiler import acting_options
+from gtp_jax.parallel.seeds import Seeds
 from gtp_jax.types import Batch
 
 
@@ -27,7 +27,7 @@ def make(data, batch_size, activation):
         next_obs=data["next_observations"],
     )
     bound = np.ones(batch.action.shape[1], np.float32)
-    agent, hparams = recipes.make(settings, -bound, bound)
+    agent, hparams = build.make(settings, -bound, bound)
     first = jax.tree.map(lambda column: column[:batch_size], batch)
 
     def init(key):

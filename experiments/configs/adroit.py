@@ -11,7 +11,7 @@ pen-cloned.
 
 from ml_collections import ConfigDict
 
-from gtp_jax.configs import configure
+from gtp_jax.config.presets import configure
 
 DEFAULTS = {
     "num_seeds": 3,

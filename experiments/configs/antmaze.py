@@ -25,7 +25,7 @@ umaze-noisy and umaze-mixed are embedded data without a counterpart there.
 
 from ml_collections import ConfigDict
 
-from gtp_jax.configs import configure
+from gtp_jax.config.presets import configure
 
 # How these were chosen: docs/method.md.
 DEFAULTS = {

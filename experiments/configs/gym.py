@@ -18,7 +18,7 @@ GTP was published to reach on D4RL's, which are others (K = 5, 2M updates, arXiv
 
 from ml_collections import ConfigDict
 
-from gtp_jax.configs import configure
+from gtp_jax.config.presets import configure
 
 DEFAULTS = {
     "num_seeds": 3,

@@ -11,8 +11,8 @@ import gymnasium
 import mujoco
 import numpy as np
 
-from gtp_jax.datasets.ant import ACTION_DIM, FEATURE_DIM, features, to_ctrl
-from gtp_jax.datasets.controller import Controller
+from gtp_jax.datasets.builtin.ant import ACTION_DIM, FEATURE_DIM, features, to_ctrl
+from gtp_jax.datasets.builtin.controller import Controller
 
 FRAME_SKIP, EPISODE_STEPS, HARD_STARTS = 5, 500, 0.25
 MAX_SPEED = 3.0  # m/s beyond which speed earns nothing

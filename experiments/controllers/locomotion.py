@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from gtp_jax.datasets.controller import Controller
-from gtp_jax.datasets.environments import make_gym
+from gtp_jax.datasets.builtin.controller import Controller
+from gtp_jax.envs.registry import make_gym
 
 TEST_EPISODES, TEST_SEED = 5, 7
 

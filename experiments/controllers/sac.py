@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from gtp_jax.datasets.controller import Controller
+from gtp_jax.datasets.builtin.controller import Controller
 
 LEARNING_RATE, TARGET_RATE = 5e-4, 0.005
 ACTOR_HIDDEN, CRITIC_HIDDEN = 128, 256

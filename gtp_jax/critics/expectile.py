@@ -9,8 +9,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from gtp_jax.critics._losses import expectile_loss, td_loss
 from gtp_jax.types import Array, Batch, Critic, Evaluation, HParams, Key, Metrics, Network, Params
-from gtp_jax.value_losses import expectile_loss, td_loss
 
 
 class ExpectileParams(NamedTuple):

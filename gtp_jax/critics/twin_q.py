@@ -5,8 +5,8 @@ The advantage compares the data's action with sampled ones: A(obs, a) = min_j Q_
 
 import jax.numpy as jnp
 
+from gtp_jax.critics._losses import td_loss
 from gtp_jax.types import Array, Batch, Critic, Evaluation, HParams, Key, Metrics, Network, Params
-from gtp_jax.value_losses import td_loss
 
 
 def make(*, q_network: Network, samples: int = 1, candidates: int = 1) -> Critic:

@@ -7,8 +7,8 @@ both span n steps. Exact where the dynamics are deterministic, as in AntMaze; el
 
 import jax.numpy as jnp
 
+from gtp_jax.critics._losses import expectile_loss
 from gtp_jax.types import Array, Batch, Critic, Evaluation, HParams, Key, Metrics, Network, Params
-from gtp_jax.value_losses import expectile_loss
 
 
 def make(*, v_network: Network, expectile: float = 0.5) -> Critic:

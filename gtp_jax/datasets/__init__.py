@@ -13,12 +13,10 @@ _HOMES = {
     "check_batch_size": "loading",
     "EPISODES": "loading",
     "DatasetUnavailable": "hosted",
-    "MazeInfo": "maze",
     "Observer": "transforms",
     "OBSERVATIONS": "transforms",
     "REWARDS": "transforms",
     "transform_reward": "transforms",
-    "TASKS": "embedded",
 }
 __all__ = sorted(_HOMES)
 

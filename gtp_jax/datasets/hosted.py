@@ -11,9 +11,10 @@ import urllib.request
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from gtp_jax.datasets import embedded, store
+from gtp_jax.config.tasks import TASKS, configuration
+from gtp_jax.datasets.builtin import ids
+from gtp_jax.datasets.folder import install
 from gtp_jax.names import nearest
-from gtp_jax.tasks import TASKS, configuration
 
 _ID = re.compile(r"[\w-]+(/[\w-]+)*-v\d+")
 CONNECT_SECONDS = 2.0  # a hub's own client gives up after 20 seconds to more than a minute
@@ -54,16 +55,16 @@ def download(dataset_id: str, root: Path) -> Path:
                 lines = output.read().strip().splitlines() or [f"exit status {status}"]
                 raise DatasetUnavailable(_message(dataset_id, root, f"the download failed: {lines[-1]}"))
 
-    return store.install(root, dataset_id, build)
+    return install(root, dataset_id, build)
 
 
 def _message(dataset_id: str, root: Path, problem: str) -> str:
-    name = embedded.stand_in(dataset_id)
+    name = ids.stand_in(dataset_id)
     if name:
         config = next(configuration(task) for task in TASKS.values() if task.embedded == name)
         instead = f"Without a download, the embedded task {name} runs instead: --config={config}"
     else:
-        near = nearest(dataset_id, embedded.ids())
+        near = nearest(dataset_id, ids.ids())
         instead = "No embedded task stands in for it yet" + (f"; did you mean {near!r}?" if near else ".")
     return (
         f"dataset {dataset_id} is not in {root / dataset_id}, and {problem}. To get it: `minari download {dataset_id}` "

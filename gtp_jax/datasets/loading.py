@@ -7,9 +7,11 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from gtp_jax.datasets import embedded, environments, hosted, minari, store
-from gtp_jax.datasets.collect import Progress, collect_in_child
-from gtp_jax.datasets.maze import MazeInfo
+from gtp_jax.datasets import hosted, reader
+from gtp_jax.datasets.builtin import ids
+from gtp_jax.datasets.builtin.collect import Progress, collect_in_child
+from gtp_jax.datasets.builtin.ids import for_task
+from gtp_jax.datasets.folder import datasets_root
 from gtp_jax.datasets.transforms import (
     OBSERVATIONS,
     OF_DICTS,
@@ -19,6 +21,8 @@ from gtp_jax.datasets.transforms import (
     transform_observation,
     transform_reward,
 )
+from gtp_jax.envs import registry
+from gtp_jax.envs.maze import MazeInfo
 from gtp_jax.types import Batch
 
 EPISODES = ("all", "successful")
@@ -57,8 +61,8 @@ def check(
     check_choice("choice of episodes", episodes, EPISODES)
     if observation is not None:
         check_choice("observation transform", observation, OBSERVATIONS)
-    if embedded.is_embedded(dataset_id):
-        wanted = embedded.parse(dataset_id)
+    if ids.is_embedded(dataset_id):
+        wanted = ids.parse(dataset_id)
         check_batch_size(batch_size, wanted.transitions, dataset_id)
         has_goal = wanted.task.maze is not None
         _check_episodes(dataset_id, episodes, has_goal)
@@ -68,7 +72,7 @@ def check(
     else:
         hosted.check_id(dataset_id)
         if dataset_id.startswith("D4RL/kitchen/"):
-            environments.check_kitchen(dataset_id)
+            registry.check_kitchen(dataset_id)
 
 
 def _check_episodes(dataset_id: str, episodes: str, has_goal: bool) -> None:
@@ -124,23 +128,23 @@ def load(
       hosted.DatasetUnavailable: a hosted dataset that is not here and cannot be downloaded.
     """
     check(dataset_id, reward=reward, observation=observation, episodes=episodes)
-    folder_root = store.datasets_root(root)
-    if embedded.is_embedded(dataset_id):
-        wanted = embedded.parse(dataset_id, transitions, seed)
-        dataset_id, evaluation = wanted.id, environments.for_task(wanted.task)
+    folder_root = datasets_root(root)
+    if ids.is_embedded(dataset_id):
+        wanted = ids.parse(dataset_id, transitions, seed)
+        dataset_id, evaluation = wanted.id, for_task(wanted.task)
         folder = folder_root / dataset_id
         if not (folder / "data").exists():
             collect_in_child(wanted, folder_root, workers, progress)
-        raw = minari.read(folder, dataset_id, sealed=True)
+        raw = reader.read(folder, dataset_id, sealed=True)
     else:
         if transitions is not None or seed is not None:
             raise ValueError(f"{dataset_id}: transitions and seed choose variants of embedded datasets only")
-        raw = minari.read(hosted.download(dataset_id, folder_root), dataset_id)
-        evaluation = environments.for_metadata(dataset_id, raw.metadata, _observation_size(raw))
+        raw = reader.read(hosted.download(dataset_id, folder_root), dataset_id)
+        evaluation = registry.for_metadata(dataset_id, raw.metadata, _observation_size(raw))
     return _prepare(dataset_id, raw, evaluation, reward, observation, standardise, cut_at_success, episodes)
 
 
-def _observation_size(raw: minari.Raw) -> int | None:
+def _observation_size(raw: reader.Raw) -> int | None:
     is_goal = isinstance(raw.observations, dict) and "observation" in raw.observations
     return raw.observations["observation"].shape[-1] if is_goal else None
 
@@ -148,8 +152,8 @@ def _observation_size(raw: minari.Raw) -> int | None:
 @np.errstate(over="ignore", invalid="ignore")  # what overflows is refused by name
 def _prepare(
     dataset_id: str,
-    raw: minari.Raw,
-    evaluation: environments.Evaluation,
+    raw: reader.Raw,
+    evaluation: registry.Evaluation,
     reward: str,
     observation: str | None,
     standardise: bool,
@@ -177,8 +181,8 @@ def _prepare(
     observe = Observer.fit(observation, flat[rows], standardise)
     seen = observe.scale(flat)
     episode, rewards = raw.episode[keep], transform_reward(reward, raw.reward[keep], raw.episode[keep])
-    minari.check_numbers(dataset_id, f"observations as {observation!r}", seen, np.bincount(raw.episode) + 1)
-    minari.check_numbers(dataset_id, f"rewards as {reward!r}", rewards, np.bincount(episode))
+    reader.check_numbers(dataset_id, f"observations as {observation!r}", seen, np.bincount(raw.episode) + 1)
+    reader.check_numbers(dataset_id, f"rewards as {reward!r}", rewards, np.bincount(episode))
     batch = Batch(
         obs=seen[rows],
         # Within the tolerance of the check: float32 rounding, no more.
@@ -220,7 +224,7 @@ def _prepare(
     )
 
 
-def _success(raw: minari.Raw) -> float:
+def _success(raw: reader.Raw) -> float:
     """The share of whole episodes with a reward above 0; of all the data, before any cut.
 
     A dataset of a given size ends in the middle of an episode: that one is left out if it is shorter than the longest

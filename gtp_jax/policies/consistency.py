@@ -6,9 +6,10 @@ Only jumps to time 0 are learnt: Phi(x_t, t, 0) follows Phi(x_u, u, 0) at the ne
 import jax
 import jax.numpy as jnp
 
-from gtp_jax import flow_map, flow_policy
-from gtp_jax.flow_map import Schedule
-from gtp_jax.paths import VARIANCE_EXPLODING, expand, interpolate
+from gtp_jax.flow import map as flow_map
+from gtp_jax.flow import policy as flow_policy
+from gtp_jax.flow.paths import VARIANCE_EXPLODING, expand, interpolate
+from gtp_jax.flow.times import Schedule, adjacent_times, check_schedule, curriculum
 from gtp_jax.types import Array, Key, Network, Policy, Velocity
 
 
@@ -75,12 +76,12 @@ def make(
 ) -> Policy:
     """Builds the policy; see `policies.gtp.make` for the arguments."""
     flow_map.check_choice("target", target, flow_policy.TARGETS)
-    schedule = flow_map.check_schedule(schedule or Schedule())
+    schedule = check_schedule(schedule or Schedule())
 
     def objective(given: flow_policy.Training):
         key_times, key_noise = jax.random.split(given.key)
-        intervals = flow_map.curriculum(given.step, curriculum_updates)
-        times = flow_map.adjacent_times(key_times, given.action.shape[:1], schedule, intervals)
+        intervals = curriculum(given.step, curriculum_updates)
+        times = adjacent_times(key_times, given.action.shape[:1], schedule, intervals)
         z = jax.random.normal(key_noise, given.action.shape)
         loss = consistency_loss(given.velocity, given.followed(target), given.action, z, times.t, times.u)
         return loss, {"policy/consistency": jnp.mean(loss)}

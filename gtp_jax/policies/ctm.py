@@ -7,9 +7,11 @@ own averaged field, and both sides are compared after they have jumped on to tim
 import jax
 import jax.numpy as jnp
 
-from gtp_jax import flow_map, flow_policy
-from gtp_jax.flow_map import Schedule, Step, Times
-from gtp_jax.paths import VARIANCE_EXPLODING, interpolate
+from gtp_jax.flow import map as flow_map
+from gtp_jax.flow import policy as flow_policy
+from gtp_jax.flow.map import Step
+from gtp_jax.flow.paths import VARIANCE_EXPLODING, interpolate
+from gtp_jax.flow.times import Schedule, Times, adjacent_times, check_schedule, curriculum
 from gtp_jax.types import Array, Network, Policy, Velocity
 
 
@@ -74,13 +76,13 @@ def make(
     `solver`, a name of `flow_map.SOLVERS`, steps from t to u along the averaged parameters' field.
     """
     flow_map.check_choice("target", target, flow_policy.TARGETS)
-    schedule = flow_map.check_schedule(schedule or Schedule())
+    schedule = check_schedule(schedule or Schedule())
     step = flow_map.solver(solver)
 
     def objective(given: flow_policy.Training):
         key_times, key_noise = jax.random.split(given.key)
-        intervals = flow_map.curriculum(given.step, curriculum_updates)
-        times = flow_map.adjacent_times(key_times, given.action.shape[:1], schedule, intervals)
+        intervals = curriculum(given.step, curriculum_updates)
+        times = adjacent_times(key_times, given.action.shape[:1], schedule, intervals)
         z = jax.random.normal(key_noise, given.action.shape)
         consistency = soft_consistency_loss(
             given.velocity, given.followed(target), given.ema, given.action, z, times, step=step

@@ -7,8 +7,9 @@ Only the denoiser is learnt, E[x | x_t] = phi(x_t, t, t).
 import jax
 import jax.numpy as jnp
 
-from gtp_jax import flow_map, flow_policy
-from gtp_jax.flow_map import Schedule
+from gtp_jax.flow import map as flow_map
+from gtp_jax.flow import policy as flow_policy
+from gtp_jax.flow.times import Schedule, check_schedule, log_normal_times
 from gtp_jax.types import Array, Network, Policy
 
 WEIGHTINGS = ("none", "edm")
@@ -41,13 +42,13 @@ def make(
     """
     flow_map.check_choice("times", times, TIMES)
     flow_map.check_choice("weighting", weighting, WEIGHTINGS)
-    schedule = flow_map.check_schedule(schedule or Schedule())
+    schedule = check_schedule(schedule or Schedule())
 
     def objective(given: flow_policy.Training):
         key_times, key_noise = jax.random.split(given.key)
         shape = given.action.shape[:1]
         if times == "log-normal":
-            t = flow_map.log_normal_times(key_times, shape)
+            t = log_normal_times(key_times, shape)
         else:
             t = schedule.at(jax.random.randint(key_times, shape, 0, _GRID_INTERVALS) / _GRID_INTERVALS)
         z = jax.random.normal(key_noise, given.action.shape)

@@ -6,8 +6,10 @@ Only the instantaneous field is learnt, u(x_t, t, t) = E[z - x | x_t]; an ODE so
 import jax
 import jax.numpy as jnp
 
-from gtp_jax import flow_map, flow_policy
-from gtp_jax.paths import LINEAR
+from gtp_jax.flow import map as flow_map
+from gtp_jax.flow import policy as flow_policy
+from gtp_jax.flow.paths import LINEAR
+from gtp_jax.flow.times import uniform_times
 from gtp_jax.types import Array, Network, Policy
 
 TIME_SCALE = "linear"
@@ -36,6 +38,6 @@ def make(*, network: Network, action_low: Array, action_high: Array, solver: str
         action_high=action_high,
         parameterise=lambda f: f,
         objective=objective,
-        sampling_times=flow_map.uniform_times,
+        sampling_times=uniform_times,
         step=flow_map.solver(solver),
     )

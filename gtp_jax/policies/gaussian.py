@@ -7,7 +7,7 @@ import math
 import jax
 import jax.numpy as jnp
 
-from gtp_jax.flow_policy import clip_action
+from gtp_jax.flow.policy import clip_action
 from gtp_jax.types import Array, Batch, HParams, Key, Metrics, Network, Params, Policy
 
 

@@ -10,9 +10,11 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from gtp_jax import flow_map, flow_policy
-from gtp_jax.flow_map import Schedule, Step, Times, squared_norm
-from gtp_jax.paths import VARIANCE_EXPLODING, interpolate
+from gtp_jax.flow import map as flow_map
+from gtp_jax.flow import policy as flow_policy
+from gtp_jax.flow.map import Step, squared_norm
+from gtp_jax.flow.paths import VARIANCE_EXPLODING, interpolate
+from gtp_jax.flow.times import GAPS, TAUS, Schedule, Times, adjacent_times, check_schedule, curriculum, log_normal_times
 from gtp_jax.types import Array, Network, Policy, Velocity
 
 
@@ -109,25 +111,25 @@ def make(
     """
     for name, value, allowed in (
         ("target", target, flow_policy.TARGETS),
-        ("gap", gap, flow_map.GAPS),
-        ("tau", tau, flow_map.TAUS),
+        ("gap", gap, GAPS),
+        ("tau", tau, TAUS),
         ("teacher", teacher, ("score", *flow_map.SOLVERS)),
         ("flow_times", flow_times, ("grid", "log-normal")),
     ):
         flow_map.check_choice(name, value, allowed)
-    schedule = flow_map.check_schedule(schedule or Schedule())
+    schedule = check_schedule(schedule or Schedule())
 
     def objective(given: flow_policy.Training):
         key_times, key_noise, key_flow = jax.random.split(given.key, 3)
-        num_intervals = intervals or flow_map.curriculum(given.step, curriculum_updates)
+        num_intervals = intervals or curriculum(given.step, curriculum_updates)
         shape = given.action.shape[:1]
-        times = flow_map.adjacent_times(key_times, shape, schedule, num_intervals, gap=gap, tau=tau)
+        times = adjacent_times(key_times, shape, schedule, num_intervals, gap=gap, tau=tau)
         z = jax.random.normal(key_noise, given.action.shape)
         taught = {} if teacher == "score" else {"teacher": given.ema, "step": flow_map.solver(teacher)}
         terms = trajectory_losses(given.velocity, given.followed(target), given.action, z, times, **taught)
         flow = terms.flow
         if flow_times == "log-normal":
-            t = flow_map.log_normal_times(key_flow, shape)
+            t = log_normal_times(key_flow, shape)
             flow = flow_map.denoising_loss(given.velocity, given.action, z, t) * flow_map.edm_weight(t, sigma_data)
         metrics = {"policy/consistency": jnp.mean(terms.consistency), "policy/flow": jnp.mean(flow)}
         hparams = given.hparams

@@ -9,8 +9,10 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from gtp_jax import flow_map, flow_policy
-from gtp_jax.paths import LINEAR, conditional_velocity, expand, interpolate
+from gtp_jax.flow import map as flow_map
+from gtp_jax.flow import policy as flow_policy
+from gtp_jax.flow.paths import LINEAR, conditional_velocity, expand, interpolate
+from gtp_jax.flow.times import uniform_times
 from gtp_jax.types import Array, DType, Key, Network, Policy, Velocity
 
 TIME_SCALE = "linear"
@@ -81,5 +83,5 @@ def make(*, network: Network, action_low: Array, action_high: Array, adaptive_po
         action_high=action_high,
         parameterise=lambda f: f,
         objective=objective,
-        sampling_times=flow_map.uniform_times,
+        sampling_times=uniform_times,
     )

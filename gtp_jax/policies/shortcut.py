@@ -7,8 +7,10 @@ paper gives a quarter of each batch to the former; here every example carries bo
 import jax
 import jax.numpy as jnp
 
-from gtp_jax import flow_map, flow_policy
-from gtp_jax.paths import LINEAR, interpolate
+from gtp_jax.flow import map as flow_map
+from gtp_jax.flow import policy as flow_policy
+from gtp_jax.flow.paths import LINEAR, interpolate
+from gtp_jax.flow.times import uniform_times
 from gtp_jax.types import Array, DType, Key, Network, Policy, Velocity
 
 TIME_SCALE = "linear"
@@ -79,5 +81,5 @@ def make(*, network: Network, action_low: Array, action_high: Array) -> Policy:
         action_high=action_high,
         parameterise=lambda f: f,
         objective=objective,
-        sampling_times=flow_map.uniform_times,
+        sampling_times=uniform_times,
     )

@@ -10,9 +10,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from gtp_jax.flow_map import average, check_example, squared_norm
-from gtp_jax.flow_policy import clip_action
-from gtp_jax.paths import expand
+from gtp_jax.flow.map import average, check_example, squared_norm
+from gtp_jax.flow.paths import expand
+from gtp_jax.flow.policy import clip_action
 from gtp_jax.types import Array, Batch, HParams, Key, Metrics, Network, Params, Policy
 
 TIME_SCALE = "linear"

@@ -1,0 +1,1 @@
+"""How policy, critic and guidance become one learner."""

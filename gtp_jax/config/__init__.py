@@ -1,0 +1,1 @@
+"""What is to be run, as plain data."""

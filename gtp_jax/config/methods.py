@@ -1,0 +1,139 @@
+"""Named methods as rows of settings on one agent: what a comparison changes, and nothing else.
+
+A row holds the method's published hyperparameters where they were published. What differs from the published code is
+the same for all rows: this project's networks, time grids, observations, float32 action losses summed over the action's
+numbers, running averages updated at every step, and one sampled action at evaluation instead of one of 50 drawn by Q.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from gtp_jax.config.tasks import ANTMAZE, TASKS, Published, Task
+from gtp_jax.names import there_are
+
+
+def _cloning(policy: str, num_steps: int) -> dict[str, Any]:
+    return {"policy.name": policy, "policy.num_steps": num_steps, "policy.temperature": 1.0, "guidance.name": "none"}
+
+
+def _q_guided(policy: str, task: Task, published: Published) -> dict[str, Any]:
+    return {
+        "policy.name": policy,
+        "policy.num_steps": published.num_steps,
+        "policy.temperature": 1.0,
+        "policy.learning_rate": published.learning_rate,
+        "critic.name": "twin_q",
+        "critic.num_steps": published.num_steps,
+        "critic.candidates": published.candidates,
+        "guidance.name": "q",
+        "guidance.eta": published.eta,
+        "max_grad_norm": published.max_grad_norm,
+        "data.reward": task.family.q_reward,
+    }
+
+
+def _expectile(policy: str, num_steps: int, task: Task) -> dict[str, Any]:
+    """IQL's critic and weights exp(beta A), clipped at 100."""
+    return {
+        "policy.name": policy,
+        "policy.num_steps": num_steps,
+        "policy.temperature": 1.0,
+        "policy.learning_rate": 3e-4,
+        "critic.name": "expectile",
+        "critic.expectile": task.family.expectile,
+        "guidance.name": "unnormalised",
+        "guidance.eta": task.family.inverse_temperature,
+        "data.reward": task.family.iql_reward,
+    }
+
+
+def _outcome(task: Task) -> dict[str, Any]:
+    """A critic whose advantage is what followed in the data against a mean that knows little."""
+    return {
+        "critic.name": "value",
+        "critic.observes": "place" if task.family is ANTMAZE else "all",
+        "critic.hidden": (32, 32),
+        "critic.n_step": 0,
+        "critic.expectile": 0.5,
+        "critic.learning_rate": 1e-3,
+        "critic.discount": 0.995,
+        "data.reward": task.family.iql_reward,
+    }
+
+
+STEPS_AHEAD = 20  # of subgoals, and of what they are judged by
+SUBGOALS = {
+    "policy.subgoal_steps": STEPS_AHEAD,
+    "policy.subgoal_way": "bearing",
+    "data.observation": "maze-egocentric",
+}
+
+
+METHODS: dict[str, Callable[[Task], dict[str, Any]]] = {
+    "gtp": lambda task: {},  # the configuration's own defaults
+    "gtp-paper": lambda task: {
+        "policy.num_steps": 5,
+        "policy.temperature": 1.0,
+        "policy.target": "ema",
+        "policy.learning_rate": 3e-4,  # not published
+        "critic.num_steps": 5,
+        "guidance.eta": 1.0,  # not published
+    },
+    "gtp-bc": lambda task: {"guidance.name": "none"},
+    # Clones the episodes that reached the goal, all of them and no others: no critic.
+    "gtp-success": lambda task: {"guidance.name": "none", "data.episodes": "successful"},
+    # Tells the policy of each example whether what followed, to the episode's end, was more than the mean of what
+    # follows in such places, or in such states where there are no places; acts as told that it was.
+    "gtp-condition": lambda task: _outcome(task) | {"guidance.name": "condition"},
+    # The same in two levels: where to be 20 steps later, told whether those steps did better, and how to walk that way.
+    "gtp-subgoal": lambda task: (
+        _outcome(task) | SUBGOALS | {"guidance.name": "condition", "critic.n_step": STEPS_AHEAD}
+    ),
+    "gtp-subgoal-bc": lambda task: SUBGOALS | {"guidance.name": "none"},
+    # Weighs by the same: docs/guidance.md.
+    "gtp-outcome": lambda task: _outcome(task) | {"guidance.name": "exponential", "guidance.eta": 2.0},
+    "d-bc": lambda task: _cloning("vp_diffusion", 5),
+    "c-bc": lambda task: _cloning("consistency", 2),
+    "fm-bc": lambda task: _cloning("flow_matching", 5),
+    "ctm-bc": lambda task: _cloning("ctm", 2),
+    "shortcut-bc": lambda task: _cloning("shortcut", 2),
+    "mean-flow-bc": lambda task: _cloning("mean_flow", 1),
+    "bc": lambda task: _cloning("gaussian", 1),
+    "diffusion-ql": lambda task: _q_guided("vp_diffusion", task, task.diffusion_ql),
+    "consistency-ac": lambda task: _q_guided("consistency", task, task.consistency_ac),
+    "iql": lambda task: _expectile("gaussian", 1, task),
+    "iql-flow": lambda task: _expectile("flow_matching", 5, task),
+    "awr": lambda task: _cloning("gaussian", 1) | {"guidance.name": "exponential", "guidance.eta": 1.0},
+}
+
+
+PUBLISHED = {"diffusion-ql": "diffusion_ql", "consistency-ac": "consistency_ac"}  # those that need a task's own numbers
+WITH_SUBGOALS = ("gtp-subgoal", "gtp-subgoal-bc")  # those that need places
+
+
+def refusal(method: str, task: Task) -> str:
+    """Why a task cannot have a method of METHODS: what it lacks, and the cure; empty where it can."""
+    attribute = PUBLISHED.get(method)
+    if attribute and getattr(task, attribute) is None:
+        there = ", ".join(name for name, each in TASKS.items() if getattr(each, attribute))
+        return (
+            f"{method} has published hyperparameters for {there}, and none for {task.name!r}; choose a method without, "
+            "and set --config.guidance.eta and the others yourself"
+        )
+    if method in WITH_SUBGOALS and task.family is not ANTMAZE:
+        return f"{method} has subgoals, which are places in a maze, and {task.name!r} has none; choose a method without"
+    return ""
+
+
+def overrides(method: str, task: Task) -> Mapping[str, Any]:
+    """The settings, by dotted name, that a method changes for a task.
+
+    Raises:
+      ValueError: for a method that is not in METHODS, or for a task without the published hyperparameters or the places
+        that it needs.
+    """
+    if method not in METHODS:
+        raise ValueError(f"unknown method {method!r}; {there_are(method, METHODS)}")
+    if refused := refusal(method, task):
+        raise ValueError(refused)
+    return METHODS[method](task)

@@ -1,0 +1,1 @@
+"""Datasets that are collected on first use, without a download."""

@@ -1,0 +1,141 @@
+"""A controller that walks gymnasium's ant in a commanded direction: what the AntMaze collector drives.
+
+The ant of `ant.xml` looks the same after a turn by 90 degrees and a re-labelling of its legs. The controller sees the
+world in the one of the four body frames whose nose lies within 45 degrees of the commanded direction (the canonical
+frame, reached by `k` quarter turns), so it only ever learns to walk forwards. Legs are counted counter-clockwise from
+the front left one, as the joints of `ant.xml` are; its actuators are not in that order.
+
+The shipped weights were trained from scratch by `experiments/train_controller.py`.
+"""
+
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+
+from gtp_jax.datasets.builtin.controller import Controller
+
+OBSERVATION_DIM = 27
+FEATURE_DIM = 29
+ACTION_DIM = 8
+
+_LEGS = np.arange(4)
+# Legs 2 and 3 have their ankle axis mirrored: with these signs a positive ankle angle bends every leg alike.
+_ANKLE_SIGN = np.array([1.0, -1.0, -1.0, 1.0])
+# Actuators come in pairs (hip, ankle) for the legs 4, 1, 2, 3.
+_ACTUATOR_LEG = np.array([3, 0, 1, 2])
+# Exact cosines and sines of 0, 90, 180 and 270 degrees.
+_COS, _SIN = np.array([1.0, 0.0, -1.0, 0.0]), np.array([0.0, 1.0, 0.0, -1.0])
+_STANDING_HEIGHT = 0.55  # m, the initial torso height
+_STANDING_ANKLE = 0.87  # rad, the middle of the ankles' range
+_FEATURE_LIMIT = 10.0
+
+
+def features(observation: np.ndarray, direction: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The controller's view of the ant: canonical frame, fixed scales, clipped to +-10.
+
+    In order: torso height (1); the world's up (3), `direction` (3), linear velocity (3) and angular velocity (3) in the
+    canonical frame; of the canonical legs, hip angles (4), ankle angles (4), hip velocities (4), ankle velocities (4).
+
+    Args:
+      observation: [n, 27] AntMaze's `observation` without contact forces, metres, radians and seconds: torso height,
+        orientation quaternion (w, x, y, z), the joint angles hip_1, ankle_1, ... hip_4, ankle_4, the torso's linear
+        velocity in the world frame and angular velocity in its own, the joint velocities. In terms of MuJoCo's state:
+        qpos[2:], qvel.
+      direction: [n, 2] unit vector in the world's xy plane to walk along.
+
+    Returns:
+      The features [n, 29], float32, and k [n], int: the quarter turns to the canonical frame, what `to_ctrl` undoes.
+
+    Raises:
+      ValueError: a shape is not the one above.
+    """
+    observation, direction = np.asarray(observation), np.asarray(direction)
+    if observation.ndim != 2 or observation.shape[1] != OBSERVATION_DIM:
+        raise ValueError(
+            f"features: observation has shape {observation.shape}, expected [n, {OBSERVATION_DIM}]; of a longer "
+            f"observation pass [:, :{OBSERVATION_DIM}], and give a single one a leading axis."
+        )
+    if direction.shape != (len(observation), 2):
+        raise ValueError(
+            f"features: direction has shape {direction.shape}, expected ({len(observation)}, 2); pass one unit vector "
+            "of the xy plane for each observation."
+        )
+    height, orientation, angles, linear, angular, speeds = np.split(observation, [1, 5, 13, 16, 19], axis=1)
+    body_to_world = _rotation_matrix(orientation)
+    up = body_to_world[:, 2]
+    nose = direction[:, :1] * body_to_world[:, 0] + direction[:, 1:] * body_to_world[:, 1]
+    velocity = np.einsum("nij,ni->nj", body_to_world, linear)
+
+    bearing = np.arctan2(nose[:, 1], nose[:, 0])
+    k = (-np.round(bearing / (np.pi / 2))).astype(int) % 4
+    cos, sin = _COS[k], _SIN[k]
+
+    def turn(vector):
+        x, y, z = vector.T
+        return np.stack([cos * x - sin * y, sin * x + cos * y, z], axis=1)
+
+    # k quarter turns carry leg i to the place of leg i + k.
+    legs = (_LEGS - k[:, None]) % 4
+
+    def relabel(per_leg):
+        return np.take_along_axis(per_leg, legs, axis=1)
+
+    blocks = [
+        (height - _STANDING_HEIGHT) * 4,
+        turn(up),
+        turn(nose),
+        turn(velocity) * 0.5,
+        turn(angular) * 0.3,
+        relabel(angles[:, 0::2]) * 2,
+        (relabel(angles[:, 1::2] * _ANKLE_SIGN) - _STANDING_ANKLE) * 2,
+        relabel(speeds[:, 0::2]) * 0.2,
+        relabel(speeds[:, 1::2] * _ANKLE_SIGN) * 0.2,
+    ]
+    return np.clip(np.concatenate(blocks, axis=1), -_FEATURE_LIMIT, _FEATURE_LIMIT).astype(np.float32), k
+
+
+def to_ctrl(canonical_action: np.ndarray, k: np.ndarray) -> np.ndarray:
+    """Takes an action from the canonical frame to the actuators of `ant.xml`: a permutation with signs.
+
+    Args:
+      canonical_action: [n, 8] torques of the canonical legs' four hips, then of their four ankles.
+      k: [n] quarter turns, from `features`.
+
+    Returns:
+      [n, 8] in actuator order: hip_4, ankle_4, hip_1, ankle_1, hip_2, ankle_2, hip_3, ankle_3.
+    """
+    legs = (_ACTUATOR_LEG + k[:, None]) % 4
+    hips = np.take_along_axis(canonical_action[:, :4], legs, axis=1)
+    ankles = np.take_along_axis(canonical_action[:, 4:], legs, axis=1) * _ANKLE_SIGN[_ACTUATOR_LEG]
+    return np.stack([hips, ankles], axis=2).reshape(len(legs), ACTION_DIM)
+
+
+class AntController(Controller):
+    """Walks the ant along a direction: a network over `features`. Call it."""
+
+    __slots__ = ()
+
+    @classmethod
+    def load(cls, path: str | Path = "ant.npz") -> Self:
+        """Reads the weights, as `Controller.load` does."""
+        return super().load(path, FEATURE_DIM, ACTION_DIM)
+
+    def __call__(self, observation: np.ndarray, direction: np.ndarray) -> np.ndarray:
+        """The deterministic action [n, 8], float32, in actuator order, inside [-1, 1].
+
+        Arguments and errors are those of `features`. A row's action does not depend on the other rows, to the last bit.
+        """
+        feature, k = features(observation, direction)
+        return to_ctrl(self.action(feature), k).astype(np.float32)
+
+
+def _rotation_matrix(quaternion: np.ndarray) -> np.ndarray:
+    """The rotations [n, 3, 3] from the body's to the world's frame, of unit quaternions (w, x, y, z) [n, 4]."""
+    w, x, y, z = quaternion.T
+    rows = [
+        [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
+        [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
+        [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
+    ]
+    return np.moveaxis(np.array(rows), -1, 0)

@@ -1,0 +1,189 @@
+"""Reading a Minari dataset: checked raw episodes first, then transitions that never reach across an episode's end."""
+
+import hashlib
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from gtp_jax.datasets import hdf5
+from gtp_jax.datasets.hdf5 import CURE, BadDataset
+from gtp_jax.files import check_file, read_json, write_json
+
+ACTION_TOLERANCE = 1e-4
+EXACT_INTEGERS = 2**24
+SEAL = "content_sha256"  # the key in metadata.json under which this project's own datasets state their fingerprint
+
+
+class Raw(NamedTuple):
+    """A dataset as stored: E episodes in order, N transitions, N + E observations (each episode has its final one)."""
+
+    observations: Any  # [N + E, ...] or a dict of such arrays, by path: "desired_goal/kettle"
+    action: np.ndarray  # [N, A]
+    reward: np.ndarray  # [N]
+    terminated: np.ndarray  # [N] bool
+    truncated: np.ndarray  # [N] bool
+    episode: np.ndarray  # [N] int32: 0 ... E - 1
+    step: np.ndarray  # [N] int32: the transition's place in its episode
+    action_low: np.ndarray  # [A]
+    action_high: np.ndarray  # [A]
+    metadata: dict  # of the whole dataset
+    fingerprint: str  # SHA-256 of the content
+
+    @property
+    def obs_index(self) -> np.ndarray:
+        """Row [N] in `observations` of each transition's observation; the next observation is one row further on."""
+        return np.arange(len(self.episode)) + self.episode
+
+
+def read(folder: Path, dataset_id: str, sealed: bool = False) -> Raw:
+    """Reads and checks root / dataset_id; one that is `sealed` must hold what `seal` saw.
+
+    Raises BadDataset, a ValueError, that names dataset, episode, field and first bad index for: no episodes or
+    transitions, shapes that are not those of the dataset's spaces, types that are not numbers, NaN or infinity,
+    numbers that float32 does not hold, actions more than 1e-4 outside their bounds; and for files that are unreadable,
+    too large, or lead out of the folder.
+    """
+    try:
+        metadata = _metadata(folder, dataset_id)
+        observation_space, action_space = _spaces(dataset_id, metadata)
+        shapes = {path: space.shape for path, space in _leaves(observation_space, "observations").items()}
+        check_file(folder / "data" / "main_data.hdf5", folder)
+        path, size = folder / "data" / "main_data.hdf5", action_space.shape[0]
+        episodes = list(hdf5.episodes(path, dataset_id, metadata["total_episodes"], shapes, size))
+    except BadDataset:
+        raise
+    except Exception as error:  # damaged files raise every kind
+        raise BadDataset(f"{dataset_id}: {folder} cannot be read ({error}); delete it and load it again") from error
+    if not episodes:
+        raise BadDataset(f"{dataset_id}: {folder} holds no episodes; delete it and load it again")
+    lengths = [len(episode["rewards"]) for episode in episodes]
+    columns = {path: np.concatenate([episode[path] for episode in episodes]) for path in episodes[0]}
+    raw = Raw(
+        observations=columns["observations"]
+        if "observations" in columns
+        else _nested({path: column for path, column in columns.items() if path.startswith("observations/")}),
+        action=columns["actions"],
+        reward=columns["rewards"],
+        terminated=columns["terminations"],
+        truncated=columns["truncations"],
+        episode=np.repeat(np.arange(len(episodes), dtype=np.int32), lengths),
+        step=np.concatenate([np.arange(length, dtype=np.int32) for length in lengths]),
+        action_low=action_space.low.astype(np.float32),
+        action_high=action_space.high.astype(np.float32),
+        metadata=metadata,
+        fingerprint=_fingerprint(episodes),
+    )
+    if sealed and metadata.get(SEAL) != raw.fingerprint:
+        raise BadDataset(
+            f"{dataset_id}: {folder} does not hold what was collected there ({SEAL} in metadata.json is "
+            f"{metadata.get(SEAL)!r:.80}, the content's {raw.fingerprint}); delete it and it is collected anew"
+        )
+    check(dataset_id, raw)
+    return raw._replace(terminated=raw.terminated.astype(bool), truncated=raw.truncated.astype(bool))
+
+
+def seal(folder: Path, dataset_id: str) -> None:
+    """Writes the fingerprint of root / dataset_id into its metadata, with which `read` compares the content."""
+    raw = read(folder, dataset_id)
+    write_json(folder / "data" / "metadata.json", {**raw.metadata, SEAL: raw.fingerprint})
+
+
+def _metadata(folder: Path, dataset_id: str) -> dict:
+    metadata = read_json(folder / "data" / "metadata.json", folder)
+    # Without them, Minari would build the environment that the file names, whatever code that runs.
+    if not isinstance(metadata, dict) or not {"observation_space", "action_space"} <= set(metadata):
+        raise BadDataset(f"{dataset_id}: metadata.json of {folder} must state observation_space and action_space")
+    if metadata.get("data_format", "hdf5") != "hdf5":
+        raise BadDataset(f"{dataset_id}: metadata.json: data_format = {metadata['data_format']!r:.80} must be 'hdf5'")
+    count = metadata.get("total_episodes")
+    if isinstance(count, bool) or not isinstance(count, int) or count < 0:
+        raise BadDataset(f"{dataset_id}: metadata.json: total_episodes = {count!r:.80} must be a whole number from 0")
+    return metadata
+
+
+def _spaces(dataset_id: str, metadata: dict) -> tuple[Any, Any]:
+    from gymnasium import spaces
+    from minari.serialization import deserialize_space
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about how the bounds of a Box are rounded
+        observation_space, action_space = (deserialize_space(metadata[f"{n}_space"]) for n in ("observation", "action"))
+    if not isinstance(action_space, spaces.Box) or len(action_space.shape) != 1:
+        raise BadDataset(f"{dataset_id}: actions must be a Box of one axis, got {action_space!s:.200}")
+    with np.errstate(over="ignore"):
+        bounds = np.stack([action_space.low, action_space.high]).astype(np.float32)
+    if not np.isfinite(bounds).all() or (bounds[0] > bounds[1]).any():
+        raise BadDataset(f"{dataset_id}: actions must have finite bounds, low below high, got {action_space!s:.200}")
+    for path, space in _leaves(observation_space, "observations").items():
+        if not isinstance(space, spaces.Box):
+            raise BadDataset(f"{dataset_id}: {path} must be a Box, got {space!s:.200}")
+    return observation_space, action_space
+
+
+def _leaves(value: Any, path: str) -> dict[str, Any]:
+    """Arrays of dicts, of whatever depth, by path, sorted."""
+    if not isinstance(value, Mapping):
+        return {path: value}
+    return {name: leaf for key in sorted(value) for name, leaf in _leaves(value[key], f"{path}/{key}").items()}
+
+
+def _nested(columns: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {path.partition("/")[2]: column for path, column in columns.items()}
+
+
+def check(dataset_id: str, raw: Raw) -> None:
+    """Raises BadDataset, naming dataset, episode, field and first bad index, for numbers that cannot be trained on."""
+    steps = np.bincount(raw.episode)
+    for path, array in _leaves(raw.observations, "observations").items():
+        check_numbers(dataset_id, path, array, steps + 1)
+    check_numbers(dataset_id, "actions", raw.action, steps)
+    check_numbers(dataset_id, "rewards", raw.reward, steps)
+    low, high = raw.action_low - ACTION_TOLERANCE, raw.action_high + ACTION_TOLERANCE
+    if raw.action.min() < low.max() or raw.action.max() > high.min():  # else every action is inside all bounds
+        outside = (raw.action < low) | (raw.action > high)
+        if outside.any():
+            bounds = f"[{raw.action_low.min():g}, {raw.action_high.max():g}]"
+            _refuse(dataset_id, "actions", raw.action, steps, outside, f"outside {bounds}")
+    for path, flags in (("terminations", raw.terminated), ("truncations", raw.truncated)):
+        if flags.dtype != bool and not (flags.min() >= 0 and flags.max() <= 1):
+            _refuse(dataset_id, path, flags, steps, (flags != 0) & (flags != 1), "neither 0 nor 1")
+
+
+def check_numbers(dataset_id: str, path: str, array: np.ndarray, lengths: np.ndarray) -> None:
+    """Likewise for numbers of one field, rows of `lengths` per episode: NaN, infinity, what float32 does not hold."""
+    if array.dtype.kind == "f":
+        limit, why = np.finfo(np.float32).max, "not finite"
+    else:
+        limit, why = EXACT_INTEGERS, f"beyond the integers that float32 holds exactly, up to {EXACT_INTEGERS}"
+    with np.errstate(invalid="ignore", over="ignore"):
+        # Reductions make no temporary array. A finite sum of float32 has finite terms only; NaN fails both comparisons.
+        if array.dtype == np.float32 and np.isfinite(array.sum()):
+            return
+        if array.size == 0 or (array.min() >= -limit and array.max() <= limit):
+            return
+        bad = ~((array >= -limit) & (array <= limit))
+    if array.dtype.kind == "f" and np.isfinite(array).all():
+        why = f"beyond float32, whose largest number is {limit:g}"
+    _refuse(dataset_id, path, array, lengths, bad, why)
+
+
+def _refuse(dataset_id: str, path: str, array: np.ndarray, lengths: np.ndarray, bad: np.ndarray, why: str) -> None:
+    row, *rest = np.unravel_index(int(bad.argmax()), bad.shape)
+    starts = np.cumsum(lengths) - lengths
+    episode = int(np.searchsorted(starts, row, side="right")) - 1
+    index = [int(row - starts[episode]), *map(int, rest)]
+    value = array[(row, *rest)]
+    raise BadDataset(f"{dataset_id}: episode {episode}, first at index {index}, {path}: {value} is {why}; {CURE}")
+
+
+def _fingerprint(episodes: list[dict[str, np.ndarray]]) -> str:
+    """Of names, shapes, dtypes and bytes, in order: the same for the same content, whenever it was written."""
+    digest = hashlib.sha256()
+    for number, episode in enumerate(episodes):
+        for path, array in episode.items():
+            digest.update(f"{number} {path} {array.shape} {array.dtype.str}\n".encode())
+            digest.update(np.ascontiguousarray(array))
+    return digest.hexdigest()

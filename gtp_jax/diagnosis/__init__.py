@@ -1,0 +1,1 @@
+"""Why value guidance helps or hurts in a run."""

@@ -1,0 +1,100 @@
+"""Files that somebody else may have written: no link leads out of their folder, and none is larger than it may be."""
+
+import contextlib
+import json
+import math
+import os
+import stat
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+MAX_JSON_BYTES = 16 * 2**20  # the largest that a run or a dataset writes is some hundred kilobytes
+
+
+def check_file(path: Path, folder: Path, max_bytes: int | None = None) -> None:
+    """Raises ValueError where `path` is no ordinary file, is too large, or lies outside `folder`, links followed.
+
+    The folder itself may be a link: it is the user's own.
+    """
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise ValueError(
+            f"{path} leads out of its folder, to {path.resolve()}, and is not followed; copy the file there"
+        )
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise ValueError(f"{path} is not an ordinary file")
+    if max_bytes is not None and status.st_size > max_bytes:
+        raise ValueError(f"{path} is not read: it has {status.st_size:,} bytes, and may have {max_bytes:,}")
+
+
+def read_json(path: Path, folder: Path | None = None) -> Any:
+    """What a JSON file of a run or a dataset holds.
+
+    Args:
+      path: of the file.
+      folder: that it must lie in, links followed; its own by default.
+
+    Raises:
+      FileNotFoundError: where there is none.
+      ValueError: for a file that is no JSON, larger than MAX_JSON_BYTES, or outside its folder.
+    """
+    check_file(path, folder or path.parent, MAX_JSON_BYTES)
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is not JSON ({error})") from error
+
+
+def check_tree(folder: Path, data: str) -> None:
+    """Checks all files below a folder: no links out of it, none above MAX_JSON_BYTES but in folders of the name `data`.
+
+    Raises:
+      ValueError: naming the first bad file.
+    """
+    for path in sorted(folder.rglob("*")):
+        if path.is_symlink() or not path.is_dir():
+            check_file(path, folder, None if data in path.relative_to(folder).parts[:-1] else MAX_JSON_BYTES)
+
+
+TEMPORARY = ".*.tmp"  # how the names of files look that are being written and have not replaced the old ones yet
+
+
+def plain(value):
+    """`value` as what JSON can hold: NumPy and JAX arrays as lists and numbers, NaN and infinities as None."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if hasattr(value, "tolist"):
+        return plain(value.tolist())
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    raise TypeError(f"{value!r} of type {type(value).__name__} has no JSON form; convert it first")
+
+
+def write_json(path: str | Path, value) -> None:
+    """Writes `value` to `path`, keys in their order: either all of it or, after a crash, what was there before."""
+    text = json.dumps(plain(value), indent=2, allow_nan=False, ensure_ascii=False)
+    with replacing(path) as file:
+        file.write(f"{text}\n".encode())
+
+
+@contextlib.contextmanager
+def replacing(path: str | Path) -> Iterator[BinaryIO]:
+    """A new file that takes the place of `path` at the block's end; where that fails, what was there before stays."""
+    path = Path(path)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    try:
+        with open(handle, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)  # mkstemp's files are private
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise

@@ -1,0 +1,280 @@
+"""Checkpoints through Orbax. What is saved is host arrays [S, ...]: the layout does not depend on the devices.
+
+A step holds five items, so that inference restores only what it needs: `policy` (the averaged parameters that act),
+`critic` (the averaged ones), `training` (everything else of the state), `about` (a JSON object) and `digest` (a hash of
+each array, of `about`, and of itself, since Orbax notices neither a flipped bit nor another dtype).
+"""
+
+import contextlib
+import functools
+import hashlib
+import itertools
+import json
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import jax
+import numpy as np
+
+from gtp_jax.files import check_tree
+
+T = TypeVar("T")
+
+
+class Saved(NamedTuple):
+    """The three array items of a step, pytrees of [S, ...]; None or an empty pytree for an item that is left out."""
+
+    policy: Any
+    critic: Any
+    training: Any
+
+
+class DamagedCheckpoint(ValueError):
+    """A checkpoint whose content is not what was saved."""
+
+
+class FailedSave(OSError):
+    """A step that could not be saved; the steps before it are as they were."""
+
+
+def _present(saved: Saved) -> dict[str, Any]:
+    return {name: tree for name, tree in saved._asdict().items() if jax.tree.leaves(tree)}
+
+
+def _named_leaves(tree: Any) -> dict[str, Any]:
+    return {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+
+
+def _digests(tree: Any) -> dict[str, dict[str, Any]]:
+    return {
+        name: {
+            "shape": list(leaf.shape),
+            "dtype": str(leaf.dtype),
+            "sha256": hashlib.sha256(np.ascontiguousarray(leaf)).hexdigest(),
+        }
+        for name, leaf in _named_leaves(tree).items()
+    }
+
+
+def _sha256(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+class _Best:
+    """Preserves the step with the highest score, the later one of equals.
+
+    Orbax's own BestN keeps scores in a file of each step: one that is damaged stops every start, and a NaN is the best.
+    """
+
+    def __init__(self, scores: dict[int, float]):
+        self._scores = scores
+
+    def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> Sequence[bool]:
+        del context
+        steps = [info.step for info in checkpoints]
+        best = max(steps, key=lambda step: (self._scores[step], step))
+        return [step == best and self._scores[step] > -math.inf for step in steps]
+
+
+class Checkpoints:
+    """The checkpoints in one directory. The latest two are kept, and the one whose `about` has the best score."""
+
+    def __init__(self, directory: str | Path, *, read_only: bool = False):
+        """Touches nothing yet.
+
+        Args:
+          directory: where the steps are. Made, and cleared of what killed saves left, when it is first used.
+          read_only: for reading beside a run that may be saving: changes nothing in the directory.
+        """
+        self.directory = Path(directory).absolute()
+        self._read_only = read_only
+        self._scores: dict[int, float] = {}  # of the steps there are; -inf for those without
+        self._saving: int | None = None
+
+    @functools.cached_property
+    def _ocp(self) -> Any:
+        import orbax.checkpoint as ocp
+
+        return ocp
+
+    @functools.cached_property
+    def _manager(self) -> Any:
+        policies = self._ocp.checkpoint_managers
+        options: dict[str, Any] = {"create": False}
+        if not self._read_only:
+            keep = policies.AnyPreservationPolicy([policies.LatestN(2), _Best(self._scores)])
+            # Directories first: where they cannot be made, Orbax's threads would wait for them for twenty minutes.
+            how = self._ocp.options.AsyncOptions(create_directories_asynchronously=False)
+            options = {"create": True, "cleanup_tmp_directories": True}
+            options |= {"preservation_policy": keep, "async_options": how}
+        return self._ocp.CheckpointManager(self.directory, options=self._ocp.CheckpointManagerOptions(**options))
+
+    def steps(self) -> list[int]:
+        """The steps that are saved, in order."""
+        return sorted(self._manager.all_steps())
+
+    def save(self, step: int, saved: Saved, about: dict[str, Any]) -> None:
+        """Saves in the background, after the save before. The arrays must not change meanwhile.
+
+        Args:
+          step: higher than those that are there.
+          saved: what to save.
+          about: a JSON object; its "score", if there is one, tells the best step.
+
+        Raises:
+          FailedSave: where the save before failed, and this one is not begun, or where this one cannot begin.
+        """
+        self.wait()
+        self._saving = step
+        with self._failing():
+            for other in self.steps():
+                if other not in self._scores:
+                    self._scores[other] = self._score(other)
+            self._scores[step] = _finite(about.get("score"))
+            args, trees = self._ocp.args, _present(saved)
+            digest = {"about": _sha256(about), "arrays": {name: _digests(tree) for name, tree in trees.items()}}
+            items = {name: args.StandardSave(tree) for name, tree in trees.items()}
+            items |= {"about": args.JsonSave(about), "digest": args.JsonSave(digest | {"sha256": _sha256(digest)})}
+            if not self._manager.save(step, args=args.Composite(**items)):
+                raise ValueError(f"step {self.steps()[-1]} is there, and is not lower")
+
+    def wait(self) -> None:
+        """Waits for the last save.
+
+        Raises:
+          FailedSave: where it failed; said once.
+        """
+        if self._saving is not None:
+            with self._failing():
+                self._manager.wait_until_finished()
+            self._saving = None
+
+    @contextlib.contextmanager
+    def _failing(self):
+        try:
+            yield
+        except Exception as error:  # of every kind, as those of reading
+            if isinstance(error, jax.errors.JaxRuntimeError) and jax.process_count() > 1:
+                raise  # another process is lost, which says nothing of the file system
+            step, self._saving = self._saving, None
+            with contextlib.suppress(Exception):
+                self._manager.close()
+            # Orbax has forgotten the steps that this save would have replaced, and left what it had written of it.
+            self.__dict__.pop("_manager", None)
+            raise FailedSave(f"{self.directory / str(step)} could not be saved: {_reason(error)}") from error
+
+    def newest(
+        self, read: Callable[[int], T], passed_over: Callable[[int, DamagedCheckpoint], object]
+    ) -> tuple[int, T] | None:
+        """The newest step that `read` does not find damaged, and what it returned; None if there is none.
+
+        Args:
+          read: what to read of a step, by `about` and `restore`.
+          passed_over: called with each step that is damaged, and how.
+        """
+        for step in reversed(self.steps()):
+            try:
+                return step, read(step)
+            except DamagedCheckpoint as error:
+                passed_over(step, error)
+        return None
+
+    def set_aside(self, step: int) -> Path:
+        """Renames a damaged step, so that it takes no sound one's place and is in no save's way; returns the new name.
+
+        It is not deleted: a file system that failed to read may be mended.
+        """
+        names = (self.directory / f"damaged-{step}-{number}" for number in itertools.count(1))
+        target = next(path for path in names if not path.exists())
+        (self.directory / str(step)).rename(target)
+        self._manager.reload()
+        return target
+
+    def about(self, step: int) -> dict[str, Any]:
+        """The JSON object of a step; reads no array.
+
+        Raises:
+          DamagedCheckpoint: where it cannot be read or is not what was saved.
+        """
+        about = self._read(step, about=self._ocp.args.JsonRestore())["about"]
+        if _sha256(about) != self._digest(step)["about"]:
+            raise DamagedCheckpoint(f"{self.directory / str(step)}: about is not what was saved")
+        return about
+
+    def restore(self, step: int, like: Saved) -> Saved:
+        """Reads the arrays of a step and verifies them.
+
+        Args:
+          step: one of `steps()`.
+          like: pytrees of arrays or ShapeDtypeStructs with the expected shapes and types; only the items that hold any
+            are read.
+
+        Raises:
+          ValueError: where a saved array has another shape or type than expected.
+          DamagedCheckpoint: where the content cannot be read or is not what was saved.
+        """
+        args, wanted, digest = self._ocp.args, _present(like), self._digest(step)["arrays"]
+        for item, tree in wanted.items():
+            self._check(step, item, {n: (list(x.shape), str(x.dtype)) for n, x in _named_leaves(tree).items()}, digest)
+        empty = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), wanted)
+        read = self._read(step, **{name: args.StandardRestore(tree) for name, tree in empty.items()})
+        for item in wanted:
+            for name, found in _digests(read[item]).items():
+                if found != digest[item][name]:
+                    raise DamagedCheckpoint(f"{self.directory / str(step)}: {item}{name} is not what was saved")
+        return like._replace(**{name: read[name] for name in wanted})
+
+    def _check(self, step: int, item: str, expected: dict[str, tuple], digest: dict) -> None:
+        saved = {name: (leaf["shape"], leaf["dtype"]) for name, leaf in digest.get(item, {}).items()}
+        for name in sorted(expected.keys() | saved.keys()):
+            if expected.get(name) != saved.get(name):
+                raise ValueError(
+                    f"{self.directory / str(step)}: {item}{name} was saved as {saved.get(name, 'nothing')}, but "
+                    f"{expected.get(name, 'nothing')} is expected; the run has other settings"
+                )
+
+    def _digest(self, step: int) -> dict[str, Any]:
+        digest = self._read(step, digest=self._ocp.args.JsonRestore())["digest"]
+        content = {name: value for name, value in digest.items() if name != "sha256"}
+        if _sha256(content) != digest.get("sha256"):
+            raise DamagedCheckpoint(f"{self.directory / str(step)}: digest is not what was saved")
+        return content
+
+    def _score(self, step: int) -> float:
+        try:
+            return _finite(self.about(step).get("score"))
+        except DamagedCheckpoint:
+            return -math.inf
+
+    def _read(self, step: int, **items: Any) -> Any:
+        # Orbax and what lies below it raise every kind of exception on damaged files.
+        try:
+            check_tree(self.directory / str(step), data="d")
+            return self._manager.restore(step, args=self._ocp.args.Composite(**items))
+        except Exception as error:
+            raise DamagedCheckpoint(f"{self.directory / str(step)} cannot be read: {_reason(error)}") from error
+
+    def close(self) -> None:
+        """Waits for the last save.
+
+        Raises:
+          FailedSave: where it failed, if that was not said before.
+        """
+        self.wait()
+        if "_manager" in self.__dict__:
+            self._manager.close()
+            del self._manager
+
+
+def _finite(score: float | None) -> float:
+    return score if score is not None and math.isfinite(score) else -math.inf
+
+
+def _reason(error: Exception) -> str:
+    """The first line of what an exception says; they quote whole stacks."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+SCHEMA = 2  # of what a run says of itself in checkpoints and summary.json

@@ -1,0 +1,108 @@
+"""What a run leaves behind for people and programs: metrics.jsonl, JSON files, and where the numbers came from.
+
+metrics.jsonl holds one JSON object per line, one line per step and training, which its seed and, in a sweep, its swept
+hyperparameters name: {"step": 1000, "seed": 0, "eta": 0.3, "score": 61.0}.
+Rows hold no times, so that a resumed run and an uninterrupted one write the same file.
+"""
+
+import csv
+import errno
+import io
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from gtp_jax.files import plain, replacing
+
+
+def to_rows(step: int, labels: Sequence[Mapping], metrics: Mapping[str, np.ndarray]) -> list[dict]:
+    """The rows of one step: `labels` name the trainings, `metrics` hold for each name one number for each, [S]."""
+    values = {name: np.asarray(value) for name, value in metrics.items()}
+    for name, value in values.items():
+        if value.shape != (len(labels),):
+            raise ValueError(f"metric {name!r} must be one number for each of {len(labels)} seeds, got {value.shape}")
+    return [
+        plain({"step": int(step), **label, **{name: value[i] for name, value in values.items()}})
+        for i, label in enumerate(labels)
+    ]
+
+
+def append_rows(path: str | Path, rows: Iterable[Mapping]) -> None:
+    """Appends `rows` to a metrics file and hands them to the disk; either all of them or, where that fails, none.
+
+    Raises:
+      OSError: where they cannot be written.
+    """
+    text = "".join(json.dumps(plain(row), allow_nan=False) + "\n" for row in rows)
+    with open(path, "ab", buffering=0) as file:
+        size = file.seek(0, os.SEEK_END)
+        try:
+            written = file.write(text.encode())
+            if written < len(text.encode()):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+            os.fsync(file.fileno())
+        except OSError:
+            file.truncate(size)  # or the next rows would stand behind half a row
+            raise
+
+
+def read_rows(path: str | Path) -> list[dict]:
+    """The rows of a metrics file; none if there is no file. An unfinished last line is left out.
+
+    Raises:
+      ValueError: a line before the last is not JSON.
+    """
+    path = Path(path)
+    if not path.exists():
+        return []
+    # A process killed while writing leaves a last line without its newline, cut anywhere, even inside a character.
+    *lines, _ = path.read_bytes().split(b"\n")
+    found = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            found.append(json.loads(line))
+        except ValueError as error:
+            raise ValueError(f"{path}, line {number}, is not JSON ({error}); delete that line to go on") from error
+    return found
+
+
+def truncate_after(path: str | Path, step: int) -> None:
+    """Drops the rows past `step`, the step of a restored checkpoint, and an unfinished last line."""
+    path = Path(path)
+    if path.exists():
+        kept = [row for row in read_rows(path) if row["step"] <= step]
+        with replacing(path) as file:
+            file.write("".join(json.dumps(row, allow_nan=False) + "\n" for row in kept).encode())
+
+
+def write_csv(path: str | Path, rows: Sequence[Mapping]) -> None:
+    """Writes `rows` as a table, whole or not at all: a column for each name, empty where a row has no finite number."""
+    text = io.StringIO()
+    table = csv.DictWriter(text, list(dict.fromkeys(name for row in rows for name in row)), lineterminator="\n")
+    table.writeheader()
+    table.writerows(rows)
+    with replacing(path) as file:
+        file.write(text.getvalue().encode())
+
+
+def columns(rows: Iterable[Mapping], labels: Sequence[Mapping]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Each metric as arrays: the steps at which it was written, int [N], and its values, float64 [N, S].
+
+    The S columns are the trainings that `labels` name, for every metric. A value that one lacks, or that was not
+    finite, is NaN.
+    """
+    rows, names = list(rows), tuple(labels[0])
+    places = {tuple(label.values()): i for i, label in enumerate(labels)}
+    found = {}
+    for name in dict.fromkeys(name for row in rows for name in row if name not in ("step", *names)):
+        having = [row for row in rows if name in row]
+        steps = {step: i for i, step in enumerate(sorted({row["step"] for row in having}))}
+        values = np.full((len(steps), len(places)), np.nan)
+        for row in having:
+            place = places[tuple(row[key] for key in names)]
+            values[steps[row["step"]], place] = np.nan if row[name] is None else row[name]
+        found[name] = (np.array(list(steps)), values)
+    return found

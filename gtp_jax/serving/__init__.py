@@ -1,0 +1,1 @@
+"""Trained policies that act or are exported."""

@@ -1,0 +1,1 @@
+"""One run: updates, evaluations, checkpoints, results."""
