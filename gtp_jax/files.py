@@ -1,4 +1,4 @@
-"""Files that somebody else may have written: no link leads out of their folder, and none is larger than it may be."""
+"""Reading files that somebody else may have written, and writing files whole or not at all."""
 
 import contextlib
 import json
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 MAX_JSON_BYTES = 16 * 2**20  # the largest that a run or a dataset writes is some hundred kilobytes
+TEMPORARY = ".*.tmp"  # how the names of files look that are being written and have not replaced the old ones yet
 
 
 def check_file(path: Path, folder: Path, max_bytes: int | None = None) -> None:
@@ -29,12 +30,19 @@ def check_file(path: Path, folder: Path, max_bytes: int | None = None) -> None:
         raise ValueError(f"{path} is not read: it has {status.st_size:,} bytes, and may have {max_bytes:,}")
 
 
-def read_json(path: Path, folder: Path | None = None) -> Any:
-    """What a JSON file of a run or a dataset holds.
+def check_tree(folder: Path, data: str) -> None:
+    """Checks all files below a folder: no links out of it, none above MAX_JSON_BYTES but in folders of the name `data`.
 
-    Args:
-      path: of the file.
-      folder: that it must lie in, links followed; its own by default.
+    Raises:
+      ValueError: naming the first bad file.
+    """
+    for path in sorted(folder.rglob("*")):
+        if path.is_symlink() or not path.is_dir():
+            check_file(path, folder, None if data in path.relative_to(folder).parts[:-1] else MAX_JSON_BYTES)
+
+
+def read_json(path: Path, folder: Path | None = None) -> Any:
+    """The content of a JSON file in `folder`, links followed; in its own folder by default.
 
     Raises:
       FileNotFoundError: where there is none.
@@ -47,21 +55,7 @@ def read_json(path: Path, folder: Path | None = None) -> Any:
         raise ValueError(f"{path} is not JSON ({error})") from error
 
 
-def check_tree(folder: Path, data: str) -> None:
-    """Checks all files below a folder: no links out of it, none above MAX_JSON_BYTES but in folders of the name `data`.
-
-    Raises:
-      ValueError: naming the first bad file.
-    """
-    for path in sorted(folder.rglob("*")):
-        if path.is_symlink() or not path.is_dir():
-            check_file(path, folder, None if data in path.relative_to(folder).parts[:-1] else MAX_JSON_BYTES)
-
-
-TEMPORARY = ".*.tmp"  # how the names of files look that are being written and have not replaced the old ones yet
-
-
-def plain(value):
+def plain(value: Any) -> Any:
     """`value` as what JSON can hold: NumPy and JAX arrays as lists and numbers, NaN and infinities as None."""
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
@@ -76,8 +70,8 @@ def plain(value):
     raise TypeError(f"{value!r} of type {type(value).__name__} has no JSON form; convert it first")
 
 
-def write_json(path: str | Path, value) -> None:
-    """Writes `value` to `path`, keys in their order: either all of it or, after a crash, what was there before."""
+def write_json(path: str | Path, value: Any) -> None:
+    """Writes `value` to `path`, keys in their order: either all of it or, after a crash, the content before stays."""
     text = json.dumps(plain(value), indent=2, allow_nan=False, ensure_ascii=False)
     with replacing(path) as file:
         file.write(f"{text}\n".encode())
@@ -85,7 +79,7 @@ def write_json(path: str | Path, value) -> None:
 
 @contextlib.contextmanager
 def replacing(path: str | Path) -> Iterator[BinaryIO]:
-    """A new file that takes the place of `path` at the block's end; where that fails, what was there before stays."""
+    """A new file that takes the place of `path` at the block's end; where that fails, the content before stays."""
     path = Path(path)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     try:

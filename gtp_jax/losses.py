@@ -32,39 +32,10 @@ from gtp_jax.policies.shortcut import dyadic_times, self_consistency_loss
 from gtp_jax.policies.vp_diffusion import Chain, noise_prediction_loss, variance_preserving_chain
 from gtp_jax.types import Velocity
 
-__all__ = [
-    "Chain",
-    "LINEAR",
-    "Path",
-    "Schedule",
-    "Times",
-    "TrajectoryLosses",
-    "VARIANCE_EXPLODING",
-    "Velocity",
-    "adjacent_times",
-    "advantage_weights",
-    "consistency_loss",
-    "curriculum",
-    "denoising_loss",
-    "dyadic_times",
-    "edm_velocity",
-    "edm_weight",
-    "effective_sample_share",
-    "expectile_loss",
-    "exponential_weights",
-    "field_loss",
-    "filter_weights",
-    "log_normal_times",
-    "mean_flow_loss",
-    "negative_log_likelihood",
-    "noise_prediction_loss",
-    "normalised_q_loss",
-    "ordered_times",
-    "renoising_sampler",
-    "self_consistency_loss",
-    "soft_consistency_loss",
-    "td_loss",
-    "trajectory_losses",
-    "unnormalised_weights",
-    "variance_preserving_chain",
-]
+__all__ = ["LINEAR", "VARIANCE_EXPLODING", "Path", "Schedule", "Times", "Velocity", "adjacent_times", "curriculum"]
+__all__ += ["denoising_loss", "dyadic_times", "edm_velocity", "edm_weight", "field_loss", "log_normal_times"]
+__all__ += ["TrajectoryLosses", "consistency_loss", "mean_flow_loss", "ordered_times", "renoising_sampler"]
+__all__ += ["self_consistency_loss", "soft_consistency_loss", "trajectory_losses"]
+__all__ += ["Chain", "negative_log_likelihood", "noise_prediction_loss", "variance_preserving_chain"]
+__all__ += ["advantage_weights", "effective_sample_share", "exponential_weights", "expectile_loss", "filter_weights"]
+__all__ += ["normalised_q_loss", "td_loss", "unnormalised_weights"]

@@ -1,18 +1,49 @@
 """Names that people type: the members of a family, and the one that a mistyped name is nearest to."""
 
 import difflib
+import importlib
 import pkgutil
 from collections.abc import Iterable
-from types import ModuleType
+from typing import Any
 
 
-def members(package: ModuleType) -> tuple[str, ...]:
-    """The members of a family: the module names of its package."""
-    return tuple(sorted(module.name for module in pkgutil.iter_modules(package.__path__) if module.name[0] != "_"))
+class Family:
+    """The members of a family, policies or critics: the modules of a package, and members registered from elsewhere."""
+
+    def __init__(self, package: str):
+        self._package, self._registered = package, {}
+
+    def register(self, name: str, member: Any) -> None:
+        """Adds a module, or another object with its attributes `Settings` and `make`, under a name of its own.
+
+        Raises:
+          ValueError: for a name that is taken by another member, or a member without `Settings` or `make`.
+        """
+        if self._registered.get(name, member) is not member or name in self._modules():
+            raise ValueError(f"{self._package} has a member {name!r} already; choose another name")
+        if not hasattr(member, "Settings") or not hasattr(member, "make"):
+            raise ValueError(f"{name!r} needs the attributes Settings and make to be registered in {self._package}")
+        self._registered[name] = member
+
+    def _modules(self) -> tuple[str, ...]:
+        path = importlib.import_module(self._package).__path__
+        return tuple(module.name for module in pkgutil.iter_modules(path) if not module.name.startswith("_"))
+
+    def names(self) -> tuple[str, ...]:
+        """The names of all members, sorted."""
+        return tuple(sorted((*self._modules(), *self._registered)))
+
+    def __getitem__(self, name: str) -> Any:
+        if name in self._registered:
+            return self._registered[name]
+        if name not in self._modules():
+            family = self._package.rpartition(".")[2]
+            raise ValueError(f"unknown name {name!r} among {family}; {there_are(name, self.names())}")
+        return importlib.import_module(f"{self._package}.{name}")
 
 
 def nearest(name: object, valid: Iterable[str]) -> str | None:
-    """The valid name that a wrong one is most like, if it is like any; a long one is not looked through."""
+    """The valid name that a wrong one is most like, if it is like any; a long one is not compared."""
     if not isinstance(name, str) or len(name) > 100:
         return None
     return next(iter(difflib.get_close_matches(name, list(valid), 1)), None)

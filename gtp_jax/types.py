@@ -1,7 +1,7 @@
-"""The shapes of everything: arrays travel in NamedTuples, and so do pure functions.
+"""The types that all parts share: arrays travel in NamedTuples, and so do pure functions.
 
-Shapes are written with S seeds, B examples of a batch, O observation numbers and A action numbers. `*B` is any number
-of leading axes.
+Shapes are written with S trials, B examples of a batch, O observation numbers and A action numbers. `*B` is any number
+of leading axes. The arguments of functions are positional.
 """
 
 from collections.abc import Mapping
@@ -9,9 +9,11 @@ from typing import Any, NamedTuple, Protocol
 
 import chex
 import jax
+import numpy as np
 
 Array = jax.Array
-Params = Any
+Data = jax.Array | np.ndarray  # a NumPy array on the host, a JAX array on a device
+Params = Any  # a pytree of arrays
 Metrics = dict[str, Array]
 HParams = Mapping[str, Array]
 Key = chex.PRNGKey
@@ -19,24 +21,45 @@ DType = jax.typing.DTypeLike
 
 
 class Batch(NamedTuple):
-    """Transitions, float32. NumPy arrays on the host, JAX arrays on a device.
+    """Transitions, float32."""
 
-    `discount` is 0 where the episode terminated and 1 elsewhere, time-outs included: it multiplies gamma.
-    """
+    obs: Data  # [*B, O]
+    action: Data  # [*B, A]
+    reward: Data  # [*B]
+    discount: Data  # [*B] multiplies gamma: 0 where the episode terminated, 1 elsewhere, time-outs included
+    next_obs: Data  # [*B, O]
+    subgoal: Data | None = None  # [*B, 2] metres to a later position, or to the goal; for hierarchical policies
+    label: Data | None = None  # [*B] the binary optimality label, 1 or -1; for advantage-conditioned policies
 
-    obs: Any  # [*B, O]
-    action: Any  # [*B, A]
-    reward: Any  # [*B]
-    discount: Any  # [*B]
-    next_obs: Any  # [*B, O]
-    subgoal: Any = None  # [*B, 2] the way to where the ant was later, or to its goal, metres; None for one level
+
+class Layout(NamedTuple):
+    """Where the parts of an observation [O] stand that a hierarchical policy or a critic of positions reads."""
+
+    position: slice  # of the agent, x and y
+    goal_offset: slice  # from the agent to its goal, x and y
+    body: slice  # joints and velocities: what does not depend on where the agent is
+    heading: slice | None  # cosine and sine of the direction that the agent faces, where the observation has them
+    location: tuple[int, ...]  # every number that tells where agent and goal are
+
+    def to_json(self) -> dict[str, list[int] | None]:
+        """A JSON object; a slice is [start, stop]."""
+        return {
+            name: [part.start, part.stop] if isinstance(part, slice) else part and list(part)
+            for name, part in self._asdict().items()
+        }
+
+    @classmethod
+    def from_json(cls, found: Mapping[str, Any]) -> "Layout":
+        """The layout that `to_json` wrote."""
+        *slices, location = (found[name] for name in cls._fields)
+        return cls._make((*(each and slice(*each) for each in slices), tuple(location)))
 
 
 class Velocity(Protocol):
     """The average velocity u(x_t, t, s) = 1/(s - t) * INT_t^s f(x_r, r) dr of a flow map, conditioning closed over.
 
-    u(x, t, t) is the instantaneous field f(x, t). Every loss of a flow member takes one of these, whatever library
-    made it and whatever it is conditioned on.
+    u(x, t, t) is the instantaneous field f(x, t). Every loss of a flow takes a velocity, whatever library made its
+    network and whatever it is conditioned on.
     """
 
     def __call__(self, x: Array, t: Array, s: Array, /) -> Array:
@@ -44,49 +67,149 @@ class Velocity(Protocol):
         ...
 
 
+class NetworkInit(Protocol):
+    def __call__(self, key: Key, /, *inputs: Data) -> Params:
+        """Draws parameters for inputs of these shapes; their values play no part."""
+        ...
+
+
+class NetworkApply(Protocol):
+    def __call__(self, params: Params, /, *inputs: Data) -> Array:
+        """Evaluates the network; the function that makes it says what its inputs are."""
+        ...
+
+
 class Network(NamedTuple):
     """A neural network as two pure functions."""
 
-    init: Any  # (key, *inputs) -> params
-    apply: Any  # (params, *inputs) -> outputs
+    init: NetworkInit
+    apply: NetworkApply
+
+
+class Init(Protocol):
+    def __call__(self, key: Key, batch: Batch, /) -> Params:
+        """Draws the parameters of a policy or a critic for batches of these shapes; the values play no part."""
+        ...
+
+
+class PolicyLoss(Protocol):
+    def __call__(
+        self,
+        params: Params,  # trained
+        target_params: Params,  # their exponential average
+        key: Key,  # of noise and times
+        batch: Batch,  # B transitions
+        hparams: HParams,  # scalars by name, such as "lambda_flow"
+        step: Array,  # int32, updates done
+        /,
+    ) -> tuple[Array, Metrics]:
+        """Returns the un-reduced loss [B] and scalar metrics, "policy/..."."""
+        ...
+
+
+class PolicySample(Protocol):
+    def __call__(
+        self,
+        params: Params,
+        key: Key,  # of the noise
+        obs: Array,  # [*B, O]
+        num_steps: int,  # K, steps of the sampler
+        temperature: Array | float = 1.0,  # scale of the noise; 0 is deterministic
+        /,
+    ) -> Array:
+        """Draws an action [*B, A] inside the bounds for each observation."""
+        ...
 
 
 class Policy(NamedTuple):
-    """A policy class as pure functions. `make()` of a file in policies/ returns one."""
+    """A policy class as pure functions. `make` of a file in policies/ returns one."""
 
-    init: Any  # (key, batch) -> params
-    loss: Any  # (params, target_params, key, batch, hparams, step) -> (per_example [B], metrics)
-    sample: Any  # (params, key, obs [*B, O], num_steps, temperature) -> action [*B, A] inside the bounds
+    init: Init
+    loss: PolicyLoss
+    sample: PolicySample
 
 
-class Evaluation(NamedTuple):
-    """What a critic says of a batch, each [B], without gradient."""
+class ValueEstimate(NamedTuple):
+    """A critic's estimates for a batch, each [B], without gradient."""
 
     next_value: Array  # of next_obs, the bootstrap of the critic's loss
     advantage: Array  # A(obs, a) of the batch's own action
 
 
+class CriticEvaluate(Protocol):
+    def __call__(
+        self,
+        params: Params,  # trained
+        target_params: Params,  # their exponential average
+        batch: Batch,  # B transitions
+        next_actions: Array,  # [next_samples, B, A], policy samples at next_obs
+        actions: Array,  # [baseline_samples, B, A], policy samples at obs; [0, B, A] where the advantage is not needed
+        hparams: HParams,  # scalars by name, such as "discount"
+        /,
+    ) -> ValueEstimate:
+        """Estimates the value of the next observations and the advantage of the actions."""
+        ...
+
+
+class CriticLoss(Protocol):
+    def __call__(
+        self,
+        params: Params,  # trained
+        target_params: Params,  # their exponential average
+        batch: Batch,  # B transitions
+        next_value: Array,  # [B] of `evaluate`
+        hparams: HParams,  # scalars by name, such as "discount"
+        /,
+    ) -> tuple[Array, Metrics]:
+        """Returns the un-reduced loss [B] and scalar metrics, "critic/..."."""
+        ...
+
+
+class CriticQ(Protocol):
+    def __call__(self, params: Params, obs: Array, action: Array, /) -> Array:
+        """Maps obs [*B, O] and action [*B, A] to the values [E, *B] of an ensemble of E networks."""
+        ...
+
+
 class Critic(NamedTuple):
-    """A critic as pure functions. `make()` of a file in critics/ returns one.
+    """A critic as pure functions. `make` of a file in critics/ returns one."""
 
-    The agent draws the policy samples that a critic asks for, [n, B, A], in one chain and hands them to `evaluate`.
-    """
+    init: Init
+    evaluate: CriticEvaluate
+    loss: CriticLoss
+    q: CriticQ | None  # None: the critic estimates values of states alone
+    next_samples: int  # policy samples at next_obs that `evaluate` needs; the agent draws them
+    baseline_samples: int  # policy samples at obs that `evaluate` needs for the advantage
 
-    init: Any  # (key, batch) -> params
-    evaluate: Any  # (params, target_params, batch, next_actions or None, actions or None, hparams) -> Evaluation
-    loss: Any  # (params, target_params, batch, next_value [B], hparams) -> (per_example [B], metrics)
-    q: Any  # (params, obs [*B, O], action [*B, A]) -> [E, *B] for an ensemble of E; None: it values states alone
-    next_samples: int  # policy samples at next_obs that `evaluate` needs
-    samples: int  # policy samples at obs that `evaluate` needs for the advantage
+
+class Weigh(Protocol):
+    def __call__(self, advantage: Array, hparams: HParams, /) -> tuple[Array, Metrics]:
+        """Maps the advantage [B], zeros without a critic, to weights [B] of the policy's loss and scalar metrics."""
+        ...
+
+
+class Improve(Protocol):
+    def __call__(self, key: Key, q: Array, hparams: HParams, /) -> tuple[Array, Metrics]:
+        """Maps values q [E, B] of actions that the policy sampled to a loss [B] and scalar metrics.
+
+        The gradient passes through q to the actions.
+        """
+        ...
+
+
+class Label(Protocol):
+    def __call__(self, advantage: Array, /) -> Array:
+        """Maps the advantage [B] to the binary optimality label [B], 1 or -1, without gradient."""
+        ...
 
 
 class Guidance(NamedTuple):
-    """How value shapes the policy. A guidance that asks for nothing of a critic is behaviour cloning."""
+    """How a critic shapes the policy (policy extraction). One that needs no critic is behaviour cloning."""
 
-    weigh: Any  # (advantage [B], hparams) -> (weights [B] of the policy's loss, metrics)
-    improve: Any  # (key, q [E, B] of sampled actions, hparams) -> (extra loss [B], metrics), or None
-    needs_advantage: bool  # whether `weigh` or `label` looks at it
-    label: Any = None  # advantage [B] -> what the policy is told of each example [B]; None: nothing
+    weigh: Weigh
+    improve: Improve | None  # a term of the policy's loss; None: no such term
+    needs_advantage: bool  # whether `weigh` or `label` reads it
+    label: Label | None = None  # None: the policy is not conditioned on a label
 
     @property
     def needs_critic(self) -> bool:
@@ -101,16 +224,28 @@ class State(NamedTuple):
     policy_ema: Params
     critic: Params
     critic_ema: Params
-    policy_opt: Any
-    critic_opt: Any
+    policy_opt: Params
+    critic_opt: Params
     hparams: dict[str, Array]
-    key: Key  # the seed's own; never advanced, folded with `step`
-    step: Array  # int32 updates done
+    key: Key  # the trial's own; never advanced, folded with `step`
+    step: Array  # int32, updates done
+
+
+class AgentInit(Protocol):
+    def __call__(self, key: Key, batch: Batch, hparams: HParams, /) -> State:
+        """Draws the first state for batches of these shapes, with these scalars by name."""
+        ...
+
+
+class AgentUpdate(Protocol):
+    def __call__(self, state: State, batch: Batch, /) -> tuple[State, Metrics]:
+        """Trains on B transitions: returns the next state and scalar metrics by name."""
+        ...
 
 
 class Agent(NamedTuple):
     """A learner as three pure functions."""
 
-    init: Any  # (key, batch, hparams) -> State
-    update: Any  # (state, batch) -> (state, metrics)
-    act: Any  # (policy_params, key, obs [*B, O], num_steps, temperature) -> action [*B, A]
+    init: AgentInit
+    update: AgentUpdate
+    act: PolicySample

@@ -1,20 +1,19 @@
-"""Taking the fenced blocks out of the documentation's pages.
+"""Reading the documentation's pages: fenced blocks, links and headings.
 
-A block names its language. `text` and `math` are not code. A block's title, which readers of the site see above it, is
-one of NEEDS, and then it does not run here, or a file's path, and then it is saved there.
+A block names its language; `text` and `math` are not code. A block's title is one of NEEDS, and then it does not run
+here, or a file's path, and then it is saved there.
 """
 
+import itertools
 import re
 from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).parents[1]
-PAGES = ("README.md", "ARCHITECTURE.md", "CHANGELOG.md", "benchmarks/README.md") + tuple(
-    sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").rglob("*.md"))
-)
+OUTSIDE = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "benchmarks/README.md")
+PAGES = OUTSIDE + tuple(sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").rglob("*.md")))
 TEXTS = {page: (ROOT / page).read_text() for page in PAGES}
 NEEDS = ("needs a network", "needs a GPU", "needs a TPU", "needs several hosts")
-NOT_CODE = ("text", "math")
 
 
 class Block(NamedTuple):
@@ -27,28 +26,32 @@ class Block(NamedTuple):
 
     @property
     def runs(self) -> bool:
-        return self.language not in NOT_CODE and self.title not in NEEDS
+        return self.language in ("python", "bash") and self.title not in NEEDS
 
 
 def blocks(text: str) -> list[Block]:
-    """The fenced blocks of a page; ValueError for one that neither runs nor says why not."""
-    found = []
-    lines = iter(enumerate(text.splitlines(), 1))
+    """The fenced blocks of a page; ValueError for one that neither runs nor names its need."""
+    found, lines = [], iter(enumerate(text.splitlines(), 1))
     for number, line in lines:
-        if not line.lstrip().startswith("```"):
-            continue
-        indent = len(line) - len(line.lstrip())
-        language, _, options = line.strip()[3:].partition(" ")
-        title = re.search(r'title="([^"]*)"', options)
-        content = []
-        for _, inner in lines:
-            if inner.strip() == "```":
-                break
-            content.append(inner[indent:])
-        block = Block(number + 1, language, title[1] if title else "", "\n".join(content) + "\n")
-        if language not in (*NOT_CODE, "python", "bash"):
-            raise ValueError(f"line {number}: a block of language {language!r}; name python, bash, text or math")
-        if title and block.title not in NEEDS and not Path(block.title).suffix:
-            raise ValueError(f"line {number}: the title {block.title!r} is neither a file nor one of {NEEDS}")
-        found.append(block)
+        if line.lstrip().startswith("```"):
+            indent, (language, _, options) = len(line) - len(line.lstrip()), line.strip()[3:].partition(" ")
+            title = (re.findall(r'title="([^"]*)"', options) or [""])[0]
+            inside = itertools.takewhile(lambda each: each[1].strip() != "```", lines)
+            if language not in ("python", "bash", "text", "math"):
+                raise ValueError(f"line {number}: a block of language {language!r}; name python, bash, text or math")
+            if title and title not in NEEDS and not Path(title).suffix:
+                raise ValueError(f"line {number}: the title {title!r} is neither a file nor one of {NEEDS}")
+            content = "".join(f"{each[indent:]}\n" for _, each in inside)
+            found.append(Block(number + 1, language, title, content))
     return found
+
+
+def prose(text: str) -> str:
+    """A page without its fenced blocks."""
+    return re.sub(r"^( *)```.*?^\1```", "", text, flags=re.MULTILINE | re.DOTALL)
+
+
+def anchors(text: str) -> set[str]:
+    """The anchors of a page's headings, as the site makes them."""
+    headings = re.findall(r"^#+ (.*)$", prose(text), re.MULTILINE)
+    return {re.sub(r"[\s-]+", "-", re.sub(r"[^\w\s-]", "", heading).strip().lower()) for heading in headings}

@@ -24,9 +24,35 @@ def episode(steps, rng=None, **changes):
     } | changes
 
 
+def counting(first, steps, rewards=None, terminated=False, size=27, actions=8):
+    """An episode whose observation numbers count up from `first`, so that every row can be recognised."""
+    rows, last = first + np.arange(steps + 1.0)[:, None], np.arange(steps) == steps - 1
+    return {
+        "observations": rows + np.zeros(size),
+        "actions": ((rows[:-1] + np.arange(actions)) % 10 / 10).astype(np.float32),
+        "rewards": np.zeros(steps) if rewards is None else np.array(rewards, float),
+        "terminations": last & terminated,
+        "truncations": last & (not terminated),
+    }
+
+
+def antmaze(first, steps, rewards=None, terminated=False):
+    """The same of AntMaze: the ant is at `first` + (0.25, 0.5) at first, the goal at (50, 50)."""
+    arrays = counting(first, steps, rewards, terminated)
+    observation = arrays.pop("observations")
+    goal = {"achieved_goal": observation[:, :2] + [0.25, 0.5], "desired_goal": np.full((steps + 1, 2), 50.0)}
+    parts = {"observation": observation, **goal}
+    return arrays | {f"observations/{name}": array for name, array in sorted(parts.items())}
+
+
 def box(size, low=-np.inf, high=np.inf, dtype="float64"):
     """A Box of one axis as Minari writes it."""
     return json.dumps({"type": "Box", "dtype": dtype, "shape": [size], "low": size * [low], "high": size * [high]})
+
+
+def dicts(**parts):
+    """A Dict of such spaces."""
+    return json.dumps({"type": "Dict", "subspaces": {name: json.loads(space) for name, space in parts.items()}})
 
 
 def spec(env_id="Hopper-v5", **fields):
@@ -35,7 +61,7 @@ def spec(env_id="Hopper-v5", **fields):
 
 
 def write(root, dataset_id, episodes, change=None, **metadata):
-    """Writes episodes, each arrays by path; `change(file)` may then do anything to the open HDF5 file."""
+    """Writes episodes, each arrays by path, in spaces that fit the first one; `change(file)` may then do anything."""
     folder = Path(root) / dataset_id / "data"
     folder.mkdir(parents=True, exist_ok=True)
     with h5py.File(folder / "main_data.hdf5", "w") as file:
@@ -45,11 +71,13 @@ def write(root, dataset_id, episodes, change=None, **metadata):
                 group.create_dataset(path, data=array)
         if change:
             change(file)
+    first = episodes[0] if episodes else episode(1)
+    parts = {path[13:]: box(array.shape[-1]) for path, array in first.items() if path[:12] == "observations"}
     stated = {
         "total_episodes": len(episodes),
         "data_format": "hdf5",
-        "observation_space": box(OBS),
-        "action_space": box(ACTIONS, -1.0, 1.0, "float32"),
+        "observation_space": parts[""] if "" in parts else dicts(**parts),
+        "action_space": box(first["actions"].shape[-1], -1.0, 1.0, "float32"),
         "env_spec": spec(),
     }
     (folder / "metadata.json").write_text(json.dumps(stated | metadata))

@@ -1,6 +1,10 @@
+"""The ant's controller: its symmetries, its weights, and the program that trains controllers."""
+
 import importlib
 from pathlib import Path
 
+import gymnasium
+import mujoco
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
@@ -10,6 +14,7 @@ from gtp_jax.datasets.builtin.controller import Controller
 
 # Where the legs of the joints (hip_1, ankle_1, ..., hip_4, ankle_4) stand among the actuators of ant.xml.
 JOINT_OF_ACTUATOR = [6, 7, 0, 1, 2, 3, 4, 5]
+SIGN = np.array([1.0, -1.0, -1.0, 1.0])  # of the ankles
 
 
 @pytest.fixture
@@ -17,24 +22,36 @@ def rng():
     return np.random.default_rng(0)
 
 
-def random_states(rng, n=200):
-    """Observations [n, 27] of upright and fallen ants, and unit directions [n, 2]."""
-    observation = rng.standard_normal((n, 27))
+@pytest.fixture
+def states(rng):
+    """Observations [200, 27] of upright and fallen ants, and unit directions [200, 2]."""
+    observation = rng.standard_normal((200, 27))
     observation[:, 1:5] /= np.linalg.norm(observation[:, 1:5], axis=1, keepdims=True)
-    bearing = rng.uniform(-np.pi, np.pi, n)
+    bearing = rng.uniform(-np.pi, np.pi, 200)
     return observation, np.stack([np.cos(bearing), np.sin(bearing)], axis=1)
+
+
+@pytest.fixture(scope="module")
+def controller():
+    return load("ant.npz")
+
+
+def load(path):
+    return Controller.load(path, ant.FEATURE_DIM, ant.ACTION_DIM)
+
+
+def attitude(observation):
+    return Rotation.from_quat(observation[..., 1:5], scalar_first=True)
 
 
 def quarter_turn_of_body(observation):
     """The same physical ants, each described by a body frame turned by 90 degrees: what was leg 2 is now leg 1."""
     turned = observation.copy()
-    attitude = Rotation.from_quat(observation[:, 1:5], scalar_first=True)
-    turned[:, 1:5] = (attitude * Rotation.from_euler("z", 90, degrees=True)).as_quat(scalar_first=True)
-    sign = np.array([1.0, -1.0, -1.0, 1.0])
+    turned[:, 1:5] = (attitude(observation) * Rotation.from_euler("z", 90, degrees=True)).as_quat(scalar_first=True)
     for first in (5, 19):
-        hips, ankles = observation[:, first : first + 8 : 2], observation[:, first + 1 : first + 9 : 2]
-        turned[:, first : first + 8 : 2] = np.roll(hips, -1, axis=1)
-        turned[:, first + 1 : first + 9 : 2] = np.roll(ankles * sign, -1, axis=1) * sign
+        hips, ankles = (slice(first + i, first + 8 + i, 2) for i in (0, 1))
+        turned[:, hips] = np.roll(observation[:, hips], -1, axis=1)
+        turned[:, ankles] = np.roll(observation[:, ankles] * SIGN, -1, axis=1) * SIGN
     turned[:, 16:19] = np.stack([observation[:, 17], -observation[:, 16], observation[:, 18]], axis=1)
     return turned
 
@@ -43,17 +60,15 @@ def quarter_turn_of_ctrl(ctrl):
     """The controls of `quarter_turn_of_body`'s ants that torque the same physical legs."""
     joints, turned = np.empty_like(ctrl), np.empty_like(ctrl)
     joints[:, JOINT_OF_ACTUATOR] = ctrl
-    sign = np.array([1.0, -1.0, -1.0, 1.0])
     turned[:, 0::2] = np.roll(joints[:, 0::2], -1, axis=1)
-    turned[:, 1::2] = np.roll(joints[:, 1::2] * sign, -1, axis=1) * sign
+    turned[:, 1::2] = np.roll(joints[:, 1::2] * SIGN, -1, axis=1) * SIGN
     return turned[:, JOINT_OF_ACTUATOR]
 
 
-def test_relabelled_legs_give_the_same_features_and_relabelled_controls(rng):
-    observation, direction = random_states(rng)
-    controller = ant.AntController.load()
+def test_relabelled_legs_give_the_same_features_and_relabelled_controls(states, controller):
+    observation, direction = states
     feature, k = ant.features(observation, direction)
-    ctrl = controller(observation, direction)
+    ctrl = ant.walk(controller, observation, direction)
     assert set(k) == {0, 1, 2, 3}
     for _ in range(3):
         observation, ctrl = quarter_turn_of_body(observation), quarter_turn_of_ctrl(ctrl)
@@ -61,53 +76,39 @@ def test_relabelled_legs_give_the_same_features_and_relabelled_controls(rng):
         k = (k + 1) % 4
         np.testing.assert_array_equal(turned_k, k)
         np.testing.assert_allclose(turned_feature, feature, atol=1e-6)
-        np.testing.assert_allclose(controller(observation, direction), ctrl, atol=1e-5)
+        np.testing.assert_allclose(ant.walk(controller, observation, direction), ctrl, atol=1e-5)
 
 
-def test_a_turned_world_gives_the_same_features_and_controls(rng):
-    observation, direction = random_states(rng)
-    for degrees in (37, 90, 180):
-        turn = Rotation.from_euler("z", degrees, degrees=True)
-        turned = observation.copy()
-        attitude = Rotation.from_quat(observation[:, 1:5], scalar_first=True)
-        turned[:, 1:5] = (turn * attitude).as_quat(scalar_first=True)
-        turned[:, 13:16] = turn.apply(observation[:, 13:16])
-        turned_direction = turn.apply(np.pad(direction, ((0, 0), (0, 1))))[:, :2]
-        feature, k = ant.features(observation, direction)
-        turned_feature, turned_k = ant.features(turned, turned_direction)
-        np.testing.assert_array_equal(turned_k, k)
-        np.testing.assert_allclose(turned_feature, feature, atol=1e-6)
-
-
-def test_features_against_scipy_rotations(rng):
-    observation, direction = random_states(rng)
+@pytest.mark.parametrize("degrees", [37, 90, 180])
+def test_a_turned_world_gives_the_same_features_and_controls(states, degrees):
+    observation, direction = states
+    turn = Rotation.from_euler("z", degrees, degrees=True)
+    turned = observation.copy()
+    turned[:, 1:5] = (turn * attitude(observation)).as_quat(scalar_first=True)
+    turned[:, 13:16] = turn.apply(observation[:, 13:16])
+    turned_direction = turn.apply(np.pad(direction, ((0, 0), (0, 1))))[:, :2]
     feature, k = ant.features(observation, direction)
-    for i in range(len(observation)):
-        o = observation[i]
-        to_body = Rotation.from_quat(o[1:5], scalar_first=True).inv()
-        to_canonical = Rotation.from_euler("z", 90 * k[i], degrees=True)
-        vectors = to_canonical.apply([*to_body.apply([[0, 0, 1], [*direction[i], 0], o[13:16]]), o[16:19]])
+    turned_feature, turned_k = ant.features(turned, turned_direction)
+    np.testing.assert_array_equal(turned_k, k)
+    np.testing.assert_allclose(turned_feature, feature, atol=1e-6)
+
+
+def test_features_against_scipy_rotations(states):
+    feature, k = ant.features(*states)
+    assert feature.dtype == np.float32 and feature.shape == (200, ant.FEATURE_DIM)
+    for o, direction, turns, found in zip(*states, k, feature, strict=True):
+        to_body, to_canonical = attitude(o).inv(), Rotation.from_euler("z", 90 * turns, degrees=True)
+        vectors = to_canonical.apply([*to_body.apply([[0, 0, 1], [*direction, 0], o[13:16]]), o[16:19]])
         assert vectors[1, 0] >= abs(vectors[1, 1]) - 1e-9, "the nose is within 45 degrees of the direction"
-        legs = np.roll(np.arange(4), k[i])
-        sign = np.array([1.0, -1.0, -1.0, 1.0])
-        angles, speeds = o[5:13].reshape(4, 2), o[19:27].reshape(4, 2)
-        expected = np.concatenate(
-            [
-                [4 * (o[0] - 0.55)],
-                (vectors * [[1], [1], [0.5], [0.3]]).ravel(),
-                2 * angles[legs, 0],
-                2 * ((sign * angles[:, 1])[legs] - 0.87),
-                0.2 * speeds[legs, 0],
-                0.2 * (sign * speeds[:, 1])[legs],
-            ]
-        )
-        np.testing.assert_allclose(feature[i], np.clip(expected, -10, 10), atol=1e-6)
-    assert feature.dtype == np.float32 and feature.shape == (len(observation), ant.FEATURE_DIM)
+        legs = np.roll(np.arange(4), turns)
+        (hips, ankles), (hip_speeds, ankle_speeds) = (o[part].reshape(4, 2).T for part in (slice(5, 13), slice(19, 27)))
+        moved = [4 * (o[0] - 0.55), *(vectors * [[1], [1], [0.5], [0.3]]).ravel()]
+        angles = [*(2 * hips[legs]), *(2 * ((SIGN * ankles)[legs] - 0.87))]
+        speeds = [*(0.2 * hip_speeds[legs]), *(0.2 * (SIGN * ankle_speeds)[legs])]
+        np.testing.assert_allclose(found, np.clip([*moved, *angles, *speeds], -10, 10), atol=1e-6)
 
 
 def test_leg_and_actuator_order_are_those_of_the_model():
-    mujoco = pytest.importorskip("mujoco")
-    gymnasium = pytest.importorskip("gymnasium")
     model = mujoco.MjModel.from_xml_path(str(Path(gymnasium.__file__).parent / "envs/mujoco/assets/ant.xml"))
     actuated = [model.joint(model.actuator_trnid[a, 0]).name for a in range(model.nu)]
     joints = [model.joint(j).name for j in range(1, model.njnt)]
@@ -126,33 +127,26 @@ def test_to_ctrl_is_a_permutation_with_signs(k):
     np.testing.assert_array_equal(np.sort(np.abs(matrix), axis=1)[:, -2:], np.tile([0.0, 1.0], (8, 1)))
 
 
-def test_controls_stay_inside_the_bounds(rng):
-    observation, direction = random_states(rng)
-    ctrl = ant.AntController.load()(100 * observation, direction)
+def test_a_rows_controls_are_inside_the_bounds_and_do_not_depend_on_its_place_or_neighbours(states, controller, rng):
+    observation, direction = 100 * states[0], states[1]
+    ctrl = ant.walk(controller, observation, direction)
     assert ctrl.dtype == np.float32 and np.abs(ctrl).max() <= 1
-
-
-def test_a_row_does_not_depend_on_its_place_or_neighbours(rng):
-    observation, direction = random_states(rng)
-    controller = ant.AntController.load()
-    ctrl = controller(observation, direction)
     for size in (1, 2, 5, 7, 8, 50):
-        rows = rng.permutation(len(observation))[:size]
-        np.testing.assert_array_equal(controller(observation[rows], direction[rows]), ctrl[rows])
+        rows = rng.permutation(200)[:size]
+        np.testing.assert_array_equal(ant.walk(controller, observation[rows], direction[rows]), ctrl[rows])
 
 
-def test_shipped_weights_are_plain_float32_arrays(tmp_path):
-    controller = ant.AntController.load()
-    assert all(array.dtype == np.float32 for array in controller)
-    np.savez(tmp_path / "bad.npz", **(controller._asdict() | {"w1": controller.w1.astype(np.float64)}))
-    with pytest.raises(ValueError, match="w1 is float64"):
-        ant.AntController.load(tmp_path / "bad.npz")
-    np.savez(tmp_path / "short.npz", w0=controller.w0)
-    with pytest.raises(ValueError, match="missing"):
-        ant.AntController.load(tmp_path / "short.npz")
-    np.savez(tmp_path / "pickled.npz", **(controller._asdict() | {"b2": np.array([object()] * 8)}))
-    with pytest.raises(ValueError, match="allow_pickle"):
-        ant.AntController.load(tmp_path / "pickled.npz")
+def test_weights_that_are_not_plain_float32_arrays_of_the_right_shapes_are_refused(tmp_path, controller):
+    arrays, path = controller._asdict(), tmp_path / "bad.npz"
+    for content, says in (
+        (arrays | {"w1": controller.w1.astype(np.float64)}, "w1 is float64"),
+        (arrays | {"w2": controller.w2[:, 1:]}, r"w2 is float32 \(128, 7\), expected finite float32 \(128, 8\)"),
+        (arrays | {"b0": controller.b0 * np.nan}, "b0 is float32"),
+        ({"w0": controller.w0}, "missing"),
+    ):
+        np.savez(path, **content)
+        with pytest.raises(ValueError, match=f"bad.npz: .*{says}"):
+            load(path)
 
 
 def test_wrong_shapes_are_refused():
@@ -169,21 +163,18 @@ def train(monkeypatch):
 
 
 SHRUNK = ["--steps=8", "--num-envs=2", "--warmup=6", "--updates=2", "--batch-size=4"]
-SIZES = {"ant": (29, 8), "hopper": (11, 3)}
 
 
-@pytest.mark.parametrize("body", SIZES)
-def test_equal_seeds_train_equal_controllers(train, tmp_path, capsys, body):
-    outputs = [tmp_path / f"{name}.npz" for name in "abc"]
-    for output, seed in zip(outputs, (3, 3, 4), strict=True):
-        train.main([body, f"--output={output}", f"--seed={seed}", "--stages=6,8", *SHRUNK])
-    first, again, other = (output.read_bytes() for output in outputs)
-    assert first == again
-    assert first != other
-    assert (tmp_path / "a_8.npz").read_bytes() == first
-    assert (tmp_path / "a_6.npz").read_bytes() == (tmp_path / "b_6.npz").read_bytes() != first
-    assert sorted(path.name for path in tmp_path.glob("a*")) == ["a.npz", "a_6.npz", "a_8.npz"]
-    assert Controller.load(outputs[0], *SIZES[body]).b0.shape == (128,)
+@pytest.mark.slow
+@pytest.mark.parametrize(("body", "sizes"), [("ant", (29, 8)), ("hopper", (11, 3))])
+def test_equal_seeds_train_equal_controllers(train, tmp_path, capsys, body, sizes):
+    for name, seed in zip("abc", (3, 3, 4), strict=True):
+        train.main([body, f"--output={tmp_path / name}.npz", f"--seed={seed}", "--stages=6,8", *SHRUNK])
+    found = {path.stem: path.read_bytes() for path in tmp_path.iterdir()}
+    assert sorted(found) == [name + stage for name in "abc" for stage in ("", "_6", "_8")]
+    assert found["a"] == found["b"] == found["a_8"] != found["c"]
+    assert found["a_6"] == found["b_6"] != found["a"]
+    assert Controller.load(tmp_path / "a.npz", *sizes).b0.shape == (128,)
     assert " ended | tested " in capsys.readouterr().out
 
 

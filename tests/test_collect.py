@@ -1,4 +1,4 @@
-"""Collecting embedded data: the same bytes whatever the number of cores, exact sizes, and no way to get stuck."""
+"""Collecting built-in data: the same bytes whatever the number of cores, exact sizes, and no way to get stuck."""
 
 import dataclasses
 import json
@@ -18,11 +18,11 @@ import numpy as np
 import pytest
 from oracles import assert_trees_equal
 
-import gtp_jax.datasets as datasets
+from gtp_jax import datasets
 from gtp_jax.datasets.builtin import ant, antmaze, ids, rollouts
-from gtp_jax.datasets.builtin.collect import collect_in_child
-from gtp_jax.datasets.builtin.ids import for_task
-from gtp_jax.datasets.folder import environment, install
+from gtp_jax.datasets.builtin.collect import collect
+from gtp_jax.datasets.builtin.controller import Controller
+from gtp_jax.datasets.folder import install
 
 ID = "gtp/antmaze/umaze-600-v0"
 
@@ -32,26 +32,25 @@ def root(tmp_path_factory):
     """A root into which `ID` was collected by one worker."""
     root = tmp_path_factory.mktemp("minari")
     before, progress = dict(os.environ), []
-    collect_in_child(ids.parse(ID), root, 1, lambda *counts: progress.append(counts))
-    assert progress[-1] == (600, 600)
-    assert {key for key in os.environ if os.environ.get(key) != before.get(key)} == set()
+    collect(ids.parse(ID), root, 1, lambda *counts: progress.append(counts))
+    assert progress[-1] == (600, 600) and dict(os.environ) == before
     return root
 
 
-def test_two_workers_make_the_same_bytes_as_one(root, tmp_path):
-    data = datasets.load("gtp/antmaze/umaze-v0", transitions=600, root=tmp_path, workers=2)
-    assert data.id == ID
-    assert data.fingerprint == datasets.load(ID, root=root).fingerprint
+@pytest.fixture(scope="module")
+def fingerprint(root):
+    return datasets.load(ID, root=root).fingerprint
 
 
-def test_another_seed_is_other_data(root, tmp_path):
-    other = datasets.load("gtp/antmaze/umaze-v0", transitions=600, seed=1, root=tmp_path)
-    assert other.id == "gtp/antmaze/umaze-600-seed1-v0"
-    assert other.fingerprint != datasets.load(ID, root=root).fingerprint
+def test_two_workers_make_the_same_bytes_as_one_and_another_seed_makes_others(fingerprint, tmp_path):
+    collect(ids.parse(ID), tmp_path, 2)
+    assert datasets.load(ID, root=tmp_path).fingerprint == fingerprint
+    other = datasets.load(ids.parse("gtp/antmaze/umaze-v0", 600, 1).id, root=tmp_path)
+    assert other.id == "gtp/antmaze/umaze-600-seed1-v0" and other.fingerprint != fingerprint
 
 
-# Start, goal, reset seed and first two noises of episode 5 of every standing task, as they were first published: what
-# is drawn does not depend on the machine, as the physics after it does.
+# Start, goal, reset seed and first two noises of episode 5 of every dataset, as they were first published: the draws do
+# not depend on the machine, as the physics after them does.
 STANDING = {
     "umaze": ((3, 1), (1, 1), 1495516105, [-0.1864, -0.0177]),
     "umaze-diverse": ((3, 1), (1, 3), 1785938609, [-0.3358, -0.1345]),
@@ -64,25 +63,25 @@ STANDING = {
 }
 
 
-@pytest.mark.parametrize("name", antmaze.TASKS)
-def test_published_tasks_draw_what_they_always_drew(name):
-    task = antmaze.TASKS[name]
-    env = for_task(task).make_env()
-    run = rollouts.Run(task, env, seed=0, index=5)
-    run.inputs()
-    run.step(np.zeros(8))
+@pytest.mark.parametrize("name", antmaze.ANTMAZE)
+def test_published_datasets_draw_what_they_always_drew(name):
+    collection = antmaze.ANTMAZE[name]
+    env = collection.eval_env().make_env()
+    rollout = rollouts.Rollout(collection, env, seed=0, index=5)
+    rollout.inputs()
+    rollout.step(np.zeros(8))
     env.close()
-    episode = run.episode()
+    episode = rollout.episode()
     assert (*episode.options.values(), episode.seed) == STANDING[name][:3]
     np.testing.assert_allclose(episode.action[0, :2], STANDING[name][3], atol=6e-5)
 
 
 def test_every_episode_is_walked_by_one_controller_drawn_evenly():
     """What is stored is the drawn controller's action; which one it was is a function of the episode alone."""
-    task = dataclasses.replace(antmaze.TASKS["umaze-mixed"], noise=0.0, max_episode_steps=2)
-    simulator = rollouts.Simulator(task, seed=0)
-    for controller, name in zip(simulator.controllers, antmaze.STAGES, strict=True):
-        assert_trees_equal(controller, ant.AntController.load(name))
+    collection = dataclasses.replace(antmaze.ANTMAZE["umaze-mixed"], noise=0.0, max_episode_steps=2)
+    simulator = rollouts.Simulator(collection, seed=0)
+    for walk, name in zip(simulator.controllers, antmaze.STAGES, strict=True):
+        assert_trees_equal(walk.args[0], Controller.load(name, ant.FEATURE_DIM, ant.ACTION_DIM))
     torques = np.array([-0.5, 0.0, 0.5], np.float32)
     simulator.controllers = [lambda *_, torque=torque: np.full((8, 8), torque, np.float32) for torque in torques]
     episodes = [episode for index in range(12) for episode in simulator.block(index)]
@@ -94,9 +93,9 @@ def test_every_episode_is_walked_by_one_controller_drawn_evenly():
 
 
 def test_size_and_ends_are_exact(root):
-    data = datasets.load(ID, root=root, observation="ant", standardise=False)
+    data = datasets.load(ID, root=root, observation="goal-scales", standardise=False)
     last = np.append(np.flatnonzero(np.diff(data.episode)), 599)
-    assert data.batch.obs.shape == (600, 29) and data.summary["transitions_stored"] == 600
+    assert data.batch.obs.shape == (600, 36) and data.summary["transitions_stored"] == 600
     # Whole episodes end at the goal or at the limit; only the last one is cut, and not terminated.
     lengths = np.bincount(data.episode)
     ends = data.batch.discount[last] == 0
@@ -123,15 +122,15 @@ def test_only_successful_episodes(root, tmp_path):
     with pytest.raises(ValueError, match="no choice of episodes 'best'; there are all, successful"):
         datasets.load(ID, root=root, episodes="best")
     with pytest.raises(ValueError, match='episodes = "successful", but none has a reward above 0'):
-        datasets.load("gtp/antmaze/umaze-40-v0", root=tmp_path, episodes="successful", workers=1)
+        datasets.load("gtp/antmaze/umaze-40-v0", root=tmp_path, episodes="successful")
 
 
-def test_it_is_a_proper_minari_dataset(root):
+def test_it_is_a_proper_minari_dataset(root, monkeypatch):
     import minari
 
-    with environment(MINARI_DATASETS_PATH=str(root)):
-        assert list(minari.list_local_datasets()) == [ID]
-        dataset = minari.load_dataset(ID)
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(root))
+    assert list(minari.list_local_datasets()) == [ID]
+    dataset = minari.load_dataset(ID)
     assert (dataset.total_steps, dataset.spec.env_spec.id) == (600, "AntMaze_UMaze-v5")
     assert {space.dtype for space in dataset.observation_space.values()} == {np.dtype(np.float32)}
     episode = dataset[0]
@@ -160,10 +159,10 @@ def test_data_replay_in_the_environment(root):
     env.close()
 
 
-def test_a_killed_collection_does_not_block_the_next(root, tmp_path):
+def test_a_killed_collection_does_not_block_the_next(fingerprint, tmp_path):
     """SIGKILL in mid-collection: its workers end, and its folder is swept away by the next start, which makes the same
     data."""
-    command = [sys.executable, "-m", "gtp_jax.datasets.builtin.collect", ID, "--root", str(tmp_path), "--workers", "1"]
+    command = [sys.executable, "-m", "gtp_jax.datasets.builtin.collect", ID, str(tmp_path), "1"]
     child = subprocess.Popen(command, cwd=Path(__file__).parents[1], stdout=subprocess.PIPE)
     folder = tmp_path / "gtp" / "antmaze"
     deadline = time.monotonic() + 30
@@ -173,8 +172,7 @@ def test_a_killed_collection_does_not_block_the_next(root, tmp_path):
     child.send_signal(signal.SIGKILL)
     child.communicate(timeout=30)  # to the end of the output, which the workers hold, too
     assert list(folder.glob(".umaze-600-v0.building-*")) and not (folder / "umaze-600-v0").exists()
-    data = datasets.load(ID, root=tmp_path, workers=1)
-    assert data.fingerprint == datasets.load(ID, root=root).fingerprint
+    assert datasets.load(ID, root=tmp_path).fingerprint == fingerprint
     assert sorted(path.name for path in folder.iterdir()) == [".umaze-600-v0.lock", "umaze-600-v0"]
 
 
@@ -209,20 +207,21 @@ def test_a_failed_build_leaves_nothing(tmp_path):
 def test_a_failing_child_says_why(tmp_path):
     (tmp_path / "gtp").write_text("not a folder")
     with pytest.raises(RuntimeError, match=f"(?s)collecting {ID} failed.*NotADirectoryError"):
-        collect_in_child(ids.parse(ID), tmp_path, 1)
+        collect(ids.parse(ID), tmp_path, 1)
     with pytest.raises(ValueError, match="workers must be at least 1, got 0"):
-        collect_in_child(ids.parse(ID), tmp_path, 0)
+        collect(ids.parse(ID), tmp_path, 0)
 
 
 LOAD = f"""
 import sys
 from gtp_jax import datasets
 said = lambda done, total: print("collecting", flush=True)
-print(datasets.load("{ID}", root=sys.argv[1], workers=1, progress=said).fingerprint)
+print(datasets.load("{ID}", root=sys.argv[1], progress=said).fingerprint)
 """
 
 
-def test_ten_starts_collect_once_and_one_that_is_killed_blocks_none(root, tmp_path):
+@pytest.mark.slow
+def test_ten_starts_collect_once_and_one_that_is_killed_blocks_none(fingerprint, tmp_path):
     """The process that collects is killed with its children: one other collects anew, and all get the whole data."""
     command = [sys.executable, "-c", LOAD, str(tmp_path)]
     children = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) for _ in range(10)]
@@ -233,15 +232,13 @@ def test_ten_starts_collect_once_and_one_that_is_killed_blocks_none(root, tmp_pa
     first.communicate()
     assert first.returncode == -signal.SIGKILL
     outputs = [child.communicate(timeout=120)[0].splitlines() for child in children if child is not first]
-    assert {output[-1] for output in outputs} == {datasets.load(ID, root=root).fingerprint}
+    assert {output[-1] for output in outputs} == {fingerprint}
     assert sum(len(output) > 1 for output in outputs) == 1
-    assert sorted(path.name for path in (tmp_path / "gtp" / "antmaze").iterdir()) == [
-        ".umaze-600-v0.lock",
-        "umaze-600-v0",
-    ]
+    found = sorted(path.name for path in (tmp_path / "gtp" / "antmaze").iterdir())
+    assert found == [".umaze-600-v0.lock", "umaze-600-v0"]
 
 
-def test_a_collected_dataset_holds_what_was_collected_or_is_refused(root, tmp_path):
+def test_a_collected_dataset_holds_what_was_collected_or_is_refused(root, fingerprint, tmp_path):
     """Other sound numbers in the place of any field, or a lost digest: nothing else would tell."""
     shutil.copytree(root / ID, tmp_path / ID)
     data, metadata = tmp_path / ID / "data" / "main_data.hdf5", tmp_path / ID / "data" / "metadata.json"
@@ -255,7 +252,7 @@ def test_a_collected_dataset_holds_what_was_collected_or_is_refused(root, tmp_pa
             datasets.load(ID, root=tmp_path)
         with h5py.File(data, "r+") as file:
             file["episode_0"][path][-1] = before
-    assert datasets.load(ID, root=tmp_path).fingerprint == datasets.load(ID, root=root).fingerprint
+    assert datasets.load(ID, root=tmp_path).fingerprint == fingerprint
     stated = json.loads(metadata.read_text())
     del stated["content_sha256"]
     metadata.write_text(json.dumps(stated))

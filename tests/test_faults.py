@@ -6,6 +6,7 @@ import signal
 import time
 
 import numpy as np
+import pytest
 import toy
 from runs import benchmark, differences, steps_in, wait_until_step
 
@@ -13,43 +14,68 @@ from gtp_jax.runs.checkpoints import Checkpoints, FailedSave
 from gtp_jax.runs.directory import UNSAVED
 from gtp_jax.runs.metrics import read_rows
 
-OVERLAP = {"eval.overlap": "always"}
-soak, damages = benchmark("soak"), benchmark("damages")
 
-
+@pytest.mark.slow
 def test_five_kills_leave_no_trace(whole, runner, tmp_path, monkeypatch):
-    """While data are collected, before the first checkpoint, in the middle of a save, with rows past a checkpoint, and
-    among the last files; benchmarks/soak.py kills at random, a hundred times. Evaluations run beside the updates, which
-    makes the order on the disk the harder one to keep.
+    """In the collection, before the first checkpoint, in a save, with rows past a checkpoint, among the last files.
+
+    Evaluations run beside the updates: that order on the disk is the harder one to keep.
     """
-    directory, data = runner.folder / "kills", tmp_path / "minari"
+    soak, directory, data = benchmark("trust/soak"), runner.folder / "kills", tmp_path / "minari"
     monkeypatch.setitem(runner.env, "MINARI_DATASETS_PATH", str(data))
-    last_row = lambda: max(steps_in(directory), default=0)
-    for reached in (
-        lambda since: soak.phase(directory, data, since) == soak.COLLECTING,
-        lambda since: last_row() >= 10,
-        lambda since: soak.phase(directory, data, since) == soak.WRITING,
-        lambda since: last_row() >= 35,
-        lambda since: soak.phase(directory, data, since) == soak.ENDING,
-    ):
-        since, child = time.time(), runner.start(f"--workdir={directory}", **OVERLAP)
+    at = lambda phase: lambda since: soak.phase(directory, data, since) == phase
+    row = lambda step: lambda since: max(steps_in(directory), default=0) >= step
+    for reached in (at(soak.COLLECTING), row(10), at(soak.WRITING), row(35), at(soak.ENDING)):
+        since, child = time.time(), runner.start(f"--workdir={directory}", **{"eval.overlap": "always"})
         while not reached(since):
             assert child.poll() is None, child.communicate()[0]
             time.sleep(0.002)
         child.kill()
         output = child.communicate()[0]
         assert child.returncode == -signal.SIGKILL, output
-    runner(f"--workdir={directory}", **OVERLAP)
+    runner(f"--workdir={directory}", **{"eval.overlap": "always"})
     assert differences(directory, whole[0], but=("config.json",)) == []
+
+
+@pytest.mark.slow
+def test_a_full_disk_loses_nothing(whole, runner):
+    """No byte can be written after update 25; then there is room, but the newest checkpoint is damaged.
+
+    A limit on the size of files is a full disk that root meets, too.
+    """
+    damages, directory = benchmark("trust/damages"), runner.folder / "full"
+    child = runner.start(f"--workdir={directory}")
+    wait_until_step(child, directory, 25, checkpoint=25)
+    resource.prlimit(child.pid, resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+    second = runner(f"--workdir={directory}", expect=2)
+    assert f"error: {directory} is in use by another process" in second
+    output = child.communicate(timeout=200)[0]
+    assert child.returncode == UNSAVED, output
+    assert "metrics.jsonl cannot be written" in output and "Traceback" not in output
+    assert "the state after 60 updates is not saved" in output and "after 25" in output
+    assert "60 updates  score" in output  # the training went on
+    assert max(steps_in(directory)) < 40 and not (directory / "summary.json").exists()
+
+    (directory / "episodes.json").mkdir()  # as good as no permission to write it
+    damages.flip_a_bit_of_an_array(directory / "checkpoints" / "25", np.random.default_rng(0))
+    output = runner(f"--workdir={directory}", expect=UNSAVED)
+    assert "damaged checkpoint" in output and "checkpoints/25" in output
+    assert "resuming after 20 of 60 updates" in output
+    assert "error: [Errno 21] Is a directory" in output and "Traceback" not in output
+    assert not (directory / "summary.json").exists()
+    (directory / "episodes.json").rmdir()
+    assert "resuming after 60 of 60 updates" in runner(f"--workdir={directory}")
+    assert differences(directory, whole[0]) == []
+    assert "checkpoints/25" in (directory / "run.log").read_text()
 
 
 def test_a_checkpoint_follows_its_rows_and_knows_its_score(tmp_path, monkeypatch):
     """Also where they come late, since the evaluation runs beside the updates."""
     save, found = Checkpoints.save, {}
 
-    def watch(self, step, saved, about):
-        found[step] = max(steps_in(tmp_path), default=0), about["score"]
-        save(self, step, saved, about)
+    def watch(self, step, saved, info):
+        found[step] = max(steps_in(tmp_path), default=0), info.score
+        save(self, step, saved, info)
 
     monkeypatch.setattr(Checkpoints, "save", watch)
     toy.Run(tmp_path, eval__overlap="always")()
@@ -77,45 +103,6 @@ def test_a_signal_saves_where_no_checkpoint_is_due(tmp_path):
     assert "resuming after 15 of 20 updates" in again.output.getvalue()
 
 
-def test_a_full_disk_loses_nothing(whole, runner):
-    """No byte can be written after update 25: the run goes on to its end, says what is missing, exits not with 0.
-
-    Then there is room again, and the newest checkpoint turns out damaged: the same command still ends like a run that
-    nothing befell. A limit on the size of files is a full disk that root meets, too.
-    """
-    directory = runner.folder / "full"
-    child = runner.start(f"--workdir={directory}")
-    wait_until_step(child, directory, 25, checkpoint=25)
-    resource.prlimit(child.pid, resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
-    second = runner(f"--workdir={directory}", expect=2)
-    assert f"error: {directory} is in use by another process" in second
-    output = child.communicate(timeout=200)[0]
-    assert child.returncode == UNSAVED, output
-    assert "metrics.jsonl cannot be written" in output and "Traceback" not in output
-    assert "the state after 60 updates is not saved" in output and "goes on after 25" in output
-    assert "60 updates  score" in output  # the training went on
-    assert max(steps_in(directory)) < 40 and not (directory / "summary.json").exists()
-
-    (directory / "episodes.json").mkdir()  # as good as no permission to write it
-    damages.flip_a_bit_of_an_array(directory / "checkpoints" / "25", damages.np.random.default_rng(0))
-    output = runner(f"--workdir={directory}", expect=UNSAVED)
-    assert "passing over a damaged checkpoint" in output and "checkpoints/25" in output
-    assert "resuming after 20 of 60 updates" in output
-    assert "error: [Errno 21] Is a directory" in output and "Traceback" not in output
-    assert not (directory / "summary.json").exists()
-    (directory / "episodes.json").rmdir()
-    assert "resuming after 60 of 60 updates" in runner(f"--workdir={directory}")
-    assert differences(directory, whole[0]) == []
-    assert "checkpoints/25" in (directory / "run.log").read_text()
-
-
-def test_a_directory_that_cannot_be_made_ends_early(runner, tmp_path):
-    (tmp_path / "file").write_text("")
-    output = runner(f"--workdir={tmp_path / 'file' / 'run'}", expect=2)
-    path = tmp_path / "file" / "run"
-    assert output == f"error: {path} cannot be made (Not a directory); choose another --workdir\n"
-
-
 def test_a_run_whose_last_state_is_not_saved_is_not_finished(tmp_path, monkeypatch):
     """Though everything else could be written: there must be no summary of parameters that are nowhere."""
     save = Checkpoints.save
@@ -130,8 +117,8 @@ def test_a_run_whose_last_state_is_not_saved_is_not_finished(tmp_path, monkeypat
         run = toy.Run(tmp_path)
         assert run.training.run() == (None, UNSAVED)
         run.training.close()
-    said = run.output.getvalue()
-    assert f"the state after {toy.UPDATES} updates is not saved" in said and said.count("No space left") == 1
+    printed = run.output.getvalue()
+    assert f"the state after {toy.UPDATES} updates is not saved" in printed and printed.count("No space left") == 1
     assert not (tmp_path / "summary.json").exists()
     toy.Run(tmp_path)()
     assert (tmp_path / "summary.json").exists()

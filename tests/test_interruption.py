@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -13,7 +14,7 @@ from gtp_jax.training.interruption import Interruption
 # One call of C code that runs for minutes and lets other threads run.
 BUSY = """
 import hashlib
-from gtp_jax.interruption import Interruption
+from gtp_jax.training.interruption import Interruption
 with Interruption(lambda text: print(text, flush=True)):
     print("ready", flush=True)
     hashlib.pbkdf2_hmac("sha256", b"", b"", 2**31 - 1)
@@ -35,8 +36,7 @@ def test_a_second_signal_ends_at_once(number, code):
 
 
 def test_the_first_signal_is_a_number_and_the_handlers_come_back():
-    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
-    said = []
+    before, said = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)], []
     with Interruption(said.append) as stop:
         assert stop.signal == 0
         os.kill(os.getpid(), signal.SIGTERM)
@@ -46,3 +46,17 @@ def test_the_first_signal_is_a_number_and_the_handlers_come_back():
         assert stop.signal == signal.SIGTERM
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
     assert signal.set_wakeup_fd(-1) == -1
+
+
+def test_outside_the_main_thread_signals_are_left_alone():
+    """`gtp_jax.train` may be called there."""
+    found = []
+
+    def run():
+        with Interruption(print) as stop:
+            found.append(stop.signal)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    assert found == [0]

@@ -1,4 +1,4 @@
-"""Embedded locomotion data: every task from its own controllers, the same bytes whatever the number of processes."""
+"""Built-in locomotion data: every dataset from its own controllers, the same bytes whatever the number of processes."""
 
 import json
 
@@ -9,57 +9,59 @@ import stored
 import gtp_jax
 from gtp_jax import datasets
 from gtp_jax.datasets.builtin import ids, rollouts
-from gtp_jax.datasets.builtin.ids import for_task
-from gtp_jax.datasets.builtin.locomotion import BODIES, TASKS
+from gtp_jax.datasets.builtin.collect import collect
+from gtp_jax.datasets.builtin.locomotion import BODIES, LOCOMOTION
 from gtp_jax.runs import scores
 
-EVERY = [task for tasks in TASKS.values() for task in tasks.values()]
+EVERY = [collection for collections in LOCOMOTION.values() for collection in collections.values()]
 
 
-def short(task, index, steps=3):
+def short(collection, index, steps=3):
     """An episode cut after some steps."""
-    env = for_task(task).make_env()
-    run = rollouts.Run(task, env, seed=0, index=index)
-    controllers = [task.controller(name) for name in task.controllers]
+    env = collection.eval_env().make_env()
+    rollout = rollouts.Rollout(collection, env, seed=0, index=index)
+    controllers = [collection.controller(name) for name in collection.controllers]
     for _ in range(steps):
-        run.step(controllers[run.controller](*(part[None] for part in run.inputs()))[0])
+        rollout.step(controllers[rollout.controller](*(part[None] for part in rollout.inputs()))[0])
     env.close()
-    return run.episode()
+    return rollout.episode()
 
 
-@pytest.mark.parametrize("task", EVERY, ids=lambda task: f"{task.family}-{task.name}")
-def test_every_task_moves_its_body(task):
-    body = BODIES[task.family]
-    first, again, other = (short(task, index) for index in (4, 4, 5))
+@pytest.mark.parametrize("collection", EVERY, ids=lambda each: f"{each.family}-{each.name}")
+def test_every_collection_moves_its_body(collection):
+    body = BODIES[collection.family]
+    first, again, other = (short(collection, index) for index in (4, 4, 5))
     assert first.observations.shape == (4, body.observation_dim) and first.action.shape == (3, body.action_dim)
     assert first.observations.dtype == np.float32 and (np.abs(first.action) <= 1).all() and first.options == {}
     np.testing.assert_array_equal(first.action, again.action)
     assert first.seed != other.seed and (first.action != other.action).any()
-    assert scores.family(ids.Embedded(task, 100, 0).id) == task.family
+    assert scores.family(ids.BuiltIn(collection, 100, 0).id) == collection.family
 
 
 def test_a_mixture_has_more_than_one_stage():
-    for body, tasks in TASKS.items():
-        medium, replay, expert = (set(tasks[name].controllers) for name in ("medium", "medium-replay", "medium-expert"))
+    for body, mixtures in LOCOMOTION.items():
+        medium, replay, expert = (set(mixtures[f"medium{name}"].controllers) for name in ("", "-replay", "-expert"))
         assert len(medium) == 1 and medium < replay and medium < expert, body
 
 
 def test_actions_bring_back_observations_and_noise_is_as_stated(tmp_path):
-    data = datasets.load("gtp/hopper/medium-v0", transitions=300, root=tmp_path / "one", workers=1, standardise=False)
-    twice = datasets.load(data.id, root=tmp_path / "two", workers=2, standardise=False)
-    assert data.id == "gtp/hopper/medium-300-v0" and data.fingerprint == twice.fingerprint
+    collect(ids.parse("gtp/hopper/medium-v0", 300), tmp_path / "one", 1)
+    data, twice = (
+        datasets.load("gtp/hopper/medium-300-v0", root=tmp_path / root, standardise=False) for root in ("one", "two")
+    )
+    assert data.fingerprint == twice.fingerprint
     metadata = json.loads((tmp_path / "one" / data.id / "data" / "metadata.json").read_text())
     assert "hopper_" in metadata["description"] and metadata["ref_max_score"] == 3234.3
     assert data.maze is None and data.summary["behaviour_success"] is None and data.summary["observation"] == "identity"
     with pytest.raises(ValueError, match='episodes = "successful" means a goal that is reached, and only AntMaze'):
-        datasets.check(data.id, episodes="successful")
+        datasets.check_dataset(data.id, episodes="successful")
     for id_, observation in ((data.id, "maze-scales"), (data.id, "observation"), ("gtp/antmaze/umaze-v0", "identity")):
         with pytest.raises(ValueError, match=f"{id_}: data.observation = '{observation}' must be one of "):
-            datasets.check(id_, observation=observation)
-    datasets.check(data.id, observation="identity")
-    datasets.check("gtp/antmaze/umaze-v0", observation="observation", episodes="successful")
+            datasets.check_dataset(id_, observation=observation)
+    datasets.check_dataset(data.id, observation="identity")
+    datasets.check_dataset("gtp/antmaze/umaze-v0", observation="observation", episodes="successful")
     env = data.make_env()
-    drawn = short(TASKS["hopper"]["medium"], 0)
+    drawn = short(LOCOMOTION["hopper"]["medium"], 0)
     rows = int((data.episode == 0).sum())
     seen, _ = env.reset(seed=drawn.seed)
     for i in range(rows):
@@ -67,7 +69,7 @@ def test_actions_bring_back_observations_and_noise_is_as_stated(tmp_path):
         seen, reward, *_ = env.step(data.batch.action[i])
         assert data.batch.reward[i] == np.float32(reward)
     env.close()
-    clean = TASKS["hopper"]["medium"].controller("hopper_120000.npz")(data.batch.obs)
+    clean = LOCOMOTION["hopper"]["medium"].controller("hopper_120000.npz")(data.batch.obs)
     inside = np.abs(clean) < 0.7  # where 3 deviations of noise are not clipped
     assert inside.sum() > 300
     np.testing.assert_allclose((data.batch.action - clean)[inside].std(), 0.1, rtol=0.15)
@@ -79,17 +81,12 @@ def test_hosted_adroit_data_name_an_environment_that_is_built(tmp_path):
         tmp_path,
         "D4RL/pen/human-v2",
         [stored.episode(3, **steps)],
-        observation_space=stored.box(45),
-        action_space=stored.box(24, -1.0, 1.0, "float32"),
         env_spec=stored.spec("AdroitHandPen-v1", max_episode_steps=2),
     )
     data = datasets.load("D4RL/pen/human-v2", root=tmp_path, observation="identity", reward="standardise")
     env = data.make_env()
     assert data.observe(env.reset(seed=0)[0]).shape == (45,) and env.action_space.shape == (24,)
-    assert [env.step(np.zeros(24))[3] for _ in range(2)] == [
-        False,
-        True,
-    ]  # the data's time limit, not the registered one
+    assert [env.step(np.zeros(24))[3] for _ in range(2)] == [False, True]  # the data's time limit, not its own
     env.close()
     metadata = tmp_path / "D4RL/pen/human-v2/data/metadata.json"
     bad = json.loads(metadata.read_text()) | {"env_spec": stored.spec("AdroitHandPen-v1", max_episode_steps=0)}
@@ -105,21 +102,19 @@ def test_the_kitchen_is_refused_where_mujoco_breaks_it(tmp_path, monkeypatch):
     for version in ("3.10.0", "4.0.0"):
         monkeypatch.setattr("importlib.metadata.version", lambda package, version=version: version)
         with pytest.raises(ValueError, match=rf"{name}: FrankaKitchen-v1 does not start on mujoco {version}, .*<3.10"):
-            datasets.check(name)
+            datasets.check_dataset(name)
     monkeypatch.setattr("importlib.metadata.version", lambda package: "3.9.1")
-    datasets.check(name)
+    datasets.check_dataset(name)
     leaves = {"observations/observation": np.zeros((4, 59)), "observations/desired_goal/kettle": np.zeros((4, 7))}
     arrays = stored.episode(3, actions=np.zeros((3, 9), np.float32)) | leaves
     del arrays["observations"]
-    goal = json.dumps({"type": "Dict", "subspaces": {"kettle": json.loads(stored.box(7))}})
-    parts = {"observation": json.loads(stored.box(59)), "desired_goal": json.loads(goal)}
+    space = stored.dicts(observation=stored.box(59), desired_goal=stored.dicts(kettle=stored.box(7)))
     for tasks, good in ((["kettle", "microwave"], True), (["os.system"], False), ([], False), (None, False)):
         stored.write(
             tmp_path,
             name,
             [arrays],
-            observation_space=json.dumps({"type": "Dict", "subspaces": parts}),
-            action_space=stored.box(9, -1.0, 1.0, "float32"),
+            observation_space=space,
             env_spec=stored.spec("FrankaKitchen-v1", kwargs={"tasks_to_complete": tasks}),
         )
         if good:

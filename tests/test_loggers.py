@@ -12,9 +12,9 @@ import sys
 import numpy as np
 import pytest
 from logs import read_events, read_history
+from oracles import settings_with
 
 from gtp_jax import files
-from gtp_jax.config.settings import DEFAULTS
 from gtp_jax.runs import loggers
 from gtp_jax.runs.metrics import read_rows
 
@@ -28,25 +28,29 @@ def offline(monkeypatch):
     monkeypatch.setenv("WANDB_SILENT", "true")
 
 
-def open_metrics(workdir, tensorboard=False, wandb=""):
-    return loggers.Metrics(workdir, LABELS, {"tensorboard": tensorboard, "wandb": wandb}, {"num_updates": 4})
-
-
 def values(step):
-    """Of two trainings, the second one's loss not finite at step 3; scored at step 2."""
+    """Of two trials, the second one's loss not finite at step 3; scored at step 2."""
     loss = {"policy/loss": np.array([step, math.nan if step == 3 else step / 3])}
     return loss | ({"score": np.array([50.0, 100.0])} if step == 2 else {})
 
 
-def write(metrics, steps):
+def log(workdir, *steps, after=0, close=True, **asked):
+    """Writes some steps, as a run that starts after a step; without `close` it is killed then."""
+    metrics = loggers.MetricsLog(
+        workdir, LABELS, settings_with(**{f"log__{name}": what for name, what in asked.items()})
+    )
+    metrics.start(after)
     for step in steps:
         metrics.write(step, values(step))
+    if close:
+        metrics.close()
+    return metrics
 
 
-def expected(steps):
-    """(training, metric, step, value) of every number."""
+def expected(*steps, kind=float):
+    """(trial, metric, step, value) of every number."""
     return {
-        (name, metric, step, None if math.isnan(each[i]) else each[i])
+        (name, metric, step, None if math.isnan(each[i]) else float(kind(each[i])))
         for step in steps
         for metric, each in values(step).items()
         for i, name in enumerate(NAMES)
@@ -54,11 +58,9 @@ def expected(steps):
 
 
 def test_the_table_holds_the_rows_of_the_record(tmp_path):
-    metrics = open_metrics(tmp_path)
-    metrics.start(0)
+    log(tmp_path, close=False)
     assert not (tmp_path / "metrics.csv").exists()
-    write(metrics, (1, 2, 3))
-    metrics.close()
+    log(tmp_path, 1, 2, 3)
     with open(tmp_path / "metrics.csv", newline="") as file:
         table = list(csv.DictReader(file))
     assert list(table[0]) == ["step", "seed", "eta", "policy/loss", "score"]
@@ -70,88 +72,54 @@ def test_the_table_holds_the_rows_of_the_record(tmp_path):
 
 def test_after_a_crash_the_table_forgets_what_the_record_forgets(tmp_path):
     whole, resumed = tmp_path / "whole", tmp_path / "resumed"
-    for folder, crash in ((whole, False), (resumed, True)):
+    for folder in (whole, resumed):
         folder.mkdir()
-        metrics = open_metrics(folder)
-        metrics.start(0)
-        if crash:
-            write(metrics, (1, 2, 3))
-            metrics.publish()
-            with open(folder / "metrics.jsonl", "a") as file:
-                file.write('{"step": 4, "see')
-            metrics = open_metrics(folder)
-            metrics.start(2)
-            assert len((folder / "metrics.csv").read_text().splitlines()) == 1 + 4
-            write(metrics, (3, 4))
-        else:
-            write(metrics, (1, 2, 3, 4))
-        metrics.close()
+    log(whole, 1, 2, 3, 4)
+    log(resumed, 1, 2, 3, close=False).publish()
+    with open(resumed / "metrics.jsonl", "a") as file:
+        file.write('{"step": 4, "see')
+    log(resumed, after=2, close=False)
+    assert len((resumed / "metrics.csv").read_text().splitlines()) == 1 + 4
+    log(resumed, 3, 4, after=2)
     for name in ("metrics.csv", "metrics.jsonl"):
         assert (whole / name).read_bytes() == (resumed / name).read_bytes()
 
 
-def rounded(numbers):
-    """As event files hold them, in float32."""
-    return {(*names, value if value is None else float(np.float32(value))) for *names, value in numbers}
-
-
-def scalars(workdir):
-    return [
-        (name, metric, step, None if math.isnan(value) else value)
-        for name in NAMES
-        for metric, step, value in read_events(workdir / "tensorboard" / name)
-    ]
-
-
 def test_event_files_hold_every_number_once(tmp_path):
-    """Also after a crash and a resume, and where they were asked for later."""
-    metrics = open_metrics(tmp_path)
-    metrics.start(0)
-    write(metrics, (1,))
-    metrics = open_metrics(tmp_path, tensorboard=True)
-    metrics.start(1)
-    write(metrics, (2, 3))
-    metrics.close()
-    assert set(scalars(tmp_path)) == rounded(expected((1, 2, 3)))
-    for path in tmp_path.rglob("events.*"):  # their names hold the second in which they were made
-        path.rename(path.with_name("events.out.tfevents.1000000000.here"))
-    metrics = open_metrics(tmp_path, tensorboard=True)
-    metrics.start(2)
-    write(metrics, (3, 4))
-    metrics.close()
-    found = scalars(tmp_path)
-    assert len(found) == len(set(found)) and set(found) == rounded(expected((1, 2, 3, 4)))
-    assert [step for name, metric, step, _ in found if (name, metric) == (NAMES[0], "policy/loss")] == [1, 2, 3, 4]
-
-
-def sent(history):
-    return {
-        (training, metric, step, None if math.isnan(value) else value)
-        for step, row in history
-        for name, value in row.items()
-        for metric, _, training in [name.rpartition("/")]
-    }
+    """Also after a crash and a resume, and where they were asked for later; in float32."""
+    log(tmp_path, 1, close=False)
+    for after, steps in ((1, (2, 3)), (2, (3, 4))):
+        log(tmp_path, *steps, after=after, tensorboard=True)
+        found = [
+            (name, metric, step, None if math.isnan(value) else value)
+            for name in NAMES
+            for metric, step, value in read_events(tmp_path / "tensorboard" / name)
+        ]
+        assert len(found) == len(set(found)) and set(found) == expected(*range(1, steps[-1] + 1), kind=np.float32)
+        for path in tmp_path.rglob("events.*"):  # their names hold the second in which they were made
+            path.rename(path.with_name("events.out.tfevents.1000000000.here"))
 
 
 def test_weights_and_biases_keeps_every_step_once_offline(tmp_path):
     """As one run over a crash, also where it was asked for later."""
-    metrics = open_metrics(tmp_path)
-    metrics.start(0)
-    write(metrics, (1,))
+    log(tmp_path, 1, close=False)
     for after, steps in ((1, (2, 3)), (2, (3, 4))):
-        metrics = open_metrics(tmp_path, wandb="project")
-        metrics.start(after)
-        write(metrics, steps)
-        metrics.close()
+        log(tmp_path, *steps, after=after, wandb="project")
         history = read_history(tmp_path, last=steps[-1])
         assert [step for step, _ in history] == list(range(1, steps[-1] + 1))
-        assert sent(history) == expected(range(1, steps[-1] + 1))
+        sent = {
+            (trial, metric, step, None if math.isnan(value) else value)
+            for step, row in history
+            for name, value in row.items()
+            for metric, _, trial in [name.rpartition("/")]
+        }
+        assert sent == expected(*range(1, steps[-1] + 1))
         (path,) = tmp_path.glob("wandb/offline-run-*/*.wandb")
         assert path.stem == "run-" + json.loads((tmp_path / "wandb.json").read_text())["id"]
 
 
 def test_a_server_gets_what_it_does_not_hold(tmp_path, monkeypatch):
-    """Of a run that is resumed it says the next step; what it had before is neither sent again nor left out."""
+    """A resumed run tells the next step; steps before it are neither sent again nor left out."""
     import wandb
 
     class Run:
@@ -159,7 +127,7 @@ def test_a_server_gets_what_it_does_not_hold(tmp_path, monkeypatch):
 
         def log(self, values, *, step, commit):
             assert commit
-            self.got.append((step, values))
+            self.got.append(step)
 
         def finish(self):
             self.got.append("finished")
@@ -167,24 +135,19 @@ def test_a_server_gets_what_it_does_not_hold(tmp_path, monkeypatch):
     asked = {}
     monkeypatch.setattr(wandb, "init", lambda **given: asked.update(given) or Run())
     files.write_json(tmp_path / "wandb.json", {"id": "abc"})
-    metrics = open_metrics(tmp_path, wandb="project")
-    write(metrics, (1, 2, 3))
-    assert [step for step, _ in Run.got] == [3]
-    metrics = open_metrics(tmp_path, wandb="project")
-    Run.got.clear()
-    metrics.start(2)
-    write(metrics, (3, 4))
-    metrics.close()
-    assert [step for step, _ in Run.got[:-1]] == [3, 4] and Run.got[-1] == "finished"
+    log(tmp_path, 1, 2, 3, wandb="project", close=False)
+    assert Run.got == [3]
+    log(tmp_path, 3, 4, after=2, wandb="project")
+    assert Run.got == [3, 3, 4, "finished"]
     assert (asked["id"], asked["resume"], asked["project"]) == ("abc", "allow", "project")
-    assert asked["config"] == {"num_updates": 4}
+    assert asked["config"] == settings_with(log__wandb="project").to_json()
 
 
 def test_a_missing_login_is_one_line_with_the_cure(tmp_path):
     """In a process of its own, since Weights & Biases reads the environment once."""
     program = f"""
 from pathlib import Path
-from gtp_jax import loggers
+from gtp_jax.runs import loggers
 try:
     loggers.WandB(Path({str(tmp_path)!r}), "project", {{}})
 except ValueError as error:
@@ -196,11 +159,12 @@ except ValueError as error:
     assert not (tmp_path / "wandb.json").exists()
 
 
-def test_a_missing_package_is_refused_with_the_cure(monkeypatch):
-    asked = {"tensorboard": True, "wandb": "project"}
-    loggers.check(asked)
+def test_a_missing_package_is_an_error_with_the_cure(monkeypatch):
+    asked = [settings_with(log__tensorboard=True).log, settings_with(log__wandb="project").log]
+    for each in asked:
+        loggers.check_extras(each)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    for name, package in (("tensorboard", "tensorboardX"), ("wandb", "wandb")):
+    for each, name, package in zip(asked, ("tensorboard", "wandb"), ("tensorboardX", "wandb"), strict=True):
         with pytest.raises(ValueError, match=f"log.{name} = .*{package}.*not installed: pip install {package}"):
-            loggers.check(DEFAULTS["log"] | {name: asked[name]})
-    loggers.check(DEFAULTS["log"])
+            loggers.check_extras(each)
+    loggers.check_extras(settings_with().log)

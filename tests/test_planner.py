@@ -1,10 +1,10 @@
-"""Mazes, planner and the table of embedded tasks."""
+"""Mazes, planner and the table of the built-in AntMaze datasets."""
 
 import numpy as np
 import pytest
 
-from gtp_jax.datasets.builtin.antmaze import LARGE, MEDIUM, TASKS, UMAZE
-from gtp_jax.datasets.builtin.ids import Embedded, for_task, parse, stand_in
+from gtp_jax.datasets.builtin.antmaze import ANTMAZE, LARGE, MEDIUM, UMAZE
+from gtp_jax.datasets.builtin.ids import BuiltIn, parse, stand_in
 from gtp_jax.datasets.builtin.planner import Planner, distances, shortest_path
 from gtp_jax.envs.maze import MazeInfo
 
@@ -33,25 +33,25 @@ def test_distances_are_those_of_matrix_powers(maze):
         assert distances(maze, goal) == {cell: expected[i, j] for j, cell in enumerate(cells)}
 
 
-@pytest.mark.parametrize("task", TASKS.values(), ids=list(TASKS))
-def test_cells_of_every_task_are_free_and_goals_reachable(task):
-    assert set(task.starts) | set(task.goals) <= set(task.maze.free_cells)
-    assert len(set(task.starts)) == len(task.starts) and len(set(task.goals)) == len(task.goals)
-    for goal in task.goals:
-        assert set(task.starts) <= set(distances(task.maze, goal))
-    assert all(any(goal != start for goal in task.goals) for start in task.starts)
-    assert task.maze.start_xy is not None and task.maze.goal_xy is not None
+@pytest.mark.parametrize("collection", ANTMAZE.values(), ids=list(ANTMAZE))
+def test_cells_of_every_collection_are_free_and_goals_reachable(collection):
+    assert set(collection.starts) | set(collection.goals) <= set(collection.maze.free_cells)
+    assert len(set(collection.starts)) == len(collection.starts) and len(set(collection.goals)) == len(collection.goals)
+    for goal in collection.goals:
+        assert set(collection.starts) <= set(distances(collection.maze, goal))
+    assert all(any(goal != start for goal in collection.goals) for start in collection.starts)
+    assert collection.maze.start_xy is not None and collection.maze.goal_xy is not None
 
 
 @pytest.mark.parametrize("name", ["umaze", "medium-play", "large-play"])
 def test_cells_lie_where_the_environment_puts_them(name):
-    task = TASKS[name]
-    env = for_task(task).make_env()
-    theirs, maze = env.unwrapped.maze, task.maze
+    collection = ANTMAZE[name]
+    env = collection.eval_env().make_env()
+    theirs, maze = env.unwrapped.maze, collection.maze
     for cell in maze.free_cells:
         np.testing.assert_array_equal(maze.cell_to_xy(cell), theirs.cell_rowcol_to_xy(np.array(cell)))
         assert maze.xy_to_cell(maze.cell_to_xy(cell)) == cell
-    assert env.spec.max_episode_steps == task.max_episode_steps
+    assert env.spec.max_episode_steps == collection.max_episode_steps
     observation, _ = env.reset(seed=0)
     assert observation["observation"].shape == (27,)
     # Positions are drawn within a metre of the cell's centre, along each axis.
@@ -83,7 +83,7 @@ def test_a_stuck_ant_gets_a_new_plan():
 
 def test_ids_name_size_and_seed():
     standard = parse("gtp/antmaze/umaze-v0")
-    assert standard == Embedded(TASKS["umaze"], 100_000, 0) and standard.id == "gtp/antmaze/umaze-v0"
+    assert standard == BuiltIn(ANTMAZE["umaze"], 100_000, 0) and standard.id == "gtp/antmaze/umaze-v0"
     small = parse("gtp/antmaze/medium-play-v0", transitions=5000, seed=3)
     assert small.id == "gtp/antmaze/medium-play-5k-seed3-v0" and parse(small.id) == small
     assert parse("gtp/antmaze/umaze-100000-v0").id == "gtp/antmaze/umaze-v0"
@@ -92,8 +92,10 @@ def test_ids_name_size_and_seed():
         parse("gtp/antmaze/medum-play-v0")
     with pytest.raises(ValueError, match="names transitions 5000, but transitions=600"):
         parse("gtp/antmaze/umaze-5k-v0", transitions=600)
-    with pytest.raises(ValueError, match="transitions must be a whole number"):
-        parse("gtp/antmaze/umaze-v0", transitions=1e5)
+    with pytest.raises(ValueError, match="transitions must be at least 1 and at most 100000000, got -5"):
+        parse("gtp/antmaze/umaze-v0", transitions=-5)
+    with pytest.raises(ValueError, match="the seed must be below 2147483648 and not negative, got -1"):
+        parse("gtp/antmaze/umaze-v0", seed=-1)
     assert stand_in("D4RL/antmaze/large-diverse-v1") == "gtp/antmaze/large-diverse-v0"
     assert stand_in("mujoco/hopper/medium-v0") == "gtp/hopper/medium-v0"
     assert stand_in("mujoco/hopper/simple-v0") is None

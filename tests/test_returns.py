@@ -1,19 +1,17 @@
-"""Returns of recorded episodes, against sums written out, and transitions over several steps."""
-
-import copy
-import re
+"""Returns of recorded episodes, against sums written out, transitions over several steps, and subgoals."""
 
 import jax
 import numpy as np
 import pytest
-from oracles import assert_trees_equal, random_batch, settings_with
+from oracles import assert_trees_equal, random_batch
 
-from gtp_jax.config.settings import DEFAULTS, check
-from gtp_jax.datasets import Dataset, returns
+from gtp_jax.config.settings import Settings
+from gtp_jax.datasets import Dataset, Positions, returns
 from gtp_jax.runs.terminal import Terminal
-from gtp_jax.training.loop import Training
+from gtp_jax.training.loop import Training, training_batch
 
 EPISODE = np.repeat(np.arange(4, dtype=np.int32), [5, 1, 3, 7])
+END = np.array([np.flatnonzero(EPISODE[t] == EPISODE)[-1] for t in range(16)])
 GAMMA = 0.8
 
 
@@ -30,9 +28,9 @@ def batch():
 
 def test_to_go_is_the_discounted_sum_to_the_episodes_end(batch):
     total = returns.to_go(batch.reward, EPISODE, GAMMA)
-    for i in range(16):
-        rest = batch.reward[i : np.flatnonzero(EPISODE[i] == EPISODE)[-1] + 1]
-        assert total[i] == pytest.approx(sum(GAMMA**k * r for k, r in enumerate(rest)), rel=1e-6)
+    for t in range(16):
+        rest = batch.reward[t : END[t] + 1]
+        assert total[t] == pytest.approx(sum(GAMMA**k * r for k, r in enumerate(rest)), rel=1e-6)
 
 
 def test_what_came_after_goes_on_behind_time_outs_alone(batch):
@@ -40,9 +38,8 @@ def test_what_came_after_goes_on_behind_time_outs_alone(batch):
     rows = np.flatnonzero(np.diff(EPISODE) == 0)[::-1]
     found = returns.after(batch, EPISODE, rows, GAMMA, lambda rest: rest.next_obs[:, 0])
     for row, total in zip(rows, found, strict=True):
-        end = np.flatnonzero(EPISODE[row] == EPISODE)[-1]
-        rest = [GAMMA**k * r for k, r in enumerate(batch.reward[row + 1 : end + 1])]
-        beyond = GAMMA ** len(rest) * batch.discount[end] * batch.next_obs[end, 0]
+        rest = [GAMMA**k * r for k, r in enumerate(batch.reward[row + 1 : END[row] + 1])]
+        beyond = GAMMA ** len(rest) * batch.discount[END[row]] * batch.next_obs[END[row], 0]
         assert total == pytest.approx(sum(rest) + beyond, rel=1e-5)
 
 
@@ -54,8 +51,7 @@ def test_n_steps_by_hand(batch, steps):
     np.testing.assert_array_equal(many.action, batch.action)
     assert {column.dtype for column in jax.tree.leaves(many)} == {np.dtype(np.float32)}
     for t in range(16):
-        end = np.flatnonzero(EPISODE[t] == EPISODE)[-1]
-        last = min(t + (steps or 100) - 1, end)
+        last = min(t + (steps or 100) - 1, END[t])
         reward, factor = 0.0, 1.0
         for k in range(t, last + 1):
             reward += factor * batch.reward[k]
@@ -66,40 +62,52 @@ def test_n_steps_by_hand(batch, steps):
         np.testing.assert_array_equal(many.next_obs[t], batch.next_obs[last])
 
 
-def test_one_step_is_the_data(batch):
-    assert returns.n_step(batch, EPISODE, 1, GAMMA) is batch
-
-
 def test_values_that_are_consistent_in_one_step_are_so_in_n(batch):
     """If V(s_t) = r_t + gamma discount_t V(s_t+1) everywhere, then every n-step return is V(s_t), too."""
     value, next_value = np.random.default_rng(1).normal(size=(2, 16))
     next_value[:-1] = np.where(np.diff(EPISODE) == 0, value[1:], next_value[:-1])
     batch = batch._replace(reward=(value - GAMMA * batch.discount * next_value).astype(np.float32))
-    last = returns.ends(EPISODE)
     for steps in (1, 2, 4, 0):
         many = returns.n_step(batch, EPISODE, steps, GAMMA)
-        reached = np.minimum(np.arange(16) + (steps or 100) - 1, last)
+        reached = np.minimum(np.arange(16) + (steps or 100) - 1, returns.ends(EPISODE))
         found = many.reward + GAMMA * many.discount * next_value[reached]
         np.testing.assert_allclose(found, value, atol=1e-5)
 
 
-def test_a_run_trains_on_the_transitions_its_settings_ask_for(batch, tmp_path):
-    """critic.n_step and critic.discount decide what lies on the device; the data set itself is left as it is."""
-    ones = np.ones(2, np.float32)
-    dataset = Dataset("mujoco/hopper/x-v0", batch, EPISODE, None, -ones, ones, "", {}, None, None)
-    for steps in (1, 3):
-        settings = settings_with(critic__n_step=steps, critic__discount=GAMMA, num_seeds=1, batch_size=8)
-        training = Training(settings, tmp_path, dataset, Terminal())
-        assert_trees_equal(jax.device_get(training.engine.data), returns.n_step(batch, EPISODE, steps, GAMMA))
-        training.close()
+def test_one_step_is_the_data(batch):
+    assert returns.n_step(batch, EPISODE, 1, GAMMA) is batch
+
+
+@pytest.mark.parametrize("steps", [1, 3, 6, 100])
+def test_a_subgoal_is_the_displacement_to_a_later_position_or_to_the_goal(batch, steps):
+    """One loop for each row; of an episode that terminated, its last rows aim at the goal, which lies beyond the end."""
+    here, to = np.random.default_rng(2).normal(size=(2, 16, 2)).astype(np.float32)
+    after = np.where(np.arange(16)[:, None] < END[:, None], np.roll(here, -1, axis=0), here + 1)
+    positions = Positions(here, after, to)
+    found = returns.future_subgoals(positions, batch.discount, EPISODE, steps)
+    assert found.dtype == np.float32 and found.shape == (16, 2)
+    for t in range(16):
+        last = min(t + steps - 1, END[t])
+        terminated = EPISODE[t] < 2 and last == END[t]
+        np.testing.assert_array_equal(found[t], to[t] if terminated else after[last] - here[t])
+
+
+def test_a_run_trains_on_the_transitions_its_settings_ask_for(batch):
+    """Over critic.n_step steps discounted by critic.discount, and with subgoals policy.subgoal_steps ahead, if any."""
+    ones, positions = np.ones(2, np.float32), Positions(*np.random.default_rng(2).normal(size=(3, 16, 2)))
+    named = Dataset("mujoco/hopper/x-v0", batch, EPISODE, None, -ones, ones, "", {}, None, positions=positions)
+    for changes, steps, ahead in (({}, 1, 0), ({"critic.n_step": 3}, 3, 0), ({"policy.subgoal_steps": 2}, 1, 2)):
+        settings = Settings().replace({"critic.discount": GAMMA, "batch_size": 8} | changes)
+        expected = returns.n_step(batch, EPISODE, steps, GAMMA)
+        if ahead:
+            subgoal = returns.future_subgoals(positions, batch.discount, EPISODE, ahead)
+            expected = expected._replace(subgoal=subgoal)
+        assert_trees_equal(training_batch(settings, named), expected)
     with pytest.raises(ValueError, match="'test/x-v0' has no D4RL reference scores"):
-        Training(settings, tmp_path, dataset._replace(id="test/x-v0"), Terminal())
+        Training(Settings().replace({"batch_size": 8}), None, named._replace(id="test/x-v0"), Terminal())
 
 
 def test_a_swept_discount_and_summed_returns_are_refused():
-    settings = copy.deepcopy(DEFAULTS)
-    settings["critic"]["n_step"] = 5
-    check(settings)
-    settings["sweep"]["discount"] = (0.9, 0.99)
-    with pytest.raises(ValueError, match=re.escape("sweep.discount = (0.9, 0.99) cannot go with critic.n_step = 5")):
-        check(settings)
+    settings = Settings().replace({"critic.n_step": 5})
+    with pytest.raises(ValueError, match=r"sweep.discount = \(0.9, 0.99\) cannot go with critic.n_step = 5"):
+        settings.replace({"sweep.discount": (0.9, 0.99)})

@@ -1,23 +1,30 @@
-"""What a run says reaches the log, whatever becomes of standard output and of the disk."""
+"""Lines reach the log and progress is shown, whatever standard output is and whatever becomes of the disk."""
 
 import errno
 import io
 import re
+import subprocess
+import sys
+import time
 from pathlib import Path
 
+import pytest
+from rich.console import Console
+
+from gtp_jax.runs import terminal as module
 from gtp_jax.runs.terminal import Terminal
 
 LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00 (.*)")
 
 
-class Refusing(io.StringIO):
+class Full(io.StringIO):
     """A stream on a full disk."""
 
     def write(self, text):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     def flush(self):
-        raise OSError(errno.ENOSPC, "No space left on device")
+        self.write("")
 
     def close(self):
         pass
@@ -28,7 +35,7 @@ def logged(path):
 
 
 def test_every_line_is_logged_with_the_time(tmp_path, capsys):
-    """Those that were said before it was known where, and a bar's milestones, too."""
+    """Those that were printed before the log was known, and a bar's milestones, too."""
     terminal = Terminal()
     terminal.say("first")
     terminal.log = tmp_path / "run.log"
@@ -43,16 +50,54 @@ def test_a_log_on_a_full_disk_is_completed_later(tmp_path, monkeypatch):
     terminal = Terminal()
     terminal.log = tmp_path / "run.log"
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "open", lambda *_, **__: Refusing())
+        patch.setattr(Path, "open", lambda *_, **__: Full())
         terminal.say("error: the disk is full")
     terminal.say("later")
     assert logged(terminal.log) == ["error: the disk is full", "later"]
 
 
-def test_a_closed_standard_output_ends_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr("sys.stdout", Refusing())
+@pytest.mark.parametrize("output", [Full(), None], ids=["full", "closed"])
+def test_a_standard_output_that_takes_nothing_ends_nothing(output, tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.stdout", output)
     terminal = Terminal()
     terminal.log = tmp_path / "run.log"
     terminal.say("on")
     terminal.table("scores", ["seed"], [[0]])
     assert logged(terminal.log) == ["on"]
+
+
+def test_a_program_whose_standard_output_is_closed_runs_to_its_end(tmp_path):
+    program = "from gtp_jax.runs.terminal import Terminal; Terminal().say('on'); open('ended', 'w')"
+    done = subprocess.run(f"exec '{sys.executable}' -c \"{program}\" >&-", shell=True, cwd=tmp_path)
+    assert done.returncode == 0 and (tmp_path / "ended").exists()
+
+
+def progress_lines(monkeypatch, first, every, updates, wait_for=0):
+    """What is printed off a terminal; `updates` are the arguments of `Bar.update`."""
+    monkeypatch.setattr(module, "FIRST_SECONDS", first)
+    monkeypatch.setattr(module, "EVERY_SECONDS", every)
+    terminal = Terminal(Console(file=io.StringIO(), highlight=False, soft_wrap=True))
+    lines, deadline = (lambda: terminal.console.file.getvalue().splitlines()), time.monotonic() + 30
+    with terminal.progress("training", 4000, "updates", 1000) as bar:
+        for update in updates:
+            bar.update(*update)
+        while len(lines()) < wait_for and time.monotonic() < deadline:
+            time.sleep(0.01)
+    return lines()
+
+
+def test_without_a_terminal_progress_is_a_line_now_and_then(monkeypatch):
+    """Also while no update ends, as in a long evaluation; a short run prints none."""
+    assert module.FIRST_SECONDS < 60 and module.EVERY_SECONDS == 30
+    update = (2000, 80.0, "policy 0.25  critic 1.5  score 61.0")
+    lines = progress_lines(monkeypatch, 0.01, 0.01, [update], wait_for=2)
+    assert lines[0] in (lines[1], "training  1,000/4,000 updates")  # it may come before the update
+    assert lines[1] == "training  2,000/4,000 updates  80 updates/s  0:00:25 left  policy 0.25  critic 1.5  score 61.0"
+    assert progress_lines(monkeypatch, 0.01, 60.0, [], wait_for=1) == ["training  1,000/4,000 updates"]
+    assert progress_lines(monkeypatch, 60.0, 0.01, [update]) == []
+
+
+def test_a_table_without_a_terminal_is_as_wide_as_it_is():
+    terminal = Terminal(Console(file=io.StringIO(), highlight=False, soft_wrap=True))
+    terminal.table("scores", ["method", "score"], [["m" * 100, "1" * 50]])
+    assert "m" * 100 + " │ " + "1" * 50 in terminal.console.file.getvalue()

@@ -32,12 +32,11 @@ def test_what_is_recorded_is_what_was_played():
 PICTURES = """
 import json, os
 import numpy as np
-from gtp_jax import video
-from gtp_jax.datasets import TASKS, environments
+from gtp_jax.datasets.builtin.ids import COLLECTIONS
+from gtp_jax.envs import registry, video
 video.choose_backend()
-task = TASKS["antmaze"]["umaze"]
-evaluation = environments.for_task(task)
-env = video.Recorded(evaluation.make_env())
+umaze = COLLECTIONS["antmaze"]["umaze"].eval_env()
+env = video.Recorded(umaze.make_env())
 env.reset(seed=0)
 start = env.episodes[0][0]
 moved = []
@@ -46,11 +45,11 @@ for x, y in (start.qpos[:2], start.qpos[:2] + [3, 0], start.qpos[:2] + [9, 3]):
     qpos[:2] = x, y
     moved.append(start._replace(qpos=qpos))
 before = env.env.unwrapped.data.qpos.copy()
-frames = video.render(env.env, moved, evaluation.maze, width=200, every=1)
+frames = video.render(env.env, moved, umaze.maze, width=200, every=1)
 red, green, blue = (frames[..., i].astype(int) for i in range(3))
 ant, goal = (red > blue + 60) & (green > blue + 30), (red > 120) & (green < 60) & (blue < 60)
 centre = lambda mask: [[float(axis.mean()) for axis in np.nonzero(m)] for m in mask]
-cheetah = video.Recorded(environments.make_gym("HalfCheetah-v5"))
+cheetah = video.Recorded(registry.make_gym("HalfCheetah-v5"))
 cheetah.reset(seed=0)
 cheetah.step(np.ones(6, np.float32))
 followed = video.render(cheetah.env, cheetah.episodes[0], None, width=64)

@@ -1,5 +1,5 @@
-"""How value shapes the policy: by weights on the examples of its loss, by what it is told of them, or by a term that
-pushes its samples up the critic.
+"""How a critic shapes the policy: by weights on the examples of its loss, by an optimality label that the policy is
+conditioned on, or by a loss term that moves its samples towards higher values.
 """
 
 import functools
@@ -8,7 +8,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from gtp_jax.types import Array, Batch, Guidance, HParams, Key, Metrics, Params, Policy
+from gtp_jax.types import Array, Batch, Data, Guidance, HParams, Key, Metrics, Params, Policy
 
 _EPSILON = 1e-6
 MAX_WEIGHT = 100.0
@@ -55,33 +55,42 @@ def filter_weights(advantage: Array, eta: Array | float = 0.0, max_weight: float
     return jax.lax.stop_gradient(jnp.where(advantage > 0, 1.0, 0.0).astype(advantage.dtype))
 
 
-def better(advantage: Array) -> Array:
-    """Whether an example was better than its state's value, as 1 or -1 (arXiv 2505.23458, whose o is 1(A >= 0)).
-
-    [B] -> [B], without gradient.
-    """
+def optimality_label(advantage: Array) -> Array:
+    """The binary optimality label, 1 where A > 0, else -1 (o of CFGRL, arXiv 2505.23458): [B] -> [B], no gradient."""
     return jax.lax.stop_gradient(jnp.where(advantage > 0, 1.0, -1.0).astype(advantage.dtype))
 
 
-def told(obs: Array, label: Array | float) -> Array:
-    """Observations [*B, O] and what is said of them [*B], or of all of them, as [*B, O + 1]."""
+def append_label(obs: Data, label: Data | float) -> Array:
+    """Appends the optimality label [*B], or one label for all, as the last observation number: [*B, O + 1]."""
+    obs = jnp.asarray(obs)
     label = jnp.broadcast_to(jnp.asarray(label, obs.dtype), obs.shape[:-1])
     return jnp.concatenate([obs, label[..., None]], axis=-1)
 
 
-def conditioned(policy: Policy) -> Policy:
-    """A policy that is told whether an example is a better one, and acts as one that is told so.
+def label_conditioned(policy: Policy) -> Policy:
+    """The advantage-conditioned policy: it is trained with the batch's labels, and acts with label 1.
 
-    Its `loss` takes a batch whose observations were told already; `init` and `sample` take ordinary ones.
+    This is CFGRL (arXiv 2505.23458) at guidance weight 1. Its functions take observations [*B, O] without the label;
+    `policy` gets them with the label appended.
     """
 
+    def labelled(batch: Batch) -> Batch:
+        return batch._replace(obs=append_label(batch.obs, 1.0 if batch.label is None else batch.label))
+
     def init(key: Key, batch: Batch) -> Params:
-        return policy.init(key, batch._replace(obs=told(jnp.asarray(batch.obs), 1.0)))
+        return policy.init(key, labelled(batch))
+
+    def loss(
+        params: Params, target_params: Params, key: Key, batch: Batch, hparams: HParams, step: Array
+    ) -> tuple[Array, Metrics]:
+        if batch.label is None:
+            raise ValueError("an advantage-conditioned policy is trained on batches with a label, and there is none")
+        return policy.loss(params, target_params, key, labelled(batch), hparams, step)
 
     def sample(params: Params, key: Key, obs: Array, num_steps: int, temperature: Array | float = 1.0) -> Array:
-        return policy.sample(params, key, told(jnp.asarray(obs), 1.0), num_steps, temperature)
+        return policy.sample(params, key, append_label(obs, 1.0), num_steps, temperature)
 
-    return Policy(init=init, loss=policy.loss, sample=sample)
+    return Policy(init=init, loss=loss, sample=sample)
 
 
 def effective_sample_share(weights: Array) -> Array:
@@ -159,8 +168,8 @@ def _q_term() -> Guidance:
     return _cloning()._replace(improve=improve)
 
 
-def _condition() -> Guidance:
-    return _cloning()._replace(needs_advantage=True, label=better)
+def _conditioning() -> Guidance:
+    return _cloning()._replace(needs_advantage=True, label=optimality_label)
 
 
 GUIDANCE: dict[str, Callable[[], Guidance]] = {
@@ -169,6 +178,6 @@ GUIDANCE: dict[str, Callable[[], Guidance]] = {
     "exponential": functools.partial(_weighted, exponential_weights),
     "unnormalised": functools.partial(_weighted, unnormalised_weights),
     "filter": functools.partial(_weighted, filter_weights),
-    "condition": _condition,
+    "conditioning": _conditioning,
     "q": _q_term,
 }

@@ -1,90 +1,117 @@
-"""Two policies as one: the upper says where to be some steps later, the lower goes there.
+"""Hierarchical policies: the high-level policy sets a subgoal, the low-level policy acts towards it.
 
-The upper learns from where the ant of the data was by then, the lower from the actions that brought it there: the two
-levels of HIQL (arXiv 2307.15949), without its weights. What they observe makes them general: the upper sees places and
-what it is told but no body, the lower the body and the way to go but no place, so that it walks everywhere alike; and
-with the way's bearing no heading either, so that it walks in every direction alike.
+The high-level policy learns the offset to where the agent of the data was some steps later, the low-level policy the
+actions that led there: the two levels of HIQL (arXiv 2307.15949), without its weights. Each observes only what it
+needs, so that it generalises over the rest: the high-level policy positions and the optimality label, but not the body;
+the low-level policy the body and the subgoal, but no position, and with the egocentric encoding no heading either.
 """
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from gtp_jax.types import Array, Batch, HParams, Key, Metrics, Params, Policy
+from gtp_jax.types import Array, Batch, Data, HParams, Key, Layout, Metrics, Params, Policy
 
-UNIT = 4.0  # metres, a cell of the mazes: in it the ways of 20 steps have about the spread that actions have
-FARTHEST = 100.0  # units along each axis: a maze has at most so many cells
-SHORTEST = 1e-6  # units: a way below it has no direction to speak of
-
-
-def direction(way: Array) -> Array:
-    """The unit vectors [*B, 2] of ways [*B, 2]; of a way shorter than SHORTEST less than that, and finite."""
-    return way * jax.lax.rsqrt(jnp.maximum(jnp.sum(way**2, axis=-1, keepdims=True), SHORTEST**2))
+UNIT = 4.0  # metres, a cell of the mazes: in it the offsets of 20 steps have about the spread that actions have
+FARTHEST = (
+    100.0  # units along each axis, the bound of the high-level policy's actions: a maze has at most so many cells
+)
+SHORTEST = 1e-6  # units: an offset below it has no direction to speak of
 
 
-def bearing(way: Array, heading: Array) -> Array:
-    """The directions [*B, 2] of ways [*B, 2], seen by who heads along [*B, 2], unit vectors: ahead, and to the left."""
-    (x, y), (cos, sin) = (jnp.moveaxis(each, -1, 0) for each in (direction(way), heading))
+def direction(offset: Array) -> Array:
+    """The unit vectors [*B, 2] of offsets [*B, 2]; of an offset below SHORTEST a shorter vector, and finite."""
+    return offset * jax.lax.rsqrt(jnp.maximum(jnp.sum(offset**2, axis=-1, keepdims=True), SHORTEST**2))
+
+
+def egocentric(offset: Array, heading: Array) -> Array:
+    """The directions [*B, 2] of offsets [*B, 2] in the frame of an agent with heading [*B, 2]: ahead, and to the left.
+
+    A unit direction keeps the agent moving where the offset is near zero, as it is where there are no data.
+    """
+    (x, y), (cos, sin) = (jnp.moveaxis(each, -1, 0) for each in (direction(offset), heading))
     return jnp.stack([cos * x + sin * y, cos * y - sin * x], axis=-1)
 
 
-# What the lower may see of the way (settings `policy.subgoal_way`).
-SEEN: dict[str, Callable[[Array, Array], Array]] = {
-    "vector": lambda way, heading: way,
-    "direction": lambda way, heading: direction(way),
-    "bearing": bearing,
+# How the low-level policy observes the subgoal: functions of the offset and the heading.
+ENCODINGS: dict[str, Callable[[Array, Array], Array]] = {
+    "displacement": lambda offset, heading: offset,
+    "egocentric": egocentric,
 }
 
 
-def make(*, upper: Policy, lower: Policy, body: slice, heading: slice, lower_sees: str) -> Policy:
+class HierarchicalParams(NamedTuple):
+    """Parameters of the two policies."""
+
+    low: Params
+    high: Params
+
+
+def make(*, high: Policy, low: Policy, layout: Layout, encoding: str) -> Policy:
     """Builds the policy from two that are made for other shapes.
 
     Args:
-      upper: of actions [*B, 2], the way to the subgoal in units of UNIT, for observations without body and heading.
-      lower: of the environment's actions, for observations of the body and of that way.
-      body: which of the observation's numbers describe the body.
-      heading: which of them are the cosine and sine of where it heads, behind the body; what is told is behind both.
-      lower_sees: of the way, a name of SEEN. By a direction an ant walks on however short the way is, as it is where
-        the data never were (and a gradient through it is the steeper). With "bearing" the observation has a heading,
-        else it has none.
+      high: the high-level policy, of actions [*B, 2], the offset to the subgoal in units of UNIT, for observations
+        without body and heading.
+      low: the low-level policy, of the environment's actions, for observations of the body and the encoded offset.
+      layout: of the observations, with a heading if and only if the encoding is "egocentric".
+      encoding: how the low-level policy observes the offset, a name of ENCODINGS.
 
-    Its `loss` takes batches with `subgoal` [B, 2], metres; what `guidance.told` adds to an observation the upper sees.
+    Returns:
+      The policy; its `loss` takes batches with `subgoal` [B, 2], metres.
+
+    Raises:
+      ValueError: for an unknown encoding, or one that does not go with the layout.
     """
-    sees = SEEN[lower_sees]
-    own = heading if lower_sees == "bearing" else slice(body.stop, body.stop)  # of the ant's heading: none in the world
+    if encoding not in ENCODINGS or (encoding == "egocentric") != (layout.heading is not None):
+        raise ValueError(
+            f"encoding = {encoding!r} with a layout whose heading is {layout.heading}: must be 'egocentric' with a "
+            "heading, 'displacement' without one"
+        )
+    encode, body = ENCODINGS[encoding], layout.body
+    heading = layout.heading or slice(body.stop, body.stop)
 
-    def above(obs: Array) -> Array:
-        parts = obs[..., : body.start], obs[..., body.stop : own.start], obs[..., own.stop :]
+    def without_body(obs: Array) -> Array:
+        parts = obs[..., : body.start], obs[..., body.stop : heading.start], obs[..., heading.stop :]
         return jnp.concatenate(parts, axis=-1)
 
-    def below(obs: Array, way: Array) -> Array:
-        return jnp.concatenate([obs[..., body], sees(way, obs[..., own])], axis=-1)
+    def towards(obs: Array, offset: Array) -> Array:
+        return jnp.concatenate([obs[..., body], encode(offset, obs[..., heading])], axis=-1)
 
-    def split(batch: Batch, way: Array) -> tuple[Batch, Batch]:
+    def split(batch: Batch, offset: Array) -> tuple[Batch, Batch]:
         obs = jnp.asarray(batch.obs)
-        return batch._replace(obs=above(obs), action=way), batch._replace(obs=below(obs, way))
+        return batch._replace(obs=without_body(obs), action=offset), batch._replace(obs=towards(obs, offset))
 
     def init(key: Key, batch: Batch) -> Params:
-        keys = jax.random.split(key)
-        examples = split(batch, jnp.zeros((*batch.obs.shape[:-1], 2)))
-        made = (policy.init(*each) for policy, *each in zip((upper, lower), keys, examples, strict=True))
-        return dict(zip(("upper", "lower"), made, strict=True))
+        key_high, key_low = jax.random.split(key)
+        for_high, for_low = split(batch, jnp.zeros((*batch.obs.shape[:-1], 2)))
+        return HierarchicalParams(high=high.init(key_high, for_high), low=low.init(key_low, for_low))
 
     def loss(
-        params: Params, target_params: Params, key: Key, batch: Batch, hparams: HParams, step: Array
+        params: HierarchicalParams,
+        target_params: HierarchicalParams,
+        key: Key,
+        batch: Batch,
+        hparams: HParams,
+        step: Array,
     ) -> tuple[Array, Metrics]:
-        key_upper, key_lower = jax.random.split(key)
-        where, how = split(batch, batch.subgoal / UNIT)
-        chosen, found = upper.loss(params["upper"], target_params["upper"], key_upper, where, hparams, step)
-        walked, metrics = lower.loss(params["lower"], target_params["lower"], key_lower, how, hparams, step)
-        found = {f"subgoal/{name.removeprefix('policy/')}": value for name, value in found.items()}
-        return chosen + walked, metrics | found
+        if batch.subgoal is None:
+            raise ValueError("a hierarchical policy is trained on batches with subgoals, and there are none")
+        key_high, key_low = jax.random.split(key)
+        for_high, for_low = split(batch, jnp.asarray(batch.subgoal) / UNIT)
+        high_loss, found = high.loss(params.high, target_params.high, key_high, for_high, hparams, step)
+        low_loss, metrics = low.loss(params.low, target_params.low, key_low, for_low, hparams, step)
+        found = {f"high_level/{name.removeprefix('policy/')}": value for name, value in found.items()}
+        return high_loss + low_loss, metrics | found
 
-    def sample(params: Params, key: Key, obs: Array, num_steps: int, temperature: Array | float = 1.0) -> Array:
-        key_upper, key_lower = jax.random.split(key)
+    def sample(
+        params: HierarchicalParams, key: Key, obs: Data, num_steps: int, temperature: Array | float = 1.0
+    ) -> Array:
+        key_high, key_low = jax.random.split(key)
         obs = jnp.asarray(obs)
-        way = upper.sample(params["upper"], key_upper, above(obs), num_steps, temperature)
-        return lower.sample(params["lower"], key_lower, below(obs, way), num_steps, temperature)
+        offset = high.sample(params.high, key_high, without_body(obs), num_steps, temperature)
+        return low.sample(params.low, key_low, towards(obs, offset), num_steps, temperature)
 
     return Policy(init=init, loss=loss, sample=sample)

@@ -1,12 +1,13 @@
 """Neural networks. The only file that imports Flax."""
 
 from collections.abc import Callable, Sequence
+from typing import cast
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from gtp_jax.types import Array, Network
+from gtp_jax.types import Array, Data, Key, Network, Params
 
 HIDDEN = (256, 256, 256)
 
@@ -40,12 +41,6 @@ def time_embedding(t: Array, scale: str = "log", width: int = 16) -> Array:
     return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=-1)
 
 
-def _mlp(hidden: Sequence[int], out: int, activation: str, layer_norm: bool = False) -> "MLP":
-    if activation not in ACTIVATIONS:
-        raise ValueError(f"unknown activation {activation!r}; there are {', '.join(ACTIVATIONS)}")
-    return MLP(tuple(hidden), out, activation, layer_norm)
-
-
 class MLP(nn.Module):
     """Dense layers with an activation between them, optionally after a layer normalisation."""
 
@@ -62,6 +57,13 @@ class MLP(nn.Module):
                 x = nn.LayerNorm()(x)
             x = ACTIVATIONS[self.activation](x)
         return nn.Dense(self.out)(x)
+
+
+def _mlp(hidden: Sequence[int], out: int, activation: str, layer_norm: bool = False) -> Network:
+    if activation not in ACTIVATIONS:
+        raise ValueError(f"unknown activation {activation!r}; there are {', '.join(ACTIVATIONS)}")
+    mlp = MLP(tuple(hidden), out, activation, layer_norm)
+    return Network(init=mlp.init, apply=lambda params, *inputs: cast(Array, mlp.apply(params, *inputs)))
 
 
 def flow_network(
@@ -87,12 +89,12 @@ def q_network(
     """Q(obs [*B, O], action [*B, A]) -> [E, *B], E independent networks as one batched matmul."""
     mlp = _mlp(hidden, 1, activation, layer_norm)
 
-    def init(key, obs, action):
-        x = jnp.concatenate([obs, action], axis=-1)
+    def init(key: Key, *inputs: Data) -> Params:
+        x = jnp.concatenate(inputs, axis=-1)
         return jax.vmap(mlp.init, in_axes=(0, None))(jax.random.split(key, ensemble), x)
 
-    def apply(params, obs, action):
-        x = jnp.concatenate([obs, action], axis=-1)
+    def apply(params: Params, *inputs: Data) -> Array:
+        x = jnp.concatenate(inputs, axis=-1)
         return jnp.squeeze(jax.vmap(mlp.apply, in_axes=(0, None))(params, x), axis=-1)
 
     return Network(init=init, apply=apply)
@@ -101,15 +103,16 @@ def q_network(
 def v_network(hidden: Sequence[int] = HIDDEN, activation: str = "mish", layer_norm: bool = False) -> Network:
     """V(obs [*B, O]) -> [*B]."""
     mlp = _mlp(hidden, 1, activation, layer_norm)
-    return Network(init=mlp.init, apply=lambda params, obs: jnp.squeeze(mlp.apply(params, obs), axis=-1))
+    return Network(init=mlp.init, apply=lambda params, *obs: jnp.squeeze(mlp.apply(params, *obs), axis=-1))
 
 
 def of_columns(network: Network, columns: Sequence[int]) -> Network:
-    """The network of obs [*B, O] that sees those of its numbers alone whose places are `columns`."""
+    """The network of obs [*B, O] that observes only the numbers at `columns`."""
 
-    def seen(obs):
+    def observed(obs: Data) -> Array:
         return jnp.asarray(obs)[..., jnp.array(columns)]
 
     return Network(
-        init=lambda key, obs: network.init(key, seen(obs)), apply=lambda params, obs: network.apply(params, seen(obs))
+        init=lambda key, *obs: network.init(key, *map(observed, obs)),
+        apply=lambda params, *obs: network.apply(params, *map(observed, obs)),
     )

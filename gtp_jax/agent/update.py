@@ -4,21 +4,22 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from gtp_jax.agent.guidance import conditioned, told
+from gtp_jax.agent.guidance import label_conditioned
 from gtp_jax.types import Agent, Array, Batch, Critic, Guidance, HParams, Key, Metrics, Params, Policy, State
 
 
 def draw(
-    policy: Policy, params: Params, key: Key, batch: Batch, next_samples: int, samples: int, num_steps: int
-) -> tuple[Array | None, Array | None]:
-    """The policy samples that a critic needs, in one chain: [next_samples, B, A] at next_obs, [samples, B, A] at obs.
-
-    Both are None where it needs none.
-    """
-    if next_samples + samples == 0:
-        return None, None
+    policy: Policy, params: Params, key: Key, batch: Batch, next_samples: int, baseline_samples: int, num_steps: int
+) -> tuple[Array, Array]:
+    """Draws the policy samples that a critic needs, in one chain: at next_obs and at obs, each [samples, B, A]."""
+    if next_samples + baseline_samples == 0:
+        none = jnp.zeros((0, *batch.action.shape))
+        return none, none
     shape = batch.obs.shape
-    at = [jnp.broadcast_to(batch.next_obs, (next_samples, *shape)), jnp.broadcast_to(batch.obs, (samples, *shape))]
+    at = [
+        jnp.broadcast_to(batch.next_obs, (next_samples, *shape)),
+        jnp.broadcast_to(batch.obs, (baseline_samples, *shape)),
+    ]
     actions = policy.sample(params, key, jnp.concatenate(at), num_steps)
     return actions[:next_samples], actions[next_samples:]
 
@@ -39,9 +40,9 @@ def make_agent(
     bootstrap the critic.
 
     Args:
-      policy: what acts.
-      critic: what is learnt of value; None is allowed where the guidance needs none.
-      guidance: how the critic weighs the policy's examples.
+      policy: the policy class.
+      critic: the critic; None if and only if the guidance needs none.
+      guidance: how the critic shapes the policy; with a label, `policy` is made for observations with one number more.
       num_steps: sampling steps K of the actions that the critic bootstraps from and compares with.
       decay_updates: updates over which the policy's learning rate falls to 0 along a half cosine; 0 keeps it constant.
       max_grad_norm: global norm at which gradients are clipped.
@@ -53,10 +54,11 @@ def make_agent(
         raise ValueError(
             "this guidance needs a critic, and there is none" if critic is None else "this critic would guide nothing"
         )
-    if guidance.improve and critic.q is None:
+    q = critic.q if critic else None
+    if guidance.improve and q is None:
         raise ValueError("this guidance asks for the value of sampled actions, and this critic values states alone")
     if guidance.label:
-        policy = conditioned(policy)
+        policy = label_conditioned(policy)
     transform = optax.chain(optax.clip_by_global_norm(max_grad_norm), optax.scale_by_adam())
 
     def init(key: Key, batch: Batch, hparams: HParams) -> State:
@@ -91,30 +93,31 @@ def make_agent(
         progress = jnp.minimum(state.step / decay_updates, 1.0)
         return state.hparams["policy_lr"] * 0.5 * (1.0 + jnp.cos(jnp.pi * progress))
 
-    def update_critic(state: State, key: Key, batch: Batch) -> tuple[State, Array, Metrics]:
-        samples = critic.samples * guidance.needs_advantage
+    def update_critic(critic: Critic, state: State, key: Key, batch: Batch) -> tuple[State, Array, Metrics]:
+        samples = critic.baseline_samples * guidance.needs_advantage
         drawn = draw(policy, state.policy_ema, key, batch, critic.next_samples, samples, num_steps)
-        evaluation = critic.evaluate(state.critic, state.critic_ema, batch, *drawn, state.hparams)
-        evaluation = jax.lax.stop_gradient(evaluation)
+        estimate = critic.evaluate(state.critic, state.critic_ema, batch, *drawn, state.hparams)
+        estimate = jax.lax.stop_gradient(estimate)
 
         def loss(params):
-            per_example, metrics = critic.loss(params, state.critic_ema, batch, evaluation.next_value, state.hparams)
+            per_example, metrics = critic.loss(params, state.critic_ema, batch, estimate.next_value, state.hparams)
             return jnp.mean(per_example), metrics
 
         grads, metrics = jax.grad(loss, has_aux=True)(state.critic)
         params, opt = descend(grads, state.critic, state.critic_opt, state.hparams["critic_lr"])
         ema = optax.incremental_update(params, state.critic_ema, state.hparams["critic_ema"])
-        return state._replace(critic=params, critic_ema=ema, critic_opt=opt), evaluation.advantage, metrics
+        return state._replace(critic=params, critic_ema=ema, critic_opt=opt), estimate.advantage, metrics
 
     def policy_objective(
         params: Params, state: State, key_loss: Key, key_improve: Key, batch: Batch, weights: Array
     ) -> tuple[Array, Metrics]:
         per_example, metrics = policy.loss(params, state.policy_ema, key_loss, batch, state.hparams, state.step)
         per_example = weights * per_example
-        if guidance.improve:
+        if guidance.improve and q:
             key_sample, key_roles = jax.random.split(key_improve)
-            action = policy.sample(params, key_sample, batch.obs, num_steps)
-            extra, extra_metrics = guidance.improve(key_roles, critic.q(state.critic, batch.obs, action), state.hparams)
+            obs = jnp.asarray(batch.obs)
+            action = policy.sample(params, key_sample, obs, num_steps)
+            extra, extra_metrics = guidance.improve(key_roles, q(state.critic, obs, action), state.hparams)
             # Published coefficients weigh it against a loss that is a mean over the action's numbers; ours is a sum.
             per_example, metrics = per_example + batch.action.shape[-1] * extra, metrics | extra_metrics
         return jnp.mean(per_example), metrics
@@ -124,12 +127,12 @@ def make_agent(
         key_policy, key_samples, key_improve = jax.random.split(jax.random.fold_in(state.key, state.step), 3)
         advantage, critic_metrics = jnp.zeros_like(batch.reward), {}
         if critic:
-            state, advantage, critic_metrics = update_critic(state, key_samples, batch)
+            state, advantage, critic_metrics = update_critic(critic, state, key_samples, batch)
         weights, guidance_metrics = guidance.weigh(advantage, state.hparams)
         if guidance.label:
             label = guidance.label(advantage)
-            batch = batch._replace(obs=told(batch.obs, label))
-            guidance_metrics = guidance_metrics | {"guidance/better": jnp.mean(label > 0)}
+            batch = batch._replace(label=label)
+            guidance_metrics = guidance_metrics | {"guidance/optimal_share": jnp.mean(label > 0)}
         descend_on = jax.value_and_grad(policy_objective, has_aux=True)
         (value, policy_metrics), grads = descend_on(state.policy, state, key_policy, key_improve, batch, weights)
         params, opt = descend(grads, state.policy, state.policy_opt, policy_learning_rate(state))

@@ -2,7 +2,7 @@
 
 A row holds the method's published hyperparameters where they were published. What differs from the published code is
 the same for all rows: this project's networks, time grids, observations, float32 action losses summed over the action's
-numbers, running averages updated at every step, and one sampled action at evaluation instead of one of 50 drawn by Q.
+numbers, moving averages updated at every step, and one sampled action at evaluation instead of one of 50 drawn by Q.
 """
 
 from collections.abc import Callable, Mapping
@@ -24,7 +24,7 @@ def _q_guided(policy: str, task: Task, published: Published) -> dict[str, Any]:
         "policy.learning_rate": published.learning_rate,
         "critic.name": "twin_q",
         "critic.num_steps": published.num_steps,
-        "critic.candidates": published.candidates,
+        "critic.backup_samples": published.backup_samples,
         "guidance.name": "q",
         "guidance.eta": published.eta,
         "max_grad_norm": published.max_grad_norm,
@@ -47,11 +47,11 @@ def _expectile(policy: str, num_steps: int, task: Task) -> dict[str, Any]:
     }
 
 
-def _outcome(task: Task) -> dict[str, Any]:
-    """A critic whose advantage is what followed in the data against a mean that knows little."""
+def _monte_carlo(task: Task) -> dict[str, Any]:
+    """A critic whose advantage is the Monte Carlo return against a baseline of positions alone."""
     return {
         "critic.name": "value",
-        "critic.observes": "place" if task.family is ANTMAZE else "all",
+        "critic.observation": "position" if task.family is ANTMAZE else "all",
         "critic.hidden": (32, 32),
         "critic.n_step": 0,
         "critic.expectile": 0.5,
@@ -61,10 +61,10 @@ def _outcome(task: Task) -> dict[str, Any]:
     }
 
 
-STEPS_AHEAD = 20  # of subgoals, and of what they are judged by
-SUBGOALS = {
-    "policy.subgoal_steps": STEPS_AHEAD,
-    "policy.subgoal_way": "bearing",
+SUBGOAL_STEPS = 20  # also the steps of the return that judges a subgoal
+HIERARCHY = {
+    "policy.subgoal_steps": SUBGOAL_STEPS,
+    "policy.subgoal_encoding": "egocentric",
     "data.observation": "maze-egocentric",
 }
 
@@ -80,18 +80,17 @@ METHODS: dict[str, Callable[[Task], dict[str, Any]]] = {
         "guidance.eta": 1.0,  # not published
     },
     "gtp-bc": lambda task: {"guidance.name": "none"},
-    # Clones the episodes that reached the goal, all of them and no others: no critic.
+    # Cloning of the episodes that reached the goal.
     "gtp-success": lambda task: {"guidance.name": "none", "data.episodes": "successful"},
-    # Tells the policy of each example whether what followed, to the episode's end, was more than the mean of what
-    # follows in such places, or in such states where there are no places; acts as told that it was.
-    "gtp-condition": lambda task: _outcome(task) | {"guidance.name": "condition"},
-    # The same in two levels: where to be 20 steps later, told whether those steps did better, and how to walk that way.
-    "gtp-subgoal": lambda task: (
-        _outcome(task) | SUBGOALS | {"guidance.name": "condition", "critic.n_step": STEPS_AHEAD}
+    # Advantage-conditioned (CFGRL at guidance weight 1, arXiv 2505.23458), by the Monte Carlo advantage.
+    "gtp-conditioned": lambda task: _monte_carlo(task) | {"guidance.name": "conditioning"},
+    # A hierarchical policy (HIQL's two levels, arXiv 2307.15949) whose high level is advantage-conditioned.
+    "gtp-hierarchical": lambda task: (
+        _monte_carlo(task) | HIERARCHY | {"guidance.name": "conditioning", "critic.n_step": SUBGOAL_STEPS}
     ),
-    "gtp-subgoal-bc": lambda task: SUBGOALS | {"guidance.name": "none"},
-    # Weighs by the same: docs/guidance.md.
-    "gtp-outcome": lambda task: _outcome(task) | {"guidance.name": "exponential", "guidance.eta": 2.0},
+    "gtp-hierarchical-bc": lambda task: HIERARCHY | {"guidance.name": "none"},
+    # Weighted by the Monte Carlo advantage.
+    "gtp-mc": lambda task: _monte_carlo(task) | {"guidance.name": "exponential", "guidance.eta": 2.0},
     "d-bc": lambda task: _cloning("vp_diffusion", 5),
     "c-bc": lambda task: _cloning("consistency", 2),
     "fm-bc": lambda task: _cloning("flow_matching", 5),
@@ -108,10 +107,10 @@ METHODS: dict[str, Callable[[Task], dict[str, Any]]] = {
 
 
 PUBLISHED = {"diffusion-ql": "diffusion_ql", "consistency-ac": "consistency_ac"}  # those that need a task's own numbers
-WITH_SUBGOALS = ("gtp-subgoal", "gtp-subgoal-bc")  # those that need places
+HIERARCHICAL = ("gtp-hierarchical", "gtp-hierarchical-bc")  # those that need positions
 
 
-def refusal(method: str, task: Task) -> str:
+def method_refusal(method: str, task: Task) -> str:
     """Why a task cannot have a method of METHODS: what it lacks, and the cure; empty where it can."""
     attribute = PUBLISHED.get(method)
     if attribute and getattr(task, attribute) is None:
@@ -120,8 +119,8 @@ def refusal(method: str, task: Task) -> str:
             f"{method} has published hyperparameters for {there}, and none for {task.name!r}; choose a method without, "
             "and set --config.guidance.eta and the others yourself"
         )
-    if method in WITH_SUBGOALS and task.family is not ANTMAZE:
-        return f"{method} has subgoals, which are places in a maze, and {task.name!r} has none; choose a method without"
+    if method in HIERARCHICAL and task.family is not ANTMAZE:
+        return f"{method} needs positions in a maze for its subgoals, and {task.name!r} has none; choose another method"
     return ""
 
 
@@ -129,11 +128,11 @@ def overrides(method: str, task: Task) -> Mapping[str, Any]:
     """The settings, by dotted name, that a method changes for a task.
 
     Raises:
-      ValueError: for a method that is not in METHODS, or for a task without the published hyperparameters or the places
-        that it needs.
+      ValueError: for a method that is not in METHODS, or for a task without the published hyperparameters or the
+        positions that it needs.
     """
     if method not in METHODS:
         raise ValueError(f"unknown method {method!r}; {there_are(method, METHODS)}")
-    if refused := refusal(method, task):
+    if refused := method_refusal(method, task):
         raise ValueError(refused)
     return METHODS[method](task)

@@ -1,7 +1,7 @@
-"""Every task by its name, in one table: its datasets, hosted and embedded, and what was published for it.
+"""Every benchmark task by its name: its hosted and built-in datasets, published hyperparameters and scores.
 
-Hosted data are Minari's, embedded ones are collected here; both differ from those of D4RL, on which the published
-hyperparameters were tuned and the published scores reached.
+Hosted data are Minari's, built-in ones are collected here; both differ from D4RL's, for which the hyperparameters and
+scores were published.
 """
 
 import re
@@ -11,12 +11,12 @@ from gtp_jax.names import there_are
 
 
 class Published(NamedTuple):
-    """What the authors of a method tuned for a task."""
+    """The hyperparameters that a method's authors tuned for a task."""
 
     learning_rate: float
     eta: float
     max_grad_norm: float
-    candidates: int = 1  # next actions of which the critic takes the best
+    backup_samples: int = 1  # next actions of which the critic takes the best (max-Q backup)
     num_steps: int = 5  # K
 
 
@@ -35,7 +35,7 @@ class Task(NamedTuple):
 
     name: str
     family: Family
-    embedded: str | None
+    builtin: str | None
     hosted: str | None  # in Minari
     diffusion_ql: Published | None = None
     consistency_ac: Published | None = None
@@ -47,7 +47,7 @@ ANTMAZE = Family(100, 0.9, 10.0, "minus-one", "minus-half-times-four")
 ADROIT = Family(100, 0.7, 0.5, "none", "standardise")
 KITCHEN = Family(100, 0.7, 0.5, "none", "none")
 
-# arXiv 2208.06193, table 6 and the authors' code: learning rate, eta, gradient norm, candidates.
+# arXiv 2208.06193, table 6 and the authors' code: learning rate, eta, gradient norm, backup samples.
 _DIFFUSION_QL = {
     "halfcheetah-medium": (3e-4, 1.0, 9.0),
     "hopper-medium": (3e-4, 1.0, 9.0),
@@ -129,11 +129,11 @@ _CLONED = {
 }
 
 
-def _task(name: str, family: Family, embedded: str | None, hosted: str | None) -> Task:
+def _task(name: str, family: Family, builtin: str | None, hosted: str | None) -> Task:
     tuned = (Published(*table[name]) if name in table else None for table in (_DIFFUSION_QL, _CONSISTENCY_AC))
     scores = dict(zip(_METHODS, _SCORES.get(name, ()), strict=False)) | {"BC": _CLONED.get(name)}
     known = {method: score for method, score in scores.items() if score is not None}
-    return Task(name, family, embedded, hosted, *tuned, known)
+    return Task(name, family, builtin, hosted, *tuned, known)
 
 
 def _all() -> dict[str, Task]:
@@ -163,7 +163,7 @@ def of_family(name: str) -> dict[str, Task]:
     return {task.name.removeprefix("antmaze-"): task for task in TASKS.values() if task.family is FAMILIES[name]}
 
 
-_VARIANT = re.compile(r"(-\d+k?)?(-seed\d+)?-v\d+$")  # of an embedded id: size and seed; of any: the version
+_VARIANT = re.compile(r"(-\d+k?)?(-seed\d+)?-v\d+$")  # of a built-in dataset's id: size and seed; of any: the version
 
 
 def configuration(task: Task) -> str:
@@ -173,7 +173,7 @@ def configuration(task: Task) -> str:
 
 
 def find(family: str, name: str) -> tuple[Task, str]:
-    """The task that a name or a dataset's id names, and the dataset to use: the embedded one, where a name has both.
+    """The task that a name or a dataset's id names, and the dataset to use: the built-in one, where a name has both.
 
     An id of another size, seed or version belongs to the task of the same name; one of no known task is a task of its
     own, for which nothing was published.
@@ -185,9 +185,9 @@ def find(family: str, name: str) -> tuple[Task, str]:
     if "/" not in name:
         if name not in known:
             raise ValueError(f"unknown task {name!r} (a dataset may also be named by its id); {there_are(name, known)}")
-        return known[name], known[name].embedded or known[name].hosted
+        return known[name], known[name].builtin or known[name].hosted
     for task in TASKS.values():
-        if _VARIANT.sub("", name) in [_VARIANT.sub("", each) for each in (task.embedded, task.hosted) if each]:
+        if _VARIANT.sub("", name) in [_VARIANT.sub("", each) for each in (task.builtin, task.hosted) if each]:
             if task.family is not FAMILIES[family]:
                 raise ValueError(
                     f"{name!r} is the task {task.name} of another family than {family}: use its configuration"

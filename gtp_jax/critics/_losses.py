@@ -1,8 +1,24 @@
-"""Losses of value networks, un-reduced."""
+"""What critics share: declared settings, and un-reduced losses of value networks."""
+
+import dataclasses
+import functools
 
 import jax.numpy as jnp
 
+from gtp_jax.declare import Range, check_declared, setting
 from gtp_jax.types import Array
+
+expectile = functools.partial(
+    setting, 0.9, "The expectile that the state value is of what follows it.", range=Range(0, 1, excluded=(0, 1))
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class OwnCriticSettings:
+    """Base of a critic's own settings: one outside its declaration raises ValueError."""
+
+    def __post_init__(self):
+        check_declared(self, "critic.")
 
 
 def td_loss(q: Array, reward: Array, discount: Array, next_value: Array) -> Array:

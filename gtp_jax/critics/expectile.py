@@ -4,13 +4,23 @@ No action of the policy is ever evaluated: V is the upper expectile of Q over th
 from V (eq. 6), and the advantage is A(obs, a) = min_j Q_j(obs, a) - V(obs).
 """
 
+import dataclasses
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from gtp_jax.critics._losses import expectile_loss, td_loss
-from gtp_jax.types import Array, Batch, Critic, Evaluation, HParams, Key, Metrics, Network, Params
+from gtp_jax.critics._losses import OwnCriticSettings, expectile, expectile_loss, td_loss
+from gtp_jax.types import Array, Batch, Critic, HParams, Key, Metrics, Network, Params, ValueEstimate
+
+VALUES_ACTIONS = True
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings(OwnCriticSettings):
+    """The settings of expectile value learning."""
+
+    expectile: float = expectile()
 
 
 class ExpectileParams(NamedTuple):
@@ -20,35 +30,40 @@ class ExpectileParams(NamedTuple):
     v: Params
 
 
-def make(*, q_network: Network, v_network: Network, expectile: float = 0.9) -> Critic:
+def make(settings: Settings, *, q_network: Network, v_network: Network) -> Critic:
     """Builds the critic.
 
     Args:
+      settings: of this critic; the paper's expectile is 0.9 for AntMaze and 0.7 for locomotion.
       q_network: apply(params, obs [*B, O], action [*B, A]) -> [E, *B].
       v_network: apply(params, obs [*B, O]) -> [*B].
-      expectile: in (0, 1); 0.9 for AntMaze and 0.7 for locomotion in the paper.
     """
-    if not 0 < expectile < 1:
-        raise ValueError(f"critic.expectile = {expectile} is not between 0 and 1")
 
     def init(key: Key, batch: Batch) -> ExpectileParams:
         key_q, key_v = jax.random.split(key)
         return ExpectileParams(q_network.init(key_q, batch.obs, batch.action), v_network.init(key_v, batch.obs))
 
-    def evaluate(params, target_params, batch: Batch, next_actions, actions, hparams: HParams) -> Evaluation:
+    def evaluate(
+        params: ExpectileParams,
+        target_params: ExpectileParams,
+        batch: Batch,
+        next_actions: Array,
+        actions: Array,
+        hparams: HParams,
+    ) -> ValueEstimate:
         del next_actions, actions, hparams
         value, next_value = v_network.apply(params.v, jnp.stack([batch.obs, batch.next_obs]))
         q = jnp.min(q_network.apply(target_params.q, batch.obs, batch.action), axis=0)
-        return Evaluation(next_value=next_value, advantage=q - value)
+        return ValueEstimate(next_value=next_value, advantage=q - value)
 
     def loss(
         params: ExpectileParams, target_params: ExpectileParams, batch: Batch, next_value: Array, hparams: HParams
     ) -> tuple[Array, Metrics]:
         target_q = jax.lax.stop_gradient(jnp.min(q_network.apply(target_params.q, batch.obs, batch.action), axis=0))
         value = v_network.apply(params.v, batch.obs)
-        value_loss = expectile_loss(target_q - value, expectile)
+        value_loss = expectile_loss(target_q - value, settings.expectile)
         q = q_network.apply(params.q, batch.obs, batch.action)
-        q_loss = td_loss(q, batch.reward, hparams["discount"] * batch.discount, next_value)
+        q_loss = td_loss(q, jnp.asarray(batch.reward), hparams["discount"] * batch.discount, next_value)
         metrics = {
             "critic/loss": jnp.mean(q_loss),
             "critic/value_loss": jnp.mean(value_loss),
@@ -59,4 +74,4 @@ def make(*, q_network: Network, v_network: Network, expectile: float = 0.9) -> C
     def q(params: ExpectileParams, obs: Array, action: Array) -> Array:
         return q_network.apply(params.q, obs, action)
 
-    return Critic(init=init, evaluate=evaluate, loss=loss, q=q, next_samples=0, samples=0)
+    return Critic(init=init, evaluate=evaluate, loss=loss, q=q, next_samples=0, baseline_samples=0)

@@ -3,34 +3,50 @@
 The advantage compares the data's action with sampled ones: A(obs, a) = min_j Q_j(obs, a) - mean_i min_j Q_j(obs, a_i).
 """
 
+import dataclasses
+
 import jax.numpy as jnp
 
-from gtp_jax.critics._losses import td_loss
-from gtp_jax.types import Array, Batch, Critic, Evaluation, HParams, Key, Metrics, Network, Params
+from gtp_jax.critics._losses import OwnCriticSettings, td_loss
+from gtp_jax.declare import COUNT, setting
+from gtp_jax.types import Array, Batch, Critic, HParams, Key, Metrics, Network, Params, ValueEstimate
+
+VALUES_ACTIONS = True
 
 
-def make(*, q_network: Network, samples: int = 1, candidates: int = 1) -> Critic:
+@dataclasses.dataclass(frozen=True)
+class Settings(OwnCriticSettings):
+    """The settings of clipped double Q-learning."""
+
+    backup_samples: int = setting(
+        1,
+        "Policy samples at the next observation, of which each network of the ensemble backs up its best; above 1 this "
+        "is the max-Q-backup of Diffusion-QL, whose AntMaze runs have 10.",
+        range=COUNT,
+    )
+    baseline_samples: int = setting(
+        1, "Policy samples over which the baseline of the advantage is averaged.", range=COUNT
+    )
+
+
+def make(settings: Settings, *, q_network: Network) -> Critic:
     """Builds the critic.
 
     Args:
+      settings: of this critic.
       q_network: apply(params, obs [*B, O], action [*B, A]) -> [E, *B].
-      samples: policy samples in the baseline of the advantage.
-      candidates: policy samples at next_obs of which each member of the ensemble takes its best, before the smallest
-        member counts; 10 in the AntMaze runs of Diffusion-QL ("max Q backup").
     """
-    if samples < 1 or candidates < 1:
-        raise ValueError(f"critic.samples = {samples} and critic.candidates = {candidates} must be at least 1")
 
     def init(key: Key, batch: Batch) -> Params:
         return q_network.init(key, batch.obs, batch.action)
 
     def evaluate(
         params: Params, target_params: Params, batch: Batch, next_actions: Array, actions: Array, hparams: HParams
-    ) -> Evaluation:
+    ) -> ValueEstimate:
         del params, hparams
         n, m = len(next_actions), len(actions)
-        # All in one pass: the candidates at next_obs and, where an advantage is asked for, the data's action and the
-        # baseline's at obs.
+        # All in one pass: the samples at next_obs and, where an advantage is asked for, the data's action and the
+        # baseline's samples at obs.
         obs, action = [jnp.broadcast_to(batch.next_obs, (n, *batch.obs.shape))], [next_actions]
         if m:
             obs.append(jnp.broadcast_to(batch.obs, (m + 1, *batch.obs.shape)))
@@ -38,16 +54,23 @@ def make(*, q_network: Network, samples: int = 1, candidates: int = 1) -> Critic
         q = q_network.apply(target_params, jnp.concatenate(obs), jnp.concatenate(action))
         next_value = jnp.min(jnp.max(q[:, :n], axis=1), axis=0)
         if not m:
-            return Evaluation(next_value=next_value, advantage=jnp.zeros_like(next_value))
+            return ValueEstimate(next_value=next_value, advantage=jnp.zeros_like(next_value))
         value = jnp.min(q[:, n:], axis=0)
-        return Evaluation(next_value=next_value, advantage=value[0] - jnp.mean(value[1:], axis=0))
+        return ValueEstimate(next_value=next_value, advantage=value[0] - jnp.mean(value[1:], axis=0))
 
     def loss(
         params: Params, target_params: Params, batch: Batch, next_value: Array, hparams: HParams
     ) -> tuple[Array, Metrics]:
         del target_params
         q = q_network.apply(params, batch.obs, batch.action)
-        per_example = td_loss(q, batch.reward, hparams["discount"] * batch.discount, next_value)
+        per_example = td_loss(q, jnp.asarray(batch.reward), hparams["discount"] * batch.discount, next_value)
         return per_example, {"critic/loss": jnp.mean(per_example), "critic/q": jnp.mean(q)}
 
-    return Critic(init=init, evaluate=evaluate, loss=loss, q=q_network.apply, next_samples=candidates, samples=samples)
+    return Critic(
+        init=init,
+        evaluate=evaluate,
+        loss=loss,
+        q=q_network.apply,
+        next_samples=settings.backup_samples,
+        baseline_samples=settings.baseline_samples,
+    )

@@ -5,39 +5,55 @@ mean, the behaviour's value; higher: nearer to the best of what followed). With 
 both span n steps. Exact where the dynamics are deterministic, as in AntMaze; else levels above 0.5 also prefer luck.
 """
 
+import dataclasses
+
 import jax.numpy as jnp
 
-from gtp_jax.critics._losses import expectile_loss
-from gtp_jax.types import Array, Batch, Critic, Evaluation, HParams, Key, Metrics, Network, Params
+from gtp_jax.critics._losses import OwnCriticSettings, expectile, expectile_loss
+from gtp_jax.declare import setting
+from gtp_jax.types import Array, Batch, Critic, HParams, Key, Metrics, Network, Params, ValueEstimate
+
+VALUES_ACTIONS = False
 
 
-def make(*, v_network: Network, expectile: float = 0.5) -> Critic:
+@dataclasses.dataclass(frozen=True)
+class Settings(OwnCriticSettings):
+    """The settings of state values. `observation` is for the caller of `make`, who chooses the network's inputs."""
+
+    expectile: float = expectile()
+    observation: str = setting(
+        "all",
+        "What the values are functions of: the whole observation, or the positions of agent and goal without the body.",
+        choices=("all", "position"),
+        structural=True,
+    )
+
+
+def make(settings: Settings, *, v_network: Network) -> Critic:
     """Builds the critic.
 
     Args:
+      settings: of this critic.
       v_network: apply(params, obs [*B, O]) -> [*B].
-      expectile: in (0, 1).
     """
-    if not 0 < expectile < 1:
-        raise ValueError(f"critic.expectile = {expectile} is not between 0 and 1")
 
     def init(key: Key, batch: Batch) -> Params:
         return v_network.init(key, batch.obs)
 
     def evaluate(
-        params: Params, target_params: Params, batch: Batch, next_actions, actions, hparams: HParams
-    ) -> Evaluation:
+        params: Params, target_params: Params, batch: Batch, next_actions: Array, actions: Array, hparams: HParams
+    ) -> ValueEstimate:
         del params, next_actions, actions
         value, next_value = v_network.apply(target_params, jnp.stack([batch.obs, batch.next_obs]))
-        return Evaluation(next_value, batch.reward + hparams["discount"] * batch.discount * next_value - value)
+        return ValueEstimate(next_value, batch.reward + hparams["discount"] * batch.discount * next_value - value)
 
     def loss(
         params: Params, target_params: Params, batch: Batch, next_value: Array, hparams: HParams
     ) -> tuple[Array, Metrics]:
         del target_params
         value = v_network.apply(params, batch.obs)
-        target = batch.reward + hparams["discount"] * batch.discount * next_value
-        per_example = expectile_loss(target - value, expectile)
+        target = jnp.asarray(batch.reward) + hparams["discount"] * batch.discount * next_value
+        per_example = expectile_loss(target - value, settings.expectile)
         return per_example, {"critic/loss": jnp.mean(per_example), "critic/value": jnp.mean(value)}
 
-    return Critic(init=init, evaluate=evaluate, loss=loss, q=None, next_samples=0, samples=0)
+    return Critic(init=init, evaluate=evaluate, loss=loss, q=None, next_samples=0, baseline_samples=0)

@@ -1,29 +1,38 @@
-"""Offline datasets: any Minari dataset by its id, and data that are collected on first use.
+"""Offline datasets: any Minari dataset by its id, and built-in ones, which are collected on first use.
 
 `load(dataset_id)` returns a `Dataset`. Importing this package is cheap: the rest is imported when first used.
 """
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-_HOMES = {
-    "Dataset": "loading",
-    "load": "loading",
-    "check": "loading",
-    "check_batch_size": "loading",
-    "EPISODES": "loading",
-    "DatasetUnavailable": "hosted",
-    "Observer": "transforms",
-    "OBSERVATIONS": "transforms",
-    "REWARDS": "transforms",
-    "transform_reward": "transforms",
-}
-__all__ = sorted(_HOMES)
+if TYPE_CHECKING:
+    from gtp_jax.datasets.hosted import DatasetUnavailable
+    from gtp_jax.datasets.loading import EPISODES, Dataset, check_batch_size, check_dataset, load
+    from gtp_jax.datasets.returns import Positions
+    from gtp_jax.datasets.transforms import OBSERVATIONS, REWARDS, Observer, transform_reward
+
+__all__ = [
+    "EPISODES",
+    "OBSERVATIONS",
+    "REWARDS",
+    "Dataset",
+    "DatasetUnavailable",
+    "Observer",
+    "Positions",
+    "check_batch_size",
+    "check_dataset",
+    "load",
+    "transform_reward",
+]
 
 
 def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    if name in __all__:
+        for module in ("transforms", "returns", "hosted", "loading"):
+            found = importlib.import_module(f"{__name__}.{module}")
+            if hasattr(found, name):
+                return getattr(found, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -1,11 +1,10 @@
 """The folder of Minari datasets: where it is, and how a dataset gets into it whole or not at all."""
 
-import contextlib
 import fcntl
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 
@@ -19,9 +18,9 @@ def datasets_root(root: str | os.PathLike | None = None) -> Path:
 def install(root: Path, dataset_id: str, build: Callable[[Path], None]) -> Path:
     """Puts a dataset at root / dataset_id, unless it is there, and returns that path.
 
-    `build(folder)` writes it to folder / dataset_id, where `folder` is a new one on the same file system; it then moves
-    into place in one rename. Processes that want the same dataset wait for the one that builds it. A build that is
-    killed leaves a hidden folder, which the next build of the dataset removes.
+    `build(folder)` writes the dataset to folder / dataset_id, in a new folder on the same file system, from which it
+    moves into place in one rename. Other processes that want the dataset wait meanwhile. A build that is killed leaves
+    a hidden folder, which the next build of the dataset removes.
     """
     target = root / dataset_id
     if (target / "data").exists():
@@ -40,18 +39,3 @@ def install(root: Path, dataset_id: str, build: Callable[[Path], None]) -> Path:
         finally:
             shutil.rmtree(folder, ignore_errors=True)
     return target
-
-
-@contextlib.contextmanager
-def environment(**variables: str) -> Iterator[None]:
-    """Sets environment variables for a block and puts the previous ones back."""
-    previous = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        for name, value in previous.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value

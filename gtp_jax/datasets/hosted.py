@@ -1,4 +1,4 @@
-"""Downloading hosted Minari datasets, or saying at once why not and what to do."""
+"""Downloading hosted Minari datasets, or an error at once that states why not and what to do."""
 
 import os
 import re
@@ -11,7 +11,6 @@ import urllib.request
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from gtp_jax.config.tasks import TASKS, configuration
 from gtp_jax.datasets.builtin import ids
 from gtp_jax.datasets.folder import install
 from gtp_jax.names import nearest
@@ -21,7 +20,24 @@ CONNECT_SECONDS = 2.0  # a hub's own client gives up after 20 seconds to more th
 
 
 class DatasetUnavailable(FileNotFoundError):
-    """A hosted dataset is not on this machine and could not be downloaded."""
+    """A hosted dataset is not on this machine and could not be downloaded.
+
+    `builtin` is the id of the built-in dataset of the same name, whose data are others; None where there is none.
+    """
+
+    def __init__(self, dataset_id: str, root: Path, problem: str):
+        """Says where the dataset was looked for, why it cannot be downloaded, and what to do."""
+        self.builtin = ids.stand_in(dataset_id)
+        near = nearest(dataset_id, ids.ids())
+        instead = (
+            f"Without a download, the built-in dataset {self.builtin} can be used instead"
+            if self.builtin
+            else "No built-in dataset stands in for it" + (f"; did you mean {near!r}?" if near else "")
+        )
+        super().__init__(
+            f"dataset {dataset_id} is not in {root / dataset_id}, and {problem}. To get it: `minari download "
+            f"{dataset_id}` where there is a network, then copy it there. {instead}"
+        )
 
 
 def check_id(dataset_id: str) -> None:
@@ -33,8 +49,9 @@ def check_id(dataset_id: str) -> None:
 def download(dataset_id: str, root: Path) -> Path:
     """Downloads a hosted dataset into a Minari root, unless it is there, and returns its folder.
 
-    Raises ValueError for what is no dataset id, and DatasetUnavailable, within 3 seconds where there is no network,
-    with one message: what is missing, where it was looked for, how to get it, and which embedded task runs instead.
+    Raises:
+      ValueError: for what is no dataset id.
+      DatasetUnavailable: where there is no network, within 3 seconds, or the download fails.
     """
     check_id(dataset_id)
     folder = root / dataset_id
@@ -42,7 +59,7 @@ def download(dataset_id: str, root: Path) -> Path:
         return folder
     problem = _unreachable(*_remote_address())
     if problem is not None:
-        raise DatasetUnavailable(_message(dataset_id, root, problem))
+        raise DatasetUnavailable(dataset_id, root, problem)
 
     def build(temporary: Path) -> None:
         # A child, since Minari takes its folder from the environment of the process.
@@ -53,23 +70,9 @@ def download(dataset_id: str, root: Path) -> Path:
             if status:
                 output.seek(0)
                 lines = output.read().strip().splitlines() or [f"exit status {status}"]
-                raise DatasetUnavailable(_message(dataset_id, root, f"the download failed: {lines[-1]}"))
+                raise DatasetUnavailable(dataset_id, root, f"the download failed: {lines[-1]}")
 
     return install(root, dataset_id, build)
-
-
-def _message(dataset_id: str, root: Path, problem: str) -> str:
-    name = ids.stand_in(dataset_id)
-    if name:
-        config = next(configuration(task) for task in TASKS.values() if task.embedded == name)
-        instead = f"Without a download, the embedded task {name} runs instead: --config={config}"
-    else:
-        near = nearest(dataset_id, ids.ids())
-        instead = "No embedded task stands in for it yet" + (f"; did you mean {near!r}?" if near else ".")
-    return (
-        f"dataset {dataset_id} is not in {root / dataset_id}, and {problem}. To get it: `minari download {dataset_id}` "
-        f"where there is a network, then copy it there. {instead}"
-    )
 
 
 def _remote_address() -> tuple[str, int]:
@@ -92,19 +95,19 @@ def _remote_address() -> tuple[str, int]:
 
 def _unreachable(host: str, port: int) -> str | None:
     """Why no connection can be made, found out within CONNECT_SECONDS; None if it can."""
-    problem = [f"{host} did not answer within {CONNECT_SECONDS:g} s"]
+    problems: list[str | None] = [f"{host} did not answer within {CONNECT_SECONDS:g} s"]
 
     def connect() -> None:
         try:
             socket.create_connection((host, port), timeout=CONNECT_SECONDS).close()
-            problem[0] = None
+            problems.append(None)
         except socket.gaierror:
-            problem[0] = f"the name {host} does not resolve (no network?)"
+            problems.append(f"the name {host} does not resolve (no network?)")
         except OSError as error:
-            problem[0] = f"{host} cannot be reached ({error})"
+            problems.append(f"{host} cannot be reached ({error})")
 
     # Resolving a name knows no time limit of its own.
     thread = threading.Thread(target=connect, daemon=True)
     thread.start()
     thread.join(CONNECT_SECONDS)
-    return problem[0]
+    return problems[-1]

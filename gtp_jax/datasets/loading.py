@@ -9,9 +9,9 @@ import numpy as np
 
 from gtp_jax.datasets import hosted, reader
 from gtp_jax.datasets.builtin import ids
-from gtp_jax.datasets.builtin.collect import Progress, collect_in_child
-from gtp_jax.datasets.builtin.ids import for_task
+from gtp_jax.datasets.builtin.collect import Progress, collect
 from gtp_jax.datasets.folder import datasets_root
+from gtp_jax.datasets.returns import Positions
 from gtp_jax.datasets.transforms import (
     OBSERVATIONS,
     OF_DICTS,
@@ -23,27 +23,29 @@ from gtp_jax.datasets.transforms import (
 )
 from gtp_jax.envs import registry
 from gtp_jax.envs.maze import MazeInfo
-from gtp_jax.types import Batch
+from gtp_jax.types import Batch, Layout
 
 EPISODES = ("all", "successful")
 
 
 class Dataset(NamedTuple):
-    """An offline dataset of N transitions, in the host's memory."""
+    """An offline dataset of N transitions, in the host's memory: all that training needs to know of data."""
 
     id: str
     batch: Batch  # float32 NumPy arrays [N, ...]; observations are flattened and standardised
-    episode: np.ndarray  # [N] int32: the episode that a transition belongs to
+    episode: np.ndarray  # [N] int32: the episode that a transition belongs to; those of one stand together, in order
     observe: Observer  # raw environment observation -> what the policy sees
     action_low: np.ndarray  # [A]
     action_high: np.ndarray  # [A]
     fingerprint: str  # SHA-256 of the raw content, whatever the transforms
     summary: dict[str, Any]  # JSON-able: sizes, success, returns, the names of the transforms
     make_env: Callable[[], Any]  # () -> the gymnasium.Env to evaluate in; picklable
-    maze: MazeInfo | None  # for pictures; AntMaze only
+    maze: MazeInfo | None = None  # for pictures; AntMaze only
+    layout: Layout | None = None  # where position, goal and body stand in an observation, if it tells them apart
+    positions: Positions | None = None  # in metres, not standardised; where there is a layout
 
 
-def check(
+def check_dataset(
     dataset_id: str,
     *,
     reward: str = "none",
@@ -53,7 +55,7 @@ def check(
 ) -> None:
     """Raises ValueError for what `load` would refuse by its name alone, without looking at a file or the network.
 
-    Likewise for a `batch_size` above the number of transitions, where the id says it.
+    Likewise for a `batch_size` above the number of transitions, where the id states that number.
     """
     if not isinstance(dataset_id, str) or len(dataset_id) > 200:
         raise ValueError(f"not a dataset id: {dataset_id!r:.100}; Minari's look like D4RL/antmaze/umaze-v1")
@@ -61,10 +63,10 @@ def check(
     check_choice("choice of episodes", episodes, EPISODES)
     if observation is not None:
         check_choice("observation transform", observation, OBSERVATIONS)
-    if ids.is_embedded(dataset_id):
+    if ids.is_builtin(dataset_id):
         wanted = ids.parse(dataset_id)
         check_batch_size(batch_size, wanted.transitions, dataset_id)
-        has_goal = wanted.task.maze is not None
+        has_goal = wanted.collection.maze is not None
         _check_episodes(dataset_id, episodes, has_goal)
         if observation is not None and (observation in OF_DICTS) != has_goal:
             fitting = ", ".join(name for name in OBSERVATIONS if (name in OF_DICTS) == has_goal)
@@ -94,32 +96,25 @@ def load(
     reward: str = "none",
     observation: str | None = None,
     standardise: bool = True,
-    cut_at_success: bool | None = None,
     episodes: str = "all",
-    transitions: int | None = None,
-    seed: int | None = None,
     root: str | os.PathLike | None = None,
-    workers: int | None = None,
     progress: Progress | None = None,
 ) -> Dataset:
-    """Loads a dataset; collects it first if it is an embedded one, downloads it first if it is a hosted one.
+    """Loads a dataset; a built-in one is collected first, and a hosted one downloaded, unless it is on this machine.
 
-    Time-outs bootstrap: `discount` is 0 only where an episode terminated. The last transition of an episode leads to
-    the episode's own final observation.
+    Time-outs bootstrap: `discount` is 0 only where an episode terminated. AntMaze's episodes terminate at their first
+    reward above 0 (hosted data go on at the goal, Minari issue 296). The last transition of an episode leads to the
+    episode's own final observation.
 
     Args:
-      dataset_id: `gtp/FAMILY/TASK-v0` for a task of `embedded.TASKS`, or any Minari id, present locally or hosted.
+      dataset_id: `gtp/FAMILY/NAME-v0` of `builtin.ids.COLLECTIONS` (`gtp/antmaze/umaze-5k-seed1-v0` is another size and
+        seed), or any Minari id, present locally or hosted.
       reward: a name of `transforms.REWARDS`.
       observation: a name of `transforms.OBSERVATIONS`; None is "maze-scales" for AntMaze and "identity" otherwise.
       standardise: whether observations are shifted and scaled by the mean and deviation of the data's.
-      cut_at_success: whether episodes end, terminated, at their first reward above 0; None is for AntMaze only, where
-        hosted data go on at the goal (Minari issue 296).
       episodes: "all", or "successful": only those with a reward above 0, which cloning then imitates; observations are
         standardised as for all.
-      transitions: another size of an embedded dataset, which has another id: 5000 gives `gtp/antmaze/umaze-5k-v0`.
-      seed: another seed of an embedded dataset's collection; other than 0 it is part of the id.
       root: folder of Minari datasets; None is Minari's own.
-      workers: processes that collect; None is one for each core.
       progress: called with (transitions done, of how many) while collecting.
 
     Raises:
@@ -127,47 +122,36 @@ def load(
         are named), an environment outside the allow-list.
       hosted.DatasetUnavailable: a hosted dataset that is not here and cannot be downloaded.
     """
-    check(dataset_id, reward=reward, observation=observation, episodes=episodes)
-    folder_root = datasets_root(root)
-    if ids.is_embedded(dataset_id):
-        wanted = ids.parse(dataset_id, transitions, seed)
-        dataset_id, evaluation = wanted.id, for_task(wanted.task)
-        folder = folder_root / dataset_id
-        if not (folder / "data").exists():
-            collect_in_child(wanted, folder_root, workers, progress)
-        raw = reader.read(folder, dataset_id, sealed=True)
-    else:
-        if transitions is not None or seed is not None:
-            raise ValueError(f"{dataset_id}: transitions and seed choose variants of embedded datasets only")
-        raw = reader.read(hosted.download(dataset_id, folder_root), dataset_id)
-        evaluation = registry.for_metadata(dataset_id, raw.metadata, _observation_size(raw))
-    return _prepare(dataset_id, raw, evaluation, reward, observation, standardise, cut_at_success, episodes)
+    check_dataset(dataset_id, reward=reward, observation=observation, episodes=episodes)
+    folder = datasets_root(root)
+    if ids.is_builtin(dataset_id):
+        wanted = ids.parse(dataset_id)
+        raw = reader.read(collect(wanted, folder, progress=progress), wanted.id, sealed=True)
+        return _prepare(wanted.id, raw, wanted.collection.eval_env(), reward, observation, standardise, episodes)
+    raw = reader.read(hosted.download(dataset_id, folder), dataset_id)
+    has_goal = isinstance(raw.observations, dict) and "observation" in raw.observations
+    size = raw.observations["observation"].shape[-1] if has_goal else None
+    eval_env = registry.for_metadata(dataset_id, raw.metadata, size)
+    return _prepare(dataset_id, raw, eval_env, reward, observation, standardise, episodes)
 
 
-def _observation_size(raw: reader.Raw) -> int | None:
-    is_goal = isinstance(raw.observations, dict) and "observation" in raw.observations
-    return raw.observations["observation"].shape[-1] if is_goal else None
-
-
-@np.errstate(over="ignore", invalid="ignore")  # what overflows is refused by name
+@np.errstate(over="ignore", invalid="ignore")  # overflows are refused below, by name
 def _prepare(
     dataset_id: str,
     raw: reader.Raw,
-    evaluation: registry.Evaluation,
+    eval_env: registry.EvalEnv,
     reward: str,
     observation: str | None,
     standardise: bool,
-    cut_at_success: bool | None,
     episodes: str,
 ) -> Dataset:
+    is_antmaze = eval_env.maze is not None
     if observation is None:
-        observation = "maze-scales" if evaluation.is_antmaze else "identity"
-    _check_episodes(dataset_id, episodes, evaluation.is_antmaze)
-    if cut_at_success is None:
-        cut_at_success = evaluation.is_antmaze
+        observation = "maze-scales" if is_antmaze else "identity"
+    _check_episodes(dataset_id, episodes, is_antmaze)
     num_episodes = int(raw.episode[-1]) + 1
     keep, terminal = np.ones(len(raw.reward), bool), raw.terminated
-    if cut_at_success:
+    if is_antmaze:
         success = raw.reward > 0
         first = np.full(num_episodes, len(raw.reward))
         np.minimum.at(first, raw.episode[success], raw.step[success])
@@ -191,6 +175,10 @@ def _prepare(
         discount=1.0 - terminal[keep].astype(np.float32),
         next_obs=seen[rows + 1],
     )
+    layout, positions = observe.layout, None
+    if layout is not None:
+        here, to = flat[:, layout.position], flat[:, layout.goal_offset]
+        positions = Positions(here[rows], here[rows + 1], to[rows])
     chosen = np.ones(len(episode), bool)
     if episodes == "successful":
         chosen = np.isin(episode, episode[raw.reward[keep] > 0])
@@ -200,27 +188,29 @@ def _prepare(
         "transitions": int(chosen.sum()),
         "transitions_stored": len(raw.episode),
         "episodes": num_episodes,
-        "behaviour_success": _success(raw) if evaluation.is_antmaze else None,
+        "behaviour_success": _success(raw) if is_antmaze else None,
         "mean_episode_length": len(episode) / num_episodes,
         "mean_return": float(np.bincount(episode, weights=raw.reward[keep]).mean()),
-        "environment": evaluation.env_id,
+        "environment": eval_env.env_id,
         "reward": reward,
         "observation": observation,
         "standardise": standardise,
-        "cut_at_success": cut_at_success,
         "episodes_used": episodes,
     }
+    batch, positions = jax.tree.map(lambda column: column[chosen], (batch, positions))
     return Dataset(
         id=dataset_id,
-        batch=jax.tree.map(lambda column: column[chosen], batch),
+        batch=batch,
         episode=np.unique(episode[chosen], return_inverse=True)[1].astype(np.int32),
         observe=observe,
         action_low=raw.action_low,
         action_high=raw.action_high,
         fingerprint=raw.fingerprint,
         summary=summary,
-        make_env=evaluation.make_env,
-        maze=evaluation.maze,
+        make_env=eval_env.make_env,
+        maze=eval_env.maze,
+        layout=layout,
+        positions=positions,
     )
 
 

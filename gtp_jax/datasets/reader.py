@@ -41,10 +41,11 @@ class Raw(NamedTuple):
 def read(folder: Path, dataset_id: str, sealed: bool = False) -> Raw:
     """Reads and checks root / dataset_id; one that is `sealed` must hold what `seal` saw.
 
-    Raises BadDataset, a ValueError, that names dataset, episode, field and first bad index for: no episodes or
-    transitions, shapes that are not those of the dataset's spaces, types that are not numbers, NaN or infinity,
-    numbers that float32 does not hold, actions more than 1e-4 outside their bounds; and for files that are unreadable,
-    too large, or lead out of the folder.
+    Raises:
+      BadDataset: naming dataset, episode, field and first bad index, for no episodes or transitions, shapes that are
+        not those of the dataset's spaces, types that are not numbers, NaN or infinity, numbers that float32 does not
+        hold, actions more than 1e-4 outside their bounds; and for files that are unreadable, too large, or lead out
+        of the folder.
     """
     try:
         metadata = _metadata(folder, dataset_id)
@@ -64,7 +65,7 @@ def read(folder: Path, dataset_id: str, sealed: bool = False) -> Raw:
     raw = Raw(
         observations=columns["observations"]
         if "observations" in columns
-        else _nested({path: column for path, column in columns.items() if path.startswith("observations/")}),
+        else {path.removeprefix("observations/"): column for path, column in columns.items() if "/" in path},
         action=columns["actions"],
         reward=columns["rewards"],
         terminated=columns["terminations"],
@@ -81,7 +82,7 @@ def read(folder: Path, dataset_id: str, sealed: bool = False) -> Raw:
             f"{dataset_id}: {folder} does not hold what was collected there ({SEAL} in metadata.json is "
             f"{metadata.get(SEAL)!r:.80}, the content's {raw.fingerprint}); delete it and it is collected anew"
         )
-    check(dataset_id, raw)
+    check_transitions(dataset_id, raw)
     return raw._replace(terminated=raw.terminated.astype(bool), truncated=raw.truncated.astype(bool))
 
 
@@ -130,11 +131,7 @@ def _leaves(value: Any, path: str) -> dict[str, Any]:
     return {name: leaf for key in sorted(value) for name, leaf in _leaves(value[key], f"{path}/{key}").items()}
 
 
-def _nested(columns: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    return {path.partition("/")[2]: column for path, column in columns.items()}
-
-
-def check(dataset_id: str, raw: Raw) -> None:
+def check_transitions(dataset_id: str, raw: Raw) -> None:
     """Raises BadDataset, naming dataset, episode, field and first bad index, for numbers that cannot be trained on."""
     steps = np.bincount(raw.episode)
     for path, array in _leaves(raw.observations, "observations").items():
@@ -185,5 +182,5 @@ def _fingerprint(episodes: list[dict[str, np.ndarray]]) -> str:
     for number, episode in enumerate(episodes):
         for path, array in episode.items():
             digest.update(f"{number} {path} {array.shape} {array.dtype.str}\n".encode())
-            digest.update(np.ascontiguousarray(array))
+            digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()

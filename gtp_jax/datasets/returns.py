@@ -1,12 +1,23 @@
-"""Returns of recorded episodes: what followed each transition, without any value function's opinion."""
+"""Returns of recorded episodes, transitions over several steps, and future-state subgoals.
+
+The transitions of one episode stand together, in order: `episode` [N] names the episode of each.
+"""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import numpy as np
 
-from gtp_jax.datasets.transforms import OFFSET, Observer
 from gtp_jax.types import Batch
+
+
+class Positions(NamedTuple):
+    """Where the agent is at each of N transitions, float32, metres."""
+
+    here: np.ndarray  # [N, 2]
+    next: np.ndarray  # [N, 2], after the transition
+    goal_offset: np.ndarray  # [N, 2], from `here` to the goal
 
 
 def to_go(reward: np.ndarray, episode: np.ndarray, discount: float) -> np.ndarray:
@@ -49,7 +60,7 @@ def n_step(batch: Batch, episode: np.ndarray, steps: int, discount: float) -> Ba
     here, end = np.arange(len(episode)), ends(episode)
     last = np.minimum(here + steps - 1, end) if steps else end
     gamma_m = discount ** (last - here + 1.0)
-    rest = to_go(batch.reward.astype(np.float64), episode, discount)
+    rest = to_go(np.asarray(batch.reward, np.float64), episode, discount)
     beyond = np.where(last < end, rest[np.minimum(last + 1, len(rest) - 1)], 0.0)
     return batch._replace(
         reward=(rest - gamma_m * beyond).astype(np.float32),
@@ -75,20 +86,21 @@ def after(
     return rest.reward + discount * rest.discount * next_value(rest)
 
 
-def ahead(batch: Batch, episode: np.ndarray, observe: Observer, steps: int) -> np.ndarray:
-    """The way [N, 2] from each transition's ant to where it was `steps` later, float32, metres.
+def future_subgoals(positions: Positions, discount: np.ndarray, episode: np.ndarray, steps: int) -> np.ndarray:
+    """The displacement from each transition to where its agent was `steps` later: hindsight relabelling.
 
-    Nearer than that to its episode's end it is the way to where it was last; or to its goal, if it reached it: the ant
-    of an episode that succeeded stopped up to 0.45 m before it, and who aims there may miss.
+    A transition nearer than that to its episode's end gets the displacement to the last position, or, where the episode
+    terminated, to the goal: an agent that reached it stopped up to 0.45 m before it, and one that aims there may miss.
 
     Args:
-      batch: one-step transitions [N, ...], NumPy, whose observations tell the places of ant and goal apart.
-      episode: [N], the episode that a transition belongs to; those of one episode stand together, in order.
-      observe: what made the observations.
-      steps: from 1.
+      positions: of N transitions.
+      discount: [N], 0 where the episode terminated.
+      episode: [N].
+      steps: environment steps, from 1.
+
+    Returns:
+      Subgoals [N, 2], float32, metres.
     """
-    obs, next_obs = (observe.unscale(each) for each in (batch.obs, batch.next_obs))
-    here = np.arange(len(episode))
-    last = np.minimum(here + steps - 1, ends(episode))
-    way = next_obs[last, :2] - obs[:, :2]
-    return np.where(batch.discount[last, None] == 0, obs[:, OFFSET], way).astype(np.float32)
+    last = np.minimum(np.arange(len(episode)) + steps - 1, ends(episode))
+    displacement = positions.next[last] - positions.here
+    return np.where(discount[last, None] == 0, positions.goal_offset, displacement).astype(np.float32)

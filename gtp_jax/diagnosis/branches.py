@@ -1,9 +1,12 @@
-"""Branches of episodes: AntMaze is put back into a state, takes a first action of ours, and goes on with the policy."""
+"""Branches of episodes: AntMaze is put back into a state, takes a given first action, and continues with the policy."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+
+Observation = dict[str, np.ndarray]  # raw, as AntMaze gives it
+Act = Callable[[int, Observation], np.ndarray]  # (step, raw observations stacked [E, ...]) -> actions [E, A]
 
 
 class Branches(NamedTuple):
@@ -12,13 +15,13 @@ class Branches(NamedTuple):
     reward: np.ndarray  # [J, T]
     length: np.ndarray  # [J] int
     terminated: np.ndarray  # [J] bool
-    next_obs: list[dict[str, np.ndarray]]  # J raw observations, after the first action
+    next_obs: list[Observation]  # J raw observations, after the first action
 
 
-def restore(env: Any, observation: dict[str, np.ndarray]) -> None:
+def restore(env: Any, observation: Observation) -> None:
     """Puts an AntMaze into the state of one of its own observations, its clock at 0.
 
-    The observation is all of MuJoCo's state but the solver's warm start: positions and velocities come back exactly,
+    The observation holds all of MuJoCo's state but the solver's warm start: positions and velocities come back exactly,
     and what follows agrees to the solver's tolerance.
     """
     env.reset(seed=0)
@@ -30,13 +33,8 @@ def restore(env: Any, observation: dict[str, np.ndarray]) -> None:
     ant.set_state(np.concatenate([observation["achieved_goal"], own[:size]]), own[size : size + ant.model.nv])
 
 
-def visited(
-    envs: Sequence[Any], act: Callable[[int, dict], np.ndarray], times: Sequence[int], seed: int = 0
-) -> list[dict[str, np.ndarray]]:
-    """Raw observations that a policy meets: of environment i at step times[i], or its last one if it ended before.
-
-    `act` maps (step, raw observations stacked [E, ...]) to actions [E, A].
-    """
+def visited(envs: Sequence[Any], act: Act, times: Sequence[int], seed: int = 0) -> list[Observation]:
+    """Raw observations that a policy meets: of environment i at step times[i], or its last one if it ended before."""
     seeds = np.random.SeedSequence(seed).generate_state(len(envs))
     last = [env.reset(seed=int(s))[0] for env, s in zip(envs, seeds, strict=True)]
     playing = np.array(times) > 0
@@ -46,7 +44,7 @@ def visited(
         for i, action in enumerate(act(step, stack(last))):
             if playing[i]:
                 observation, _, terminated, truncated, _ = envs[i].step(action)
-                if not terminated:  # a state at the goal has nothing to decide
+                if not terminated:  # at the goal there is nothing to decide
                     last[i] = observation
                 playing[i] = step + 1 < times[i] and not (terminated or truncated)
     return last
@@ -54,26 +52,25 @@ def visited(
 
 def play(
     envs: Sequence[Any],
-    act: Callable[[int, dict], np.ndarray],
-    states: Sequence[dict[str, np.ndarray]],
+    act: Act,
+    states: Sequence[Observation],
     first: np.ndarray,
     *,
     steps: int,
-    restore: Callable[[Any, dict], None] = restore,
+    restore: Callable[[Any, Observation], None] = restore,
 ) -> Branches:
-    """From states[j], the first action [J, A] and then what `act` says, up to `steps` steps or the episode's end.
+    """Plays from each of J states the first action [J, A] and then the policy's, up to `steps` steps or the end.
 
-    The J branches run in groups as large as there are `envs`; `act` always sees that many observations.
+    The branches run in groups as large as there are `envs`; `act` always gets that many observations.
     """
     total, jobs = len(envs), len(states)
-    reward, length = np.zeros((jobs, steps)), np.zeros(jobs, int)
-    over, next_obs = np.zeros(jobs, bool), [None] * jobs
+    reward, length, over = np.zeros((jobs, steps)), np.zeros(jobs, int), np.zeros(jobs, bool)
+    next_obs: list[Observation] = [{}] * jobs
     for start in range(0, jobs, total):
-        group = range(start, min(start + total, jobs))
         last = [states[min(start + i, jobs - 1)] for i in range(total)]
-        for env, j in zip(envs, group, strict=False):
-            restore(env, states[j])
-        playing = set(group)
+        playing = set(range(start, min(start + total, jobs)))
+        for j in sorted(playing):
+            restore(envs[j - start], states[j])
         for step in range(steps):
             if not playing:
                 break
@@ -89,6 +86,6 @@ def play(
     return Branches(reward, length, over, next_obs)
 
 
-def stack(observations: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+def stack(observations: Sequence[Observation]) -> Observation:
     """Raw observations, stacked part by part."""
     return {name: np.stack([each[name] for each in observations]) for name in observations[0]}

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
 
@@ -18,7 +19,7 @@ class Episodes(NamedTuple):
     returns: np.ndarray  # float64 [S, E]; NaN of an episode that an action which is not finite ended
     success: np.ndarray  # bool [S, E], whether the environment reported success at any step within its time limit
     length: np.ndarray  # int [S, E], environment steps
-    positions: list[list[np.ndarray]]  # [S][E] of [T, 2], the ways walked; empty where there is no achieved goal
+    positions: list[list[np.ndarray]]  # [S][E] of [T, 2], metres; empty where there is no achieved goal
 
 
 class _Slot:
@@ -36,39 +37,42 @@ class _Slot:
         entropy = np.random.SeedSequence((self.root, self.seed, self.episode)).generate_state(1)[0]
         self.obs, info = self.env.reset(seed=int(entropy))
         self.total, self.steps, self.reached = 0.0, 0, bool(info.get("success", False))
-        self.way = [self._position()]
+        self.has_position = isinstance(self.obs, dict) and "achieved_goal" in self.obs
+        self.positions = []
+        self.remember()
 
-    def _position(self) -> np.ndarray | None:
-        return (
-            np.array(self.obs["achieved_goal"]) if isinstance(self.obs, dict) and "achieved_goal" in self.obs else None
-        )
+    def remember(self) -> None:
+        if self.has_position:
+            self.positions.append(np.array(self.obs["achieved_goal"]))
 
     def step(self, action: np.ndarray) -> tuple | None:
-        """Advances the episode; at its end, returns (episode, return, success, steps, way) and begins the next."""
+        """Advances the episode; at its end, returns (episode, return, success, steps, positions), begins the next."""
         if np.isfinite(action).all():
             self.obs, reward, terminated, truncated, info = self.env.step(action)
             self.total += float(reward)
             self.steps += 1
             self.reached |= bool(info.get("success", False))
-            self.way.append(self._position())
+            self.remember()
             if not (terminated or truncated):
                 return None
-        else:  # of a policy that diverged: no simulator could go on, and what the episode would return is unknown
+        else:  # of a policy that diverged: no simulator could go on, and the episode's return is unknown
             self.total = np.nan
-        way = np.stack(self.way) if self.way[0] is not None else np.empty((0, 2))
-        outcome = (self.episode, self.total, self.reached, self.steps, way)
+        positions = np.stack(self.positions) if self.positions else np.empty((0, 2))
+        outcome = (self.episode, self.total, self.reached, self.steps, positions)
         self.begin()
         return outcome
 
 
-def _stack(observations: list[Any]) -> Any:
-    if isinstance(observations[0], dict):
-        return {name: np.stack([obs[name] for obs in observations]) for name in observations[0]}
-    return np.stack(observations)
-
-
 class Evaluator:
-    """A set of environments that is made once and used for every evaluation of a run."""
+    """A set of environments that is made once and used for every evaluation of a run.
+
+    Args:
+      make_env: makes one Gymnasium environment; called when episodes are first played.
+      observe: raw observations with any leading axes -> what the policy sees [..., O].
+      seeds: the numbers of the S seeds, in the order of the policies' leading axis.
+      num_envs: environments of each seed.
+      root: with a seed's and an episode's number it gives the environment's reset seed.
+    """
 
     def __init__(
         self,
@@ -79,19 +83,11 @@ class Evaluator:
         num_envs: int = 25,
         root: int = 1_000_003,
     ):
-        """Makes no environment yet.
-
-        Args:
-          make_env: makes one Gymnasium environment.
-          observe: raw observations with any leading axes -> what the policy sees [..., O].
-          seeds: the numbers of the S seeds, in the order of the policies' leading axis.
-          num_envs: environments of each seed.
-          root: with a seed's and an episode's number it gives the environment's reset seed.
-        """
         self._make_env, self._observe, self._seeds = make_env, observe, tuple(seeds)
         self._num_envs, self._root = num_envs, root
         self._envs: list[Any] = []
-        self._pool = ThreadPoolExecutor(max_workers=os.cpu_count() or 1)
+        self._workers = os.cpu_count() or 1
+        self._pool = ThreadPoolExecutor(self._workers)
 
     def __call__(self, act: Callable[[int, np.ndarray], Any], num_episodes: int) -> Episodes:
         """Plays `num_episodes` episodes with every seed's policy.
@@ -116,7 +112,7 @@ class Evaluator:
         )
         step = 0
         while any(slot.episode is not None for slot in slots):
-            obs = self._observe(_stack([slot.obs for slot in slots]))
+            obs = self._observe(jax.tree.map(lambda *each: np.stack(each), *(slot.obs for slot in slots)))
             actions = np.asarray(act(step, obs.reshape(*shape, -1))).reshape(len(slots), -1)
             for slot, outcome in self._step_all(slots, actions):
                 at = (slot.seed_index, outcome[0])
@@ -126,19 +122,19 @@ class Evaluator:
         return result
 
     def prepare(self, num_episodes: int) -> None:
-        """Makes the environments that so many episodes need, where they are not there: it may fail and writes files."""
+        """Makes the environments that so many episodes need, unless they are there: this may fail and writes files."""
         while len(self._envs) < len(self._seeds) * min(self._num_envs, num_episodes):
             self._envs.append(self._make_env())
 
     def _step_all(self, slots: list[_Slot], actions: np.ndarray) -> list[tuple[_Slot, tuple]]:
         """Steps the slots that still play, in threads: the physics runs without the interpreter's lock."""
         playing = [(slot, action) for slot, action in zip(slots, actions, strict=True) if slot.episode is not None]
-        workers = self._pool._max_workers
 
-        def run(part):
+        def run(part: list[tuple[_Slot, np.ndarray]]) -> list[tuple[_Slot, tuple]]:
             return [(slot, outcome) for slot, action in part if (outcome := slot.step(action))]
 
-        return [done for part in self._pool.map(run, [playing[i::workers] for i in range(workers)]) for done in part]
+        parts = self._pool.map(run, [playing[i :: self._workers] for i in range(self._workers)])
+        return [outcome for part in parts for outcome in part]
 
     def close(self) -> None:
         """Closes the environments."""

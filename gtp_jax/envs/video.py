@@ -1,9 +1,10 @@
 """Films of episodes: the physics is recorded while an episode is played and rendered off screen afterwards.
 
-So playing costs no picture, in whatever thread, and a film shows an episode that was scored.
+So playing renders nothing, in whatever thread, and a film shows an episode that was scored.
 """
 
 import copy
+import importlib
 import importlib.util
 import math
 import os
@@ -25,8 +26,9 @@ _COLOURS = 128  # of a GIF; more of them make it larger, not better
 
 
 def choose_backend() -> None:
-    """Sets MUJOCO_GL to a backend that renders without a screen, where the user has set none. Call it before MuJoCo
-    is imported, which reads it once.
+    """Sets MUJOCO_GL to a backend that renders without a screen, where the user has set none.
+
+    Call it before MuJoCo is imported, which reads it once.
 
     Raises:
       ValueError: where none works, or the user's does not.
@@ -35,10 +37,8 @@ def choose_backend() -> None:
     candidates = (given,) if given else BACKENDS if sys.platform == "linux" else ("",)
     for name in candidates:
         # In a process of its own: a backend that fails while it is imported leaves nothing to try the next one with.
-        probe = subprocess.run(
-            [sys.executable, "-c", _PROBE], env={**os.environ, "MUJOCO_GL": name}, capture_output=True
-        )
-        if not probe.returncode:
+        environment, command = {**os.environ, "MUJOCO_GL": name}, [sys.executable, "-c", _PROBE]
+        if not subprocess.run(command, env=environment, capture_output=True).returncode:
             if name:
                 os.environ["MUJOCO_GL"] = name
             return
@@ -58,7 +58,7 @@ class Moment(NamedTuple):
 
 
 class Recorded:
-    """A MuJoCo environment that remembers what it went through: `episodes`, a list of moments for each reset."""
+    """A MuJoCo environment with a record of what it went through: `episodes`, a list of moments for each reset."""
 
     def __init__(self, env: Any):
         self.env = env
@@ -68,20 +68,20 @@ class Recorded:
         """Begins an episode of the environment, and of the record."""
         result = self.env.reset(**options)
         self.episodes.append([])
-        self._remember()
+        self._record()
         return result
 
     def step(self, action: np.ndarray) -> Any:
-        """Steps the environment and remembers where it got."""
+        """Steps the environment and records the moment."""
         result = self.env.step(action)
-        self._remember()
+        self._record()
         return result
 
     def close(self) -> None:
         """Closes the environment."""
         self.env.close()
 
-    def _remember(self) -> None:
+    def _record(self) -> None:
         physics = self.env.unwrapped
         moment = Moment(physics.data.time, physics.data.qpos.copy(), physics.model.site_pos.copy())
         self.episodes[-1].append(moment)
@@ -97,16 +97,23 @@ def render(
       episode: its moments.
       maze: seen as a whole from above, where given; otherwise the camera follows the robot.
       width: pixels, at most 640.
-      every: of how many moments one is drawn; the last one always is.
+      every: one of so many moments is drawn; the last one always is.
 
     Returns:
       Frames, uint8 [T, H, width, 3].
     """
-    import mujoco
-
-    model = _painted(env.unwrapped.model)
-    data, camera, height = mujoco.MjData(model), *_camera(model, maze, width)
-    frames = []
+    mujoco: Any = importlib.import_module("mujoco")  # has no type stubs
+    # Plain colours: the model's chequered floor hides the ant and does not compress.
+    model = copy.copy(env.unwrapped.model)
+    is_fixed = model.body_weldid[model.geom_bodyid] == 0
+    is_floor = model.geom_type == mujoco.mjtGeom.mjGEOM_PLANE
+    model.vis.quality.shadowsize = 1024  # a quarter of the usual one: without a GPU, shadows are most of the work
+    model.geom_matid[:] = -1
+    model.geom_rgba[:] = np.where(is_floor[:, None], _FLOOR, np.where(is_fixed[:, None], _WALL, _BODY))
+    data, frames = mujoco.MjData(model), []
+    camera, height = 0, 3 * width // 4  # the camera that every Gymnasium robot carries
+    if maze is not None:
+        camera, height = _above(maze, width, model.vis.global_.fovy)
     with mujoco.Renderer(model, height, width) as renderer:
         for moment in [*episode[:-1:every], episode[-1]]:
             data.qpos, model.site_pos = moment.qpos, moment.sites
@@ -117,35 +124,18 @@ def render(
     return np.stack(frames)
 
 
-def _painted(model: Any) -> Any:
-    """A copy of the model in plain colours: a chequered floor hides the ant and does not compress."""
-    import mujoco
-
-    model = copy.copy(model)
-    is_fixed = model.body_weldid[model.geom_bodyid] == 0
-    is_floor = model.geom_type == mujoco.mjtGeom.mjGEOM_PLANE
-    model.vis.quality.shadowsize = 1024  # a quarter of the usual one: without a GPU, shadows are most of the work
-    model.geom_matid[:] = -1
-    model.geom_rgba[:] = np.where(is_floor[:, None], _FLOOR, np.where(is_fixed[:, None], _WALL, _BODY))
-    return model
-
-
-def _camera(model: Any, maze: MazeInfo | None, width: int) -> tuple[Any, int]:
-    """The camera, and the height of its pictures in pixels."""
-    import mujoco
-
-    if maze is None:
-        return 0, 3 * width // 4  # the camera that every Gymnasium robot carries
+def _above(maze: MazeInfo, width: int, fovy: float) -> tuple[Any, int]:
+    """A camera that sees a maze as a whole, and the height of its pictures in pixels."""
     corners = np.array([maze.cell_to_xy(cell) for cell in maze.free_cells])
     margin = maze.cell_size / 2 + 0.5
     low, high = corners.min(axis=0) - margin, corners.max(axis=0) + margin
     seen = (high[1] - low[1]) * math.sin(math.radians(_ELEVATION))  # of the floor's depth, in the picture's plane
     height = min(480, round(width * seen / (high[0] - low[0])))
-    camera = mujoco.MjvCamera()
+    camera = importlib.import_module("mujoco").MjvCamera()
     camera.lookat[:] = [*(low + high) / 2, 0.0]
     camera.azimuth, camera.elevation = 90.0, -_ELEVATION
     shown = max(seen, (high[0] - low[0]) * height / width)
-    camera.distance = 1.2 * shown / (2 * math.tan(math.radians(model.vis.global_.fovy / 2)))
+    camera.distance = 1.2 * shown / (2 * math.tan(math.radians(fovy / 2)))
     return camera, height
 
 
@@ -162,7 +152,7 @@ def write(frames: np.ndarray, path: Path, *, seconds: float) -> list[Path]:
     """
     from PIL import Image
 
-    # One palette for all frames, and no dithering: what stands still is then the same in each, and stored once.
+    # One palette for all frames, and no dithering: whatever stands still is then the same in each, and stored once.
     some = np.concatenate(frames[:: max(1, len(frames) // 8)])
     palette = Image.fromarray(some).quantize(_COLOURS)
     first, *rest = (Image.fromarray(frame).quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames)

@@ -10,7 +10,7 @@ Shapes: x [*B, *event], times [*B]. Nothing here knows what x means or what it i
 type of x; times that are drawn have the type that is asked for.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -18,32 +18,13 @@ import jax.numpy as jnp
 from gtp_jax.flow.paths import VARIANCE_EXPLODING, Path, conditional_velocity, expand, interpolate
 from gtp_jax.types import Array, Velocity
 
-__all__ = [
-    "SOLVERS",
-    "Step",
-    "average",
-    "check_choice",
-    "check_example",
-    "denoising_loss",
-    "edm_velocity",
-    "edm_weight",
-    "euler_step",
-    "extrapolate",
-    "field_loss",
-    "follow",
-    "heun_step",
-    "jump",
-    "solver",
-    "squared_norm",
-]
-
 Step = Callable[[Velocity, Array, Array, Array], Array]
 
 
 def check_example(x: Array, event_ndim: int, *, z: Array | None = None, **times: Array) -> None:
     """Raises ValueError, naming the argument, for noise not shaped like x [*B, *event] and times not shaped [*B].
 
-    Arrays [B, 1] in the place of [B] would be broadcast to [B, B], and nothing would be seen but bad samples.
+    Arrays [B, 1] in the place of [B] would broadcast to [B, B], and only bad samples would tell.
     """
     if z is not None and z.shape != x.shape:
         raise ValueError(f"noise z of shape {z.shape} must be shaped like the data, {x.shape}")
@@ -108,13 +89,7 @@ def heun_step(velocity: Velocity, x: Array, t: Array, s: Array) -> Array:
     return x + expand(s - t, x) * jnp.where(expand(s, x) > 0, 0.5 * (here + there), here)
 
 
-SOLVERS = {"euler": euler_step, "heun": heun_step}
-
-
-def solver(name: str) -> Step:
-    """A step of `SOLVERS` by name; ValueError for another name."""
-    check_choice("solver", name, SOLVERS)
-    return SOLVERS[name]
+SOLVERS: dict[str, Step] = {"euler": euler_step, "heun": heun_step}
 
 
 def field_loss(velocity: Velocity, path: Path, x: Array, z: Array, t: Array, *, event_ndim: int = 1) -> Array:
@@ -150,12 +125,6 @@ def denoising_loss(velocity: Velocity, x: Array, z: Array, t: Array, *, event_nd
 def edm_weight(t: Array, sigma_data: float) -> Array:
     """(t^2 + sd^2)/(t sd)^2, EDM's weight of the denoiser's loss at time t (arXiv 2206.00364, table 1)."""
     return (t**2 + sigma_data**2) / (t * sigma_data) ** 2
-
-
-def check_choice(name: str, value: str, allowed: Iterable[str]) -> None:
-    """Raises ValueError, naming the setting, where a value is not among the allowed ones."""
-    if value not in allowed:
-        raise ValueError(f"policy.{name} = {value!r} is not one of {', '.join(allowed)}")
 
 
 def squared_norm(x: Array, event_ndim: int) -> Array:

@@ -17,8 +17,6 @@ class Path(NamedTuple):
     sigma_dot: Callable[[Array], Array]
 
 
-__all__ = ["LINEAR", "VARIANCE_EXPLODING", "Path", "conditional_velocity", "expand", "interpolate"]
-
 VARIANCE_EXPLODING = Path(jnp.ones_like, lambda t: t, jnp.zeros_like, jnp.ones_like)
 LINEAR = Path(lambda t: 1.0 - t, lambda t: t, lambda t: -jnp.ones_like(t), jnp.ones_like)
 

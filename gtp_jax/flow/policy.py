@@ -1,16 +1,62 @@
-"""What every flow member of the family shares: a network read as a velocity, a sampler along times, clipped bounds."""
+"""What the policies on a flow share: declared settings, a network read as a velocity, a sampler, clipped actions."""
 
+import dataclasses
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from gtp_jax.declare import COEFFICIENT, POSITIVE, Range, check_declared, setting
 from gtp_jax.flow import map as flow_map
 from gtp_jax.flow.map import Step
+from gtp_jax.flow.times import Schedule
 from gtp_jax.types import Array, Batch, HParams, Key, Metrics, Network, Params, Policy, Velocity
 
-TARGETS = ("online", "ema")
+# Settings that several policies have: the same name is the same declaration.
+lambda_flow = functools.partial(setting, 1.0, "Coefficient of the flow loss.", range=COEFFICIENT, hparam="lambda_flow")
+target = functools.partial(
+    setting,
+    "online",
+    "Whose map the consistency loss follows: that of the online parameters, without gradient, or of their average.",
+    choices=("online", "ema"),
+)
+solver = functools.partial(
+    setting, "euler", "The ODE solver; heun evaluates the network twice a step.", choices=tuple(flow_map.SOLVERS)
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class OwnPolicySettings:
+    """Base of a policy's own settings: one outside its declaration raises ValueError."""
+
+    def __post_init__(self):
+        check_declared(self, "policy.")
+
+
+@dataclasses.dataclass(frozen=True)
+class VarianceExploding(OwnPolicySettings):
+    """The settings of the variance-exploding path with the preconditioning of EDM (arXiv 2206.00364)."""
+
+    sigma_min: float = setting(0.002, "Smallest time of training and sampling above 0.", range=POSITIVE)
+    sigma_max: float = setting(80.0, "Largest time, where sampling starts.", range=POSITIVE)
+    rho: float = setting(7.0, "Curvature of the schedule; larger values place more times near 0.", range=Range(1, 100))
+    sigma_data: float = setting(
+        0.5, "Standard deviation of the actions that the preconditioning assumes.", range=POSITIVE, structural=True
+    )
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.sigma_min >= self.sigma_max:
+            raise ValueError(
+                f"policy.sigma_min = {self.sigma_min!r} must be below policy.sigma_max = {self.sigma_max!r}"
+            )
+
+    @property
+    def schedule(self) -> Schedule:
+        """The times of training and sampling."""
+        return Schedule(self.sigma_min, self.sigma_max, self.rho)
 
 
 def clip_action(action: Array, low: Array, high: Array) -> Array:
@@ -18,8 +64,8 @@ def clip_action(action: Array, low: Array, high: Array) -> Array:
     return jnp.clip(action, *(jnp.broadcast_to(bound, action.shape) for bound in (low, high)))
 
 
-class Training(NamedTuple):
-    """What a member's objective is given."""
+class LossInputs(NamedTuple):
+    """What the objective of a policy on a flow computes its loss from."""
 
     velocity: Velocity  # of the parameters that are trained
     online: Velocity  # the same, but no gradient flows to the parameters
@@ -30,7 +76,7 @@ class Training(NamedTuple):
     hparams: HParams
 
     def followed(self, target: str) -> Velocity:
-        """The velocity that a name of TARGETS means."""
+        """The velocity that the setting `target` names."""
         return self.online if target == "online" else self.ema
 
 
@@ -40,19 +86,19 @@ def make(
     action_low: Array,
     action_high: Array,
     parameterise: Callable[[Callable[[Array, Array, Array], Array]], Velocity],
-    objective: Callable[[Training], tuple[Array, Metrics]],
+    objective: Callable[[LossInputs], tuple[Array, Metrics]],
     sampling_times: Callable[[int], Array],
     step: Step = flow_map.jump,
-    sampler: Callable[[Velocity, Key, Array, Array, float], Array] | None = None,
+    sampler: Callable[[Velocity, Key, Array, Array, Array | float], Array] | None = None,
 ) -> Policy:
-    """Builds a policy from what a member chooses.
+    """Builds a policy on a flow from its loss and its sampler.
 
     Args:
       network: apply(params, obs [*B, O], x [*B, A], t [*B], s [*B]) -> [*B, A].
       action_low: [A] lower bounds; only a final sample is clipped to them.
       action_high: [A] upper bounds.
       parameterise: reads F(x, t, s) as an average velocity.
-      objective: the member's un-reduced loss [B] and its metrics.
+      objective: the un-reduced loss [B] and its metrics.
       sampling_times: K -> [K + 1] times of a K-step sampler, decreasing to 0. The first one is the standard deviation
         of the point that the sampler starts from.
       step: how the sampler goes from one time to the next.
@@ -70,13 +116,12 @@ def make(
     def loss(
         params: Params, target_params: Params, key: Key, batch: Batch, hparams: HParams, step: Array
     ) -> tuple[Array, Metrics]:
-        trained, online, ema = (
-            velocity_at(p, batch.obs) for p in (params, jax.lax.stop_gradient(params), target_params)
-        )
-        return objective(Training(trained, online, ema, key, batch.action, step, hparams))
+        obs, action = jnp.asarray(batch.obs), jnp.asarray(batch.action)
+        trained, online, ema = (velocity_at(p, obs) for p in (params, jax.lax.stop_gradient(params), target_params))
+        return objective(LossInputs(trained, online, ema, key, action, step, hparams))
 
-    def sample(params: Params, key: Key, obs: Array, num_steps: int, temperature: float = 1.0) -> Array:
-        key_prior, key_sampler = jax.random.split(key) if sampler else (key, None)
+    def sample(params: Params, key: Key, obs: Array, num_steps: int, temperature: Array | float = 1.0) -> Array:
+        key_prior, key_sampler = jax.random.split(key) if sampler else (key, key)
         noise = jax.random.normal(key_prior, (*obs.shape[:-1], action_low.shape[0]))
         times, velocity = sampling_times(num_steps), velocity_at(params, obs)
         x = temperature * times[0] * noise

@@ -43,13 +43,6 @@ def log_normal_times(key: Key, shape: tuple[int, ...], dtype: DType = float) -> 
     return jnp.exp(1.2 * jax.random.normal(key, shape, dtype) - 1.2)
 
 
-def check_schedule(schedule: Schedule) -> Schedule:
-    """Returns the schedule, or raises ValueError where its times are not 0 < sigma_min < sigma_max or rho < 1."""
-    if not 0 < schedule.sigma_min < schedule.sigma_max or schedule.rho < 1:
-        raise ValueError(f"{schedule}: need 0 < sigma_min < sigma_max and rho >= 1")
-    return schedule
-
-
 def curriculum(step: Array | int, num_updates: int, first: int = 10, last: int = 1280) -> Array:
     """Number of grid intervals after `step` updates: first, doubled in equal stages over num_updates, never above last.
 
@@ -70,8 +63,6 @@ class Times(NamedTuple):
 
 
 GAPS = ("adjacent", "any")
-
-
 TAUS = ("any", "zero")
 
 

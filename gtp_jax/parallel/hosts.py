@@ -1,7 +1,7 @@
 """The processes of one run, on JAX's own distributed runtime. With one process all of this is the identity.
 
-Seeds share nothing, so each process trains its block of the lanes on its own devices; what a file or a person is to see
-is gathered on every process, and the first one writes it.
+Trials share nothing, so each process trains its block of them on its own devices. The numbers that a file or a person
+is to see are gathered on every process, and the first one writes them.
 """
 
 import contextlib
@@ -9,10 +9,12 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
+
+T = TypeVar("T")
 
 LOST = 75  # the exit code of a process that lost another: "temporary failure, try again" of sysexits.h
 
@@ -54,17 +56,15 @@ def share(items: Sequence[Any]) -> slice:
     Raises:
       ValueError: where they do not divide among the processes.
     """
-    count = jax.process_count()
-    if len(items) % count:
-        raise ValueError(
-            f"{len(items)} trainings (num_seeds, times what is swept) do not divide among {count} processes"
-        )
-    size = len(items) // count
-    return slice(size * jax.process_index(), size * (jax.process_index() + 1))
+    count, index = jax.process_count(), jax.process_index()
+    size, rest = divmod(len(items), count)
+    if rest:
+        raise ValueError(f"{len(items)} trials (num_seeds, times what is swept) do not divide among {count} processes")
+    return slice(size * index, size * (index + 1))
 
 
-def gather(tree: Any) -> Any:
-    """Joins the processes' host arrays [L/P, ...] to [L, ...], on every process.
+def gather(tree: T) -> T:
+    """Joins the processes' host arrays [S/P, ...] to [S, ...], on every process.
 
     Raises:
       LostProcess: where another process does not answer.
@@ -89,8 +89,13 @@ def gather(tree: Any) -> Any:
     return jax.tree.unflatten(structure, joined)
 
 
+def agree(number: int) -> int:
+    """The largest of the processes' numbers."""
+    return int(np.max(gather(np.array([number]))))
+
+
 @contextlib.contextmanager
-def lost(workdir: Path) -> Iterator[None]:
+def lost(directory: Path) -> Iterator[None]:
     """Ends this process with LOST and one line where a block fails, as it does once another process of the run is gone.
 
     JAX offers no way to go on without it, and leaving in the ordinary way would wait a minute for it.
@@ -99,16 +104,11 @@ def lost(workdir: Path) -> Iterator[None]:
         yield
     except (LostProcess, jax.errors.JaxRuntimeError) as error:  # the latter from Orbax, which waits for all, too
         reason = str(error).splitlines()[0]
-        print(
+        message = (
             f"error: a process of this run failed or was lost ({reason}). Start the same command again, on as many "
-            f"processes or on fewer: it goes on from the last checkpoint in {workdir}",
-            file=sys.stderr,
-            flush=True,
+            f"processes or on fewer: it goes on from the last checkpoint in {directory}"
         )
-        sys.stdout.flush()
+        print(message, file=sys.stderr, flush=True)
+        with contextlib.suppress(AttributeError, OSError, ValueError):  # of a standard output that was closed
+            sys.stdout.flush()
         os._exit(LOST)
-
-
-def agree(number: int) -> int:
-    """The largest of the processes' numbers."""
-    return int(np.max(gather(np.array([number]))))

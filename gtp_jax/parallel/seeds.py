@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from gtp_jax.parallel.compiler import update_options
+from gtp_jax.parallel.compiler import Device, update_options
 from gtp_jax.types import Array, Key, Metrics
 
 _AXIS = "device"
@@ -31,7 +31,7 @@ def batch_indices(data_key: Key, step: Array, batch_size: int, num_rows: int) ->
     return jax.random.randint(jax.random.fold_in(data_key, step), (batch_size,), 0, num_rows)
 
 
-def choose_devices(num_seeds: int, count: int = 0) -> list[jax.Device]:
+def choose_devices(num_seeds: int, count: int = 0) -> list[Device]:
     """The devices to use: `count` of them, or for 0 as many as divide the seeds evenly.
 
     Raises:
@@ -48,15 +48,15 @@ def choose_devices(num_seeds: int, count: int = 0) -> list[jax.Device]:
     return available[:count]
 
 
-def device_beside(training: Sequence[jax.Device], overlap: str) -> jax.Device | None:
-    """Where to compute while the `training` devices update: the processor, or None to wait for them.
+def device_beside(training: Sequence[Device], overlap: str) -> Device | None:
+    """The device to compute on while the `training` devices update: the CPU, or None to wait for them.
 
     Args:
       training: the devices that update.
-      overlap: "always", "never", or "auto" for only where training leaves the processor idle.
+      overlap: "always", "never", or "auto" for only where training leaves the CPU idle.
 
     Raises:
-      ValueError: for "always" where JAX was started without the processor.
+      ValueError: for "always" where JAX was started without the CPU.
     """
     if overlap == "never" or (overlap == "auto" and training[0].platform == "cpu"):
         return None
@@ -66,7 +66,7 @@ def device_beside(training: Sequence[jax.Device], overlap: str) -> jax.Device | 
         if overlap == "auto":
             return None
         raise ValueError(
-            f"eval.overlap = {overlap!r} needs the processor beside {training[0]}; add cpu to JAX_PLATFORMS"
+            f"eval.overlap = {overlap!r} needs the CPU beside {training[0]}; add cpu to JAX_PLATFORMS"
         ) from error
 
 
@@ -83,7 +83,7 @@ class Seeds:
         batch_size: int,
         own: Sequence[Any] = (),
         at_once: int = 0,
-        devices: Sequence[jax.Device] | None = None,
+        devices: Sequence[Device] | None = None,
         options: Mapping[str, Any] | None = None,
     ):
         """Places the data, once on every device.
@@ -123,7 +123,8 @@ class Seeds:
 
         def advance_all(states, data_keys, data, length):
             def one(pair):
-                return advance(*pair, data, length)
+                state, data_key = pair
+                return advance(state, data_key, data, length)
 
             if 0 < at_once < self._shape[1]:
                 return jax.lax.map(one, (states, data_keys), batch_size=at_once)
@@ -138,7 +139,7 @@ class Seeds:
             devices=self.devices,
         )
         self._options = dict(update_options(self.devices[0]) if options is None else options)
-        self._compiled: dict[int, Callable] = {}  # by number of updates
+        self._compiled: dict[int, Callable[..., Any]] = {}  # by number of updates
         self.compile_seconds = 0.0
 
     def init(self) -> Any:

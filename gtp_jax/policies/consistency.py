@@ -3,14 +3,17 @@
 Only jumps to time 0 are learnt: Phi(x_t, t, 0) follows Phi(x_u, u, 0) at the neighbouring time u on the same noise.
 """
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 
 from gtp_jax.flow import map as flow_map
 from gtp_jax.flow import policy as flow_policy
 from gtp_jax.flow.paths import VARIANCE_EXPLODING, expand, interpolate
-from gtp_jax.flow.times import Schedule, adjacent_times, check_schedule, curriculum
-from gtp_jax.types import Array, Key, Network, Policy, Velocity
+from gtp_jax.flow.policy import LossInputs, VarianceExploding
+from gtp_jax.flow.times import adjacent_times, curriculum
+from gtp_jax.types import Array, Key, Metrics, Network, Policy, Velocity
 
 
 def consistency_loss(
@@ -64,34 +67,32 @@ def renoising_sampler(
     return x
 
 
-def make(
-    *,
-    network: Network,
-    action_low: Array,
-    action_high: Array,
-    curriculum_updates: int,
-    schedule: Schedule | None = None,
-    sigma_data: float = 0.5,
-    target: str = "online",
-) -> Policy:
-    """Builds the policy; see `policies.gtp.make` for the arguments."""
-    flow_map.check_choice("target", target, flow_policy.TARGETS)
-    schedule = check_schedule(schedule or Schedule())
+@dataclasses.dataclass(frozen=True)
+class Settings(VarianceExploding):
+    """The settings of consistency models."""
 
-    def objective(given: flow_policy.Training):
+    target: str = flow_policy.target()
+
+
+def make(
+    settings: Settings, *, network: Network, action_low: Array, action_high: Array, curriculum_updates: int
+) -> Policy:
+    """Builds the policy; see `policies.gtp.make`."""
+
+    def objective(given: LossInputs) -> tuple[Array, Metrics]:
         key_times, key_noise = jax.random.split(given.key)
         intervals = curriculum(given.step, curriculum_updates)
-        times = adjacent_times(key_times, given.action.shape[:1], schedule, intervals)
+        times = adjacent_times(key_times, given.action.shape[:1], settings.schedule, intervals)
         z = jax.random.normal(key_noise, given.action.shape)
-        loss = consistency_loss(given.velocity, given.followed(target), given.action, z, times.t, times.u)
+        loss = consistency_loss(given.velocity, given.followed(settings.target), given.action, z, times.t, times.u)
         return loss, {"policy/consistency": jnp.mean(loss)}
 
     return flow_policy.make(
         network=network,
         action_low=action_low,
         action_high=action_high,
-        parameterise=lambda f: flow_map.edm_velocity(f, sigma_data),
+        parameterise=lambda f: flow_map.edm_velocity(f, settings.sigma_data),
         objective=objective,
-        sampling_times=schedule.sampling_times,
+        sampling_times=settings.schedule.sampling_times,
         sampler=renoising_sampler,
     )

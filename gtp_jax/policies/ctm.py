@@ -4,6 +4,8 @@ Like GTP, any jump from t to s is learnt; but the neighbouring point at u comes 
 own averaged field, and both sides are compared after they have jumped on to time 0.
 """
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 
@@ -11,8 +13,9 @@ from gtp_jax.flow import map as flow_map
 from gtp_jax.flow import policy as flow_policy
 from gtp_jax.flow.map import Step
 from gtp_jax.flow.paths import VARIANCE_EXPLODING, interpolate
-from gtp_jax.flow.times import Schedule, Times, adjacent_times, check_schedule, curriculum
-from gtp_jax.types import Array, Network, Policy, Velocity
+from gtp_jax.flow.policy import LossInputs, VarianceExploding
+from gtp_jax.flow.times import Times, adjacent_times, curriculum
+from gtp_jax.types import Array, Metrics, Network, Policy, Velocity
 
 
 def soft_consistency_loss(
@@ -60,32 +63,33 @@ def soft_consistency_loss(
     return flow_map.squared_norm(difference, event_ndim) / (t - u)
 
 
+@dataclasses.dataclass(frozen=True)
+class Settings(VarianceExploding):
+    """The settings of consistency trajectory models; the solver brings x_t to time u along the averaged field."""
+
+    lambda_flow: float = flow_policy.lambda_flow()
+    target: str = flow_policy.target()
+    solver: str = flow_policy.solver()
+
+
 def make(
-    *,
-    network: Network,
-    action_low: Array,
-    action_high: Array,
-    curriculum_updates: int,
-    schedule: Schedule | None = None,
-    sigma_data: float = 0.5,
-    target: str = "online",
-    solver: str = "euler",
+    settings: Settings, *, network: Network, action_low: Array, action_high: Array, curriculum_updates: int
 ) -> Policy:
-    """Builds the policy; see `policies.gtp.make` for the arguments.
+    """Builds the policy; see `policies.gtp.make`."""
 
-    `solver`, a name of `flow_map.SOLVERS`, steps from t to u along the averaged parameters' field.
-    """
-    flow_map.check_choice("target", target, flow_policy.TARGETS)
-    schedule = check_schedule(schedule or Schedule())
-    step = flow_map.solver(solver)
-
-    def objective(given: flow_policy.Training):
+    def objective(given: LossInputs) -> tuple[Array, Metrics]:
         key_times, key_noise = jax.random.split(given.key)
         intervals = curriculum(given.step, curriculum_updates)
-        times = adjacent_times(key_times, given.action.shape[:1], schedule, intervals)
+        times = adjacent_times(key_times, given.action.shape[:1], settings.schedule, intervals)
         z = jax.random.normal(key_noise, given.action.shape)
         consistency = soft_consistency_loss(
-            given.velocity, given.followed(target), given.ema, given.action, z, times, step=step
+            given.velocity,
+            given.followed(settings.target),
+            given.ema,
+            given.action,
+            z,
+            times,
+            step=flow_map.SOLVERS[settings.solver],
         )
         flow = flow_map.denoising_loss(given.velocity, given.action, z, times.t)
         metrics = {"policy/consistency": jnp.mean(consistency), "policy/flow": jnp.mean(flow)}
@@ -95,7 +99,7 @@ def make(
         network=network,
         action_low=action_low,
         action_high=action_high,
-        parameterise=lambda f: flow_map.edm_velocity(f, sigma_data),
+        parameterise=lambda f: flow_map.edm_velocity(f, settings.sigma_data),
         objective=objective,
-        sampling_times=schedule.sampling_times,
+        sampling_times=settings.schedule.sampling_times,
     )

@@ -3,29 +3,32 @@
 Only the instantaneous field is learnt, u(x_t, t, t) = E[z - x | x_t]; an ODE solver samples from it.
 """
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 
 from gtp_jax.flow import map as flow_map
 from gtp_jax.flow import policy as flow_policy
 from gtp_jax.flow.paths import LINEAR
+from gtp_jax.flow.policy import LossInputs, OwnPolicySettings
 from gtp_jax.flow.times import uniform_times
-from gtp_jax.types import Array, Network, Policy
+from gtp_jax.types import Array, Metrics, Network, Policy
 
 TIME_SCALE = "linear"
 
 
-def make(*, network: Network, action_low: Array, action_high: Array, solver: str = "euler") -> Policy:
-    """Builds the policy; its loss is `flow_map.field_loss` at uniform times.
+@dataclasses.dataclass(frozen=True)
+class Settings(OwnPolicySettings):
+    """The settings of flow matching."""
 
-    Args:
-      network: apply(params, obs [*B, O], x [*B, A], t [*B], s [*B]) -> [*B, A], the velocity itself.
-      action_low: [A] lower bounds; only a final sample is clipped to them.
-      action_high: [A] upper bounds.
-      solver: a name of `flow_map.SOLVERS`; "heun" evaluates the network twice a step.
-    """
+    solver: str = flow_policy.solver()
 
-    def objective(given: flow_policy.Training):
+
+def make(settings: Settings, *, network: Network, action_low: Array, action_high: Array) -> Policy:
+    """Builds the policy, whose network is the velocity itself; see `flow.policy.make` for the arguments."""
+
+    def objective(given: LossInputs) -> tuple[Array, Metrics]:
         key_time, key_noise = jax.random.split(given.key)
         t = jax.random.uniform(key_time, given.action.shape[:1])
         z = jax.random.normal(key_noise, given.action.shape)
@@ -39,5 +42,5 @@ def make(*, network: Network, action_low: Array, action_high: Array, solver: str
         parameterise=lambda f: f,
         objective=objective,
         sampling_times=uniform_times,
-        step=flow_map.solver(solver),
+        step=flow_map.SOLVERS[settings.solver],
     )

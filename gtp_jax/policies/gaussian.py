@@ -7,8 +7,12 @@ import math
 import jax
 import jax.numpy as jnp
 
+from gtp_jax.declare import NoSettings
 from gtp_jax.flow.policy import clip_action
 from gtp_jax.types import Array, Batch, HParams, Key, Metrics, Network, Params, Policy
+
+Settings = NoSettings
+LOG_STD_BOUNDS = (-5.0, 2.0)  # of the logarithm of the standard deviation, which does not depend on obs
 
 
 def negative_log_likelihood(mean: Array, log_std: Array, x: Array, *, event_ndim: int = 1) -> Array:
@@ -32,30 +36,16 @@ def negative_log_likelihood(mean: Array, log_std: Array, x: Array, *, event_ndim
     return jnp.sum(each.reshape(*x.shape[: x.ndim - event_ndim], -1), axis=-1)
 
 
-def make(
-    *,
-    network: Network,
-    action_low: Array,
-    action_high: Array,
-    log_std_min: float = -5.0,
-    log_std_max: float = 2.0,
-) -> Policy:
-    """Builds the policy.
-
-    Args:
-      network: apply(params, obs [*B, O], x [*B, A], t [*B], s [*B]) -> [*B, A], the mean at x = 0 and t = s = 1.
-      action_low: [A] lower bounds; samples are clipped to them.
-      action_high: [A] upper bounds.
-      log_std_min: lower bound of the logarithm of the standard deviation, which does not depend on obs.
-      log_std_max: upper bound, likewise.
-    """
+def make(settings: NoSettings, *, network: Network, action_low: Array, action_high: Array) -> Policy:
+    """Builds the policy. The network's output at x = 0 and t = s = 1 is the mean; see `flow.policy.make`."""
+    del settings
 
     def mean_of(params: Params, obs: Array) -> Array:
         one = jnp.ones(obs.shape[:-1])
         return network.apply(params["mean"], obs, jnp.zeros((*obs.shape[:-1], action_low.shape[0])), one, one)
 
     def log_std_of(params: Params, mean: Array) -> Array:
-        return jnp.broadcast_to(jnp.clip(params["log_std"], log_std_min, log_std_max), mean.shape)
+        return jnp.broadcast_to(jnp.clip(params["log_std"], *LOG_STD_BOUNDS), mean.shape)
 
     def init(key: Key, batch: Batch) -> Params:
         one = jnp.ones(batch.reward.shape)
@@ -66,11 +56,11 @@ def make(
         params: Params, target_params: Params, key: Key, batch: Batch, hparams: HParams, step: Array
     ) -> tuple[Array, Metrics]:
         del target_params, key, hparams, step
-        mean = mean_of(params, batch.obs)
-        per_example = negative_log_likelihood(mean, log_std_of(params, mean), batch.action)
+        mean = mean_of(params, jnp.asarray(batch.obs))
+        per_example = negative_log_likelihood(mean, log_std_of(params, mean), jnp.asarray(batch.action))
         return per_example, {"policy/nll": jnp.mean(per_example)}
 
-    def sample(params: Params, key: Key, obs: Array, num_steps: int, temperature: float = 1.0) -> Array:
+    def sample(params: Params, key: Key, obs: Array, num_steps: int, temperature: Array | float = 1.0) -> Array:
         del num_steps
         mean = mean_of(params, obs)
         noise = jnp.exp(log_std_of(params, mean)) * jax.random.normal(key, mean.shape)

@@ -5,17 +5,20 @@ One network learns the whole flow map of the variance-exploding ODE: trajectory 
 (eq. 18), which is the denoiser.
 """
 
+import dataclasses
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from gtp_jax.declare import COEFFICIENT, Range, setting
 from gtp_jax.flow import map as flow_map
 from gtp_jax.flow import policy as flow_policy
 from gtp_jax.flow.map import Step, squared_norm
 from gtp_jax.flow.paths import VARIANCE_EXPLODING, interpolate
-from gtp_jax.flow.times import GAPS, TAUS, Schedule, Times, adjacent_times, check_schedule, curriculum, log_normal_times
-from gtp_jax.types import Array, Network, Policy, Velocity
+from gtp_jax.flow.policy import LossInputs, VarianceExploding
+from gtp_jax.flow.times import GAPS, TAUS, Times, adjacent_times, curriculum, log_normal_times
+from gtp_jax.types import Array, Metrics, Network, Policy, Velocity
 
 
 class TrajectoryLosses(NamedTuple):
@@ -74,63 +77,61 @@ def trajectory_losses(
     )
 
 
+@dataclasses.dataclass(frozen=True)
+class Settings(VarianceExploding):
+    """The settings of generative trajectory policies; docs/family.md compares those from `target` on."""
+
+    lambda_flow: float = flow_policy.lambda_flow()
+    lambda_consistency: float = setting(
+        1.0, "Coefficient of the consistency loss.", range=COEFFICIENT, hparam="lambda_consistency"
+    )
+    target: str = flow_policy.target()
+    gap: str = setting("adjacent", "Gap between the times t and u of eq. 17 on the time grid.", choices=GAPS)
+    tau: str = setting("any", "Where the jumps of eq. 17 end: at any time up to u, or at 0.", choices=TAUS)
+    intervals: int = setting(
+        0, "Intervals of the time grid; 0 lets it grow from 10 to 1280.", range=Range(0, 1_000_000)
+    )
+    teacher: str = setting(
+        "score",
+        "What brings x_t to time u: the score approximation (eq. 11), or a solver along the averaged field.",
+        choices=("score", *flow_map.SOLVERS),
+    )
+    flow_times: str = setting(
+        "grid", "Times of the flow loss: the grid's, or EDM's with EDM's weight.", choices=("grid", "log-normal")
+    )
+
+
 def make(
-    *,
-    network: Network,
-    action_low: Array,
-    action_high: Array,
-    curriculum_updates: int,
-    schedule: Schedule | None = None,
-    sigma_data: float = 0.5,
-    target: str = "online",
-    gap: str = "adjacent",
-    tau: str = "any",
-    intervals: int = 0,
-    teacher: str = "score",
-    flow_times: str = "grid",
+    settings: Settings, *, network: Network, action_low: Array, action_high: Array, curriculum_updates: int
 ) -> Policy:
-    """Builds the policy. The arguments from `target` on are there to be compared (docs/family.md).
+    """Builds the policy; see `flow.policy.make` for the other arguments.
 
     Args:
-      network: apply(params, obs [*B, O], x [*B, A], t [*B], s [*B]) -> [*B, A].
-      action_low: [A] lower bounds; only a final sample is clipped to them.
-      action_high: [A] upper bounds.
       curriculum_updates: updates over which the time grid grows from 10 to 1280 intervals.
-      schedule: the times of training and sampling; by default 80 to 0.002 with rho = 7.
-      sigma_data: standard deviation of the actions that the preconditioning assumes.
-      target: whose map eq. 17 follows, the "online" parameters under stop-gradient or their "ema".
-      gap: how u is drawn; see `flow_map.adjacent_times`.
-      tau: how tau is drawn, likewise.
-      intervals: of a fixed time grid; 0 lets it grow.
-      teacher: what brings x_t to time u, the "score" approximation (eq. 11), or a solver along the averaged
-        parameters' field, a name of `flow_map.SOLVERS`.
-      flow_times: "grid", or "log-normal" for eq. 18 at EDM's times and with EDM's weight.
-
-    Raises:
-      ValueError: for an unknown choice or an impossible schedule.
     """
-    for name, value, allowed in (
-        ("target", target, flow_policy.TARGETS),
-        ("gap", gap, GAPS),
-        ("tau", tau, TAUS),
-        ("teacher", teacher, ("score", *flow_map.SOLVERS)),
-        ("flow_times", flow_times, ("grid", "log-normal")),
-    ):
-        flow_map.check_choice(name, value, allowed)
-    schedule = check_schedule(schedule or Schedule())
 
-    def objective(given: flow_policy.Training):
+    def objective(given: LossInputs) -> tuple[Array, Metrics]:
         key_times, key_noise, key_flow = jax.random.split(given.key, 3)
-        num_intervals = intervals or curriculum(given.step, curriculum_updates)
+        num_intervals = settings.intervals or curriculum(given.step, curriculum_updates)
         shape = given.action.shape[:1]
-        times = adjacent_times(key_times, shape, schedule, num_intervals, gap=gap, tau=tau)
+        times = adjacent_times(key_times, shape, settings.schedule, num_intervals, gap=settings.gap, tau=settings.tau)
         z = jax.random.normal(key_noise, given.action.shape)
-        taught = {} if teacher == "score" else {"teacher": given.ema, "step": flow_map.solver(teacher)}
-        terms = trajectory_losses(given.velocity, given.followed(target), given.action, z, times, **taught)
+        is_taught = settings.teacher != "score"
+        terms = trajectory_losses(
+            given.velocity,
+            given.followed(settings.target),
+            given.action,
+            z,
+            times,
+            teacher=given.ema if is_taught else None,
+            step=flow_map.SOLVERS[settings.teacher] if is_taught else flow_map.euler_step,
+        )
         flow = terms.flow
-        if flow_times == "log-normal":
+        if settings.flow_times == "log-normal":
             t = log_normal_times(key_flow, shape)
-            flow = flow_map.denoising_loss(given.velocity, given.action, z, t) * flow_map.edm_weight(t, sigma_data)
+            flow = flow_map.denoising_loss(given.velocity, given.action, z, t) * flow_map.edm_weight(
+                t, settings.sigma_data
+            )
         metrics = {"policy/consistency": jnp.mean(terms.consistency), "policy/flow": jnp.mean(flow)}
         hparams = given.hparams
         return hparams["lambda_consistency"] * terms.consistency + hparams["lambda_flow"] * flow, metrics
@@ -139,7 +140,7 @@ def make(
         network=network,
         action_low=action_low,
         action_high=action_high,
-        parameterise=lambda f: flow_map.edm_velocity(f, sigma_data),
+        parameterise=lambda f: flow_map.edm_velocity(f, settings.sigma_data),
         objective=objective,
-        sampling_times=schedule.sampling_times,
+        sampling_times=settings.schedule.sampling_times,
     )

@@ -4,16 +4,19 @@ The average velocity obeys u = v - (t - s) du/dt along the path; one jvp gives t
 is needed. At s = t it is flow matching.
 """
 
+import dataclasses
 import functools
 
 import jax
 import jax.numpy as jnp
 
+from gtp_jax.declare import Range, setting
 from gtp_jax.flow import map as flow_map
 from gtp_jax.flow import policy as flow_policy
 from gtp_jax.flow.paths import LINEAR, conditional_velocity, expand, interpolate
+from gtp_jax.flow.policy import LossInputs, OwnPolicySettings
 from gtp_jax.flow.times import uniform_times
-from gtp_jax.types import Array, DType, Key, Network, Policy, Velocity
+from gtp_jax.types import Array, DType, Key, Metrics, Network, Policy, Velocity
 
 TIME_SCALE = "linear"
 
@@ -59,22 +62,24 @@ def ordered_times(key: Key, shape: tuple[int, ...], *, dtype: DType = float) -> 
     return t, jnp.where(jax.random.bernoulli(key_same, FLOW_SHARE, shape), t, jnp.min(times, axis=0))
 
 
-def make(*, network: Network, action_low: Array, action_high: Array, adaptive_power: float = 1.0) -> Policy:
-    """Builds the policy.
+@dataclasses.dataclass(frozen=True)
+class Settings(OwnPolicySettings):
+    """The settings of mean flow."""
 
-    Args:
-      network: apply(params, obs [*B, O], x [*B, A], t [*B], s [*B]) -> [*B, A], the velocity itself.
-      action_low: [A] lower bounds; only a final sample is clipped to them.
-      action_high: [A] upper bounds.
-      adaptive_power: p of the weight 1/(loss + c)^p on each example (sec. 4.3); 0 switches it off.
-    """
+    adaptive_power: float = setting(
+        1.0, "Power p of the weight 1/(loss + c)^p on each example (sec. 4.3); 0 switches it off.", range=Range(0, 10)
+    )
 
-    def objective(given: flow_policy.Training):
+
+def make(settings: Settings, *, network: Network, action_low: Array, action_high: Array) -> Policy:
+    """Builds the policy, whose network is the velocity itself; see `flow.policy.make` for the arguments."""
+
+    def objective(given: LossInputs) -> tuple[Array, Metrics]:
         key_times, key_noise = jax.random.split(given.key)
         t, s = ordered_times(key_times, given.action.shape[:1])
         z = jax.random.normal(key_noise, given.action.shape)
         loss = mean_flow_loss(given.velocity, given.action, z, t, s)
-        weight = jax.lax.stop_gradient((loss + _EPSILON) ** -adaptive_power)
+        weight = jax.lax.stop_gradient((loss + _EPSILON) ** -settings.adaptive_power)
         return weight * loss, {"policy/mean_flow": jnp.mean(loss)}
 
     return flow_policy.make(

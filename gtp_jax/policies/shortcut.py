@@ -4,14 +4,17 @@ A jump of 2d is taught to equal two jumps of d, for dyadic d; the instantaneous 
 paper gives a quarter of each batch to the former; here every example carries both terms.
 """
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 
 from gtp_jax.flow import map as flow_map
 from gtp_jax.flow import policy as flow_policy
 from gtp_jax.flow.paths import LINEAR, interpolate
+from gtp_jax.flow.policy import LossInputs, OwnPolicySettings
 from gtp_jax.flow.times import uniform_times
-from gtp_jax.types import Array, DType, Key, Network, Policy, Velocity
+from gtp_jax.types import Array, DType, Key, Metrics, Network, Policy, Velocity
 
 TIME_SCALE = "linear"
 
@@ -56,16 +59,21 @@ def dyadic_times(
     return 2 * d * jax.random.randint(key_t, shape, 1, 2 ** (doublings - 1) + 1), d
 
 
-def make(*, network: Network, action_low: Array, action_high: Array) -> Policy:
-    """Builds the policy. The half jumps that are followed are those of the exponential average, as in the paper.
+@dataclasses.dataclass(frozen=True)
+class Settings(OwnPolicySettings):
+    """The settings of shortcut models."""
 
-    Args:
-      network: apply(params, obs [*B, O], x [*B, A], t [*B], s [*B]) -> [*B, A], the velocity itself.
-      action_low: [A] lower bounds; only a final sample is clipped to them.
-      action_high: [A] upper bounds.
+    lambda_flow: float = flow_policy.lambda_flow()
+
+
+def make(settings: Settings, *, network: Network, action_low: Array, action_high: Array) -> Policy:
+    """Builds the policy, whose network is the velocity itself; see `flow.policy.make` for the arguments.
+
+    The half jumps that are followed are those of the exponential average, as in the paper.
     """
+    del settings
 
-    def objective(given: flow_policy.Training):
+    def objective(given: LossInputs) -> tuple[Array, Metrics]:
         key_time, key_jump, key_noise = jax.random.split(given.key, 3)
         shape = given.action.shape[:1]
         z = jax.random.normal(key_noise, given.action.shape)

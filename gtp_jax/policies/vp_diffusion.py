@@ -10,12 +10,15 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from gtp_jax.declare import NoSettings
 from gtp_jax.flow.map import average, check_example, squared_norm
 from gtp_jax.flow.paths import expand
 from gtp_jax.flow.policy import clip_action
 from gtp_jax.types import Array, Batch, HParams, Key, Metrics, Network, Params, Policy
 
+Settings = NoSettings
 TIME_SCALE = "linear"
+FIXED_STEPS = True  # samples take as many steps as training knew
 
 
 class Chain(NamedTuple):
@@ -61,26 +64,18 @@ def noise_prediction_loss(
     return squared_norm(predicted - z, event_ndim)
 
 
-def make(
-    *,
-    network: Network,
-    action_low: Array,
-    action_high: Array,
-    num_steps: int,
-    beta_min: float = 0.1,
-    beta_max: float = 10.0,
-) -> Policy:
+def make(settings: NoSettings, *, network: Network, action_low: Array, action_high: Array, num_steps: int) -> Policy:
     """Builds the policy.
 
     Args:
+      settings: none.
       network: apply(params, obs [*B, O], x [*B, A], t [*B], s [*B]) -> [*B, A], the noise; t = s = i/T.
       action_low: [A] lower bounds, to which every prediction of x is clipped.
       action_high: [A] upper bounds.
       num_steps: T, fixed in training.
-      beta_min: of the chain.
-      beta_max: of the chain.
     """
-    chain = variance_preserving_chain(num_steps, beta_min, beta_max)
+    del settings
+    chain = variance_preserving_chain(num_steps)
     before = jnp.append(1.0, chain.kept[:-1])
 
     def predict(params: Params, obs: Array, x: Array, index: Array) -> Array:
@@ -98,12 +93,11 @@ def make(
         key_index, key_noise = jax.random.split(key)
         index = jax.random.randint(key_index, batch.reward.shape, 0, num_steps)
         z = jax.random.normal(key_noise, batch.action.shape)
-        per_example = noise_prediction_loss(
-            lambda x, i: predict(params, batch.obs, x, i), chain, batch.action, z, index
-        )
+        obs, action = jnp.asarray(batch.obs), jnp.asarray(batch.action)
+        per_example = noise_prediction_loss(lambda x, i: predict(params, obs, x, i), chain, action, z, index)
         return per_example, {"policy/flow": jnp.mean(per_example)}
 
-    def sample(params: Params, key: Key, obs: Array, steps: int, temperature: float = 1.0) -> Array:
+    def sample(params: Params, key: Key, obs: Array, steps: int, temperature: Array | float = 1.0) -> Array:
         """`temperature` scales the first draw and the noise of every step."""
         if steps != num_steps:
             raise ValueError(

@@ -1,8 +1,8 @@
-"""Checkpoints through Orbax. What is saved is host arrays [S, ...]: the layout does not depend on the devices.
+"""Checkpoints through Orbax. What is saved are host arrays [S, ...]: the layout does not depend on the devices.
 
 A step holds five items, so that inference restores only what it needs: `policy` (the averaged parameters that act),
-`critic` (the averaged ones), `training` (everything else of the state), `about` (a JSON object) and `digest` (a hash of
-each array, of `about`, and of itself, since Orbax notices neither a flipped bit nor another dtype).
+`critic` (the averaged ones), `training` (everything else of the state), `info` (a `RunInfo` as JSON) and `digest` (a
+hash of each array, of `info`, and of itself, since Orbax notices neither a flipped bit nor another dtype).
 """
 
 import contextlib
@@ -11,7 +11,7 @@ import hashlib
 import itertools
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -19,6 +19,8 @@ import jax
 import numpy as np
 
 from gtp_jax.files import check_tree
+from gtp_jax.runs.info import SCHEMA as SCHEMA
+from gtp_jax.runs.info import RunInfo
 
 T = TypeVar("T")
 
@@ -43,23 +45,29 @@ def _present(saved: Saved) -> dict[str, Any]:
     return {name: tree for name, tree in saved._asdict().items() if jax.tree.leaves(tree)}
 
 
-def _named_leaves(tree: Any) -> dict[str, Any]:
-    return {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+def _kinds(tree: Any) -> dict[str, list[Any]]:
+    """Shape and type of each leaf by its name, as JSON holds them."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {jax.tree_util.keystr(path): [list(leaf.shape), str(leaf.dtype)] for path, leaf in leaves}
 
 
-def _digests(tree: Any) -> dict[str, dict[str, Any]]:
-    return {
-        name: {
-            "shape": list(leaf.shape),
-            "dtype": str(leaf.dtype),
-            "sha256": hashlib.sha256(np.ascontiguousarray(leaf)).hexdigest(),
-        }
-        for name, leaf in _named_leaves(tree).items()
-    }
+def _digests(tree: Any) -> dict[str, list[Any]]:
+    """`_kinds`, and of each leaf a hash."""
+    hashes = [hashlib.sha256(np.ascontiguousarray(leaf).data).hexdigest() for leaf in jax.tree.leaves(tree)]
+    return {name: [*kind, sha256] for (name, kind), sha256 in zip(_kinds(tree).items(), hashes, strict=True)}
 
 
 def _sha256(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def _finite(score: float | None) -> float:
+    return score if score is not None and math.isfinite(score) else -math.inf
+
+
+def _reason(error: Exception) -> str:
+    """The first line of an exception's message; they quote whole stacks."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 class _Best:
@@ -79,7 +87,7 @@ class _Best:
 
 
 class Checkpoints:
-    """The checkpoints in one directory. The latest two are kept, and the one whose `about` has the best score."""
+    """The checkpoints in one directory. The latest two are kept, and the one whose `RunInfo` has the best score."""
 
     def __init__(self, directory: str | Path, *, read_only: bool = False):
         """Touches nothing yet.
@@ -88,9 +96,8 @@ class Checkpoints:
           directory: where the steps are. Made, and cleared of what killed saves left, when it is first used.
           read_only: for reading beside a run that may be saving: changes nothing in the directory.
         """
-        self.directory = Path(directory).absolute()
-        self._read_only = read_only
-        self._scores: dict[int, float] = {}  # of the steps there are; -inf for those without
+        self.directory, self._read_only = Path(directory).absolute(), read_only
+        self._scores: dict[int, float] = {}  # of the steps that exist; -inf for those without
         self._saving: int | None = None
 
     @functools.cached_property
@@ -115,16 +122,12 @@ class Checkpoints:
         """The steps that are saved, in order."""
         return sorted(self._manager.all_steps())
 
-    def save(self, step: int, saved: Saved, about: dict[str, Any]) -> None:
+    def save(self, step: int, saved: Saved, info: RunInfo) -> None:
         """Saves in the background, after the save before. The arrays must not change meanwhile.
 
-        Args:
-          step: higher than those that are there.
-          saved: what to save.
-          about: a JSON object; its "score", if there is one, tells the best step.
-
         Raises:
-          FailedSave: where the save before failed, and this one is not begun, or where this one cannot begin.
+          FailedSave: where the save before failed, and this one is not begun, or where this one cannot begin, as for a
+            `step` that is not above those that exist.
         """
         self.wait()
         self._saving = step
@@ -132,27 +135,23 @@ class Checkpoints:
             for other in self.steps():
                 if other not in self._scores:
                     self._scores[other] = self._score(other)
-            self._scores[step] = _finite(about.get("score"))
-            args, trees = self._ocp.args, _present(saved)
-            digest = {"about": _sha256(about), "arrays": {name: _digests(tree) for name, tree in trees.items()}}
+            text, args, trees = info.to_json(), self._ocp.args, _present(saved)
+            self._scores[step] = _finite(text["score"])
+            digest = {"info": _sha256(text), "arrays": {name: _digests(tree) for name, tree in trees.items()}}
             items = {name: args.StandardSave(tree) for name, tree in trees.items()}
-            items |= {"about": args.JsonSave(about), "digest": args.JsonSave(digest | {"sha256": _sha256(digest)})}
+            items |= {"info": args.JsonSave(text), "digest": args.JsonSave(digest | {"sha256": _sha256(digest)})}
             if not self._manager.save(step, args=args.Composite(**items)):
-                raise ValueError(f"step {self.steps()[-1]} is there, and is not lower")
+                raise ValueError(f"step {self.steps()[-1]} exists, and is not lower")
 
     def wait(self) -> None:
-        """Waits for the last save.
-
-        Raises:
-          FailedSave: where it failed; said once.
-        """
+        """Waits for the last save. Raises FailedSave, once, where it failed."""
         if self._saving is not None:
             with self._failing():
                 self._manager.wait_until_finished()
             self._saving = None
 
     @contextlib.contextmanager
-    def _failing(self):
+    def _failing(self) -> Iterator[None]:
         try:
             yield
         except Exception as error:  # of every kind, as those of reading
@@ -171,7 +170,7 @@ class Checkpoints:
         """The newest step that `read` does not find damaged, and what it returned; None if there is none.
 
         Args:
-          read: what to read of a step, by `about` and `restore`.
+          read: what to read of a step, by `info` and `restore`.
           passed_over: called with each step that is damaged, and how.
         """
         for step in reversed(self.steps()):
@@ -192,16 +191,18 @@ class Checkpoints:
         self._manager.reload()
         return target
 
-    def about(self, step: int) -> dict[str, Any]:
-        """The JSON object of a step; reads no array.
+    def info(self, step: int) -> RunInfo:
+        """What a step says of its run; reads no array.
 
         Raises:
           DamagedCheckpoint: where it cannot be read or is not what was saved.
+          ValueError: where another version or no run wrote it.
         """
-        about = self._read(step, about=self._ocp.args.JsonRestore())["about"]
-        if _sha256(about) != self._digest(step)["about"]:
-            raise DamagedCheckpoint(f"{self.directory / str(step)}: about is not what was saved")
-        return about
+        item = "about" if (self.directory / str(step) / "about").exists() else "info"  # "about" up to schema 2
+        found = self._read(step, **{item: self._ocp.args.JsonRestore()})[item]
+        if item == "info" and _sha256(found) != self._digest(step)["info"]:
+            raise DamagedCheckpoint(f"{self.directory / str(step)}: info is not what was saved")
+        return RunInfo.from_json(found)
 
     def restore(self, step: int, like: Saved) -> Saved:
         """Reads the arrays of a step and verifies them.
@@ -217,7 +218,14 @@ class Checkpoints:
         """
         args, wanted, digest = self._ocp.args, _present(like), self._digest(step)["arrays"]
         for item, tree in wanted.items():
-            self._check(step, item, {n: (list(x.shape), str(x.dtype)) for n, x in _named_leaves(tree).items()}, digest)
+            expected, saved = _kinds(tree), {name: kind[:2] for name, kind in digest.get(item, {}).items()}
+            for name in sorted(expected.keys() | saved.keys()):
+                there, here = saved.get(name, "nothing"), expected.get(name, "nothing")
+                if there != here:
+                    raise ValueError(
+                        f"{self.directory / str(step)}: {item}{name} was saved as {there}, but {here} is expected; the "
+                        "run has other settings"
+                    )
         empty = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), wanted)
         read = self._read(step, **{name: args.StandardRestore(tree) for name, tree in empty.items()})
         for item in wanted:
@@ -225,15 +233,6 @@ class Checkpoints:
                 if found != digest[item][name]:
                     raise DamagedCheckpoint(f"{self.directory / str(step)}: {item}{name} is not what was saved")
         return like._replace(**{name: read[name] for name in wanted})
-
-    def _check(self, step: int, item: str, expected: dict[str, tuple], digest: dict) -> None:
-        saved = {name: (leaf["shape"], leaf["dtype"]) for name, leaf in digest.get(item, {}).items()}
-        for name in sorted(expected.keys() | saved.keys()):
-            if expected.get(name) != saved.get(name):
-                raise ValueError(
-                    f"{self.directory / str(step)}: {item}{name} was saved as {saved.get(name, 'nothing')}, but "
-                    f"{expected.get(name, 'nothing')} is expected; the run has other settings"
-                )
 
     def _digest(self, step: int) -> dict[str, Any]:
         digest = self._read(step, digest=self._ocp.args.JsonRestore())["digest"]
@@ -244,8 +243,8 @@ class Checkpoints:
 
     def _score(self, step: int) -> float:
         try:
-            return _finite(self.about(step).get("score"))
-        except DamagedCheckpoint:
+            return _finite(self.info(step).score)
+        except ValueError:
             return -math.inf
 
     def _read(self, step: int, **items: Any) -> Any:
@@ -257,24 +256,8 @@ class Checkpoints:
             raise DamagedCheckpoint(f"{self.directory / str(step)} cannot be read: {_reason(error)}") from error
 
     def close(self) -> None:
-        """Waits for the last save.
-
-        Raises:
-          FailedSave: where it failed, if that was not said before.
-        """
+        """Waits for the last save. Raises FailedSave where it failed, if that was not raised before."""
         self.wait()
         if "_manager" in self.__dict__:
             self._manager.close()
             del self._manager
-
-
-def _finite(score: float | None) -> float:
-    return score if score is not None and math.isfinite(score) else -math.inf
-
-
-def _reason(error: Exception) -> str:
-    """The first line of what an exception says; they quote whole stacks."""
-    return (str(error).splitlines() or [type(error).__name__])[0]
-
-
-SCHEMA = 2  # of what a run says of itself in checkpoints and summary.json

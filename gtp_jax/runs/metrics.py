@@ -1,8 +1,7 @@
-"""What a run leaves behind for people and programs: metrics.jsonl, JSON files, and where the numbers came from.
+"""metrics.jsonl: the record of a run's metrics, one JSON object per line, one line per step and trial.
 
-metrics.jsonl holds one JSON object per line, one line per step and training, which its seed and, in a sweep, its swept
-hyperparameters name: {"step": 1000, "seed": 0, "eta": 0.3, "score": 61.0}.
-Rows hold no times, so that a resumed run and an uninterrupted one write the same file.
+The trial's label names it: {"step": 1000, "seed": 0, "eta": 0.3, "score": 61.0}. Rows hold no times, so that a resumed
+run and an uninterrupted one write the same file.
 """
 
 import csv
@@ -12,14 +11,21 @@ import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from gtp_jax.files import plain, replacing
 
+Row = Mapping[str, Any]
 
-def to_rows(step: int, labels: Sequence[Mapping], metrics: Mapping[str, np.ndarray]) -> list[dict]:
-    """The rows of one step: `labels` name the trainings, `metrics` hold for each name one number for each, [S]."""
+
+def to_rows(step: int, labels: Sequence[Row], metrics: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
+    """The rows of one step, of S labels and of metrics [S].
+
+    Raises:
+      ValueError: for a metric of another shape.
+    """
     values = {name: np.asarray(value) for name, value in metrics.items()}
     for name, value in values.items():
         if value.shape != (len(labels),):
@@ -30,18 +36,21 @@ def to_rows(step: int, labels: Sequence[Mapping], metrics: Mapping[str, np.ndarr
     ]
 
 
-def append_rows(path: str | Path, rows: Iterable[Mapping]) -> None:
-    """Appends `rows` to a metrics file and hands them to the disk; either all of them or, where that fails, none.
+def _lines(rows: Iterable[Row]) -> bytes:
+    return "".join(json.dumps(plain(row), allow_nan=False) + "\n" for row in rows).encode()
+
+
+def append_rows(path: str | Path, rows: Iterable[Row]) -> None:
+    """Appends `rows` to a metrics file and flushes them to the disk; either all of them or, where that fails, none.
 
     Raises:
       OSError: where they cannot be written.
     """
-    text = "".join(json.dumps(plain(row), allow_nan=False) + "\n" for row in rows)
+    lines = _lines(rows)
     with open(path, "ab", buffering=0) as file:
         size = file.seek(0, os.SEEK_END)
         try:
-            written = file.write(text.encode())
-            if written < len(text.encode()):
+            if file.write(lines) < len(lines):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
             os.fsync(file.fileno())
         except OSError:
@@ -49,7 +58,7 @@ def append_rows(path: str | Path, rows: Iterable[Mapping]) -> None:
             raise
 
 
-def read_rows(path: str | Path) -> list[dict]:
+def read_rows(path: str | Path) -> list[dict[str, Any]]:
     """The rows of a metrics file; none if there is no file. An unfinished last line is left out.
 
     Raises:
@@ -71,14 +80,13 @@ def read_rows(path: str | Path) -> list[dict]:
 
 def truncate_after(path: str | Path, step: int) -> None:
     """Drops the rows past `step`, the step of a restored checkpoint, and an unfinished last line."""
-    path = Path(path)
-    if path.exists():
-        kept = [row for row in read_rows(path) if row["step"] <= step]
+    if Path(path).exists():
+        kept = _lines(row for row in read_rows(path) if row["step"] <= step)
         with replacing(path) as file:
-            file.write("".join(json.dumps(row, allow_nan=False) + "\n" for row in kept).encode())
+            file.write(kept)
 
 
-def write_csv(path: str | Path, rows: Sequence[Mapping]) -> None:
+def write_csv(path: str | Path, rows: Sequence[Row]) -> None:
     """Writes `rows` as a table, whole or not at all: a column for each name, empty where a row has no finite number."""
     text = io.StringIO()
     table = csv.DictWriter(text, list(dict.fromkeys(name for row in rows for name in row)), lineterminator="\n")
@@ -88,11 +96,10 @@ def write_csv(path: str | Path, rows: Sequence[Mapping]) -> None:
         file.write(text.getvalue().encode())
 
 
-def columns(rows: Iterable[Mapping], labels: Sequence[Mapping]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Each metric as arrays: the steps at which it was written, int [N], and its values, float64 [N, S].
+def columns(rows: Iterable[Row], labels: Sequence[Row]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Each metric as arrays: the steps at which it was written, int [N], and its values for S labels, float64 [N, S].
 
-    The S columns are the trainings that `labels` name, for every metric. A value that one lacks, or that was not
-    finite, is NaN.
+    A value that a trial lacks, or that was not finite, is NaN.
     """
     rows, names = list(rows), tuple(labels[0])
     places = {tuple(label.values()): i for i, label in enumerate(labels)}

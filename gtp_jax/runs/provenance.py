@@ -6,19 +6,11 @@ import platform
 import subprocess
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 _PACKAGES = (
-    "gtp_jax",
-    "jax",
-    "jaxlib",
-    "flax",
-    "optax",
-    "orbax-checkpoint",
-    "numpy",
-    "mujoco",
-    "gymnasium",
-    "gymnasium-robotics",
-    "minari",
+    *("gtp_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "mujoco", "gymnasium"),
+    *("gymnasium-robotics", "minari"),
 )
 
 
@@ -56,8 +48,8 @@ def commit() -> str | None:
         return None
 
 
-def processor() -> str:
-    """The model's name of the host's processor, as far as the system tells it."""
+def cpu_model() -> str:
+    """The model's name of the host's CPU, as far as the system tells it."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:  # not Linux
@@ -66,15 +58,15 @@ def processor() -> str:
     return names[0] if names else platform.processor()
 
 
-def device() -> dict:
+def device() -> dict[str, Any]:
     """What JAX computes on: platform ("cpu", "gpu", "tpu"), kind (the model's name), count; the host and its cores."""
     import jax
 
-    devices = jax.devices()
+    first = jax.devices()[0]
     return {
-        "platform": devices[0].platform,
-        "kind": devices[0].device_kind,
-        "count": len(devices),
-        "processor": processor(),
+        "platform": first.platform,
+        "kind": first.device_kind,
+        "count": len(jax.devices()),
+        "cpu": cpu_model(),
         "host_cores": os.cpu_count(),
     }

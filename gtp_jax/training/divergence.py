@@ -1,7 +1,7 @@
-"""Which trainings of a run diverged, during which updates, and why.
+"""Which trials of a run diverged, during which updates, and why.
 
-A training has diverged where one of its metrics or numbers is not finite, or where its critic's values are beyond what
-any policy could earn. Trainings share nothing: the others go on as if nothing had been, and the run says whom it hit.
+A trial has diverged where one of its metrics or numbers is not finite, or where its critic's values are beyond what any
+policy could earn. Trials share nothing: the others go on unchanged, and the run names the one that diverged.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -12,7 +12,7 @@ import numpy as np
 
 from gtp_jax.config import trials
 
-EXIT_CODE = 3  # of a run that came to its end with a diverged training
+EXIT_CODE = 3  # of a run that came to its end with a diverged trial
 
 
 def value_bounds(reward: np.ndarray, discounts: Sequence[float], factor: float) -> np.ndarray:
@@ -23,7 +23,7 @@ def value_bounds(reward: np.ndarray, discounts: Sequence[float], factor: float) 
 
     Args:
       reward: of the data, [N].
-      discounts: of the trainings, [S].
+      discounts: of the trials, [S].
       factor: the setting critic.divergence.
     """
     horizon = 1.0 - np.asarray(discounts, np.float64)
@@ -31,56 +31,52 @@ def value_bounds(reward: np.ndarray, discounts: Sequence[float], factor: float) 
     return factor * np.maximum(largest, 1.0)
 
 
-def describe(record: Mapping[str, Any]) -> str:
+def describe_record(record: Mapping[str, Any]) -> str:
     """One line: `seed = 1, eta = 0.3 diverged during updates 6 to 10: policy/loss is not finite`."""
     label = {name: value for name, value in record.items() if name not in ("updates", "reason")}
     first, last = record["updates"]
-    return f"{trials.describe(label)} diverged during updates {first:,} to {last:,}: {record['reason']}"
+    return f"{trials.name_values(label)} diverged during updates {first:,} to {last:,}: {record['reason']}"
 
 
 def marks(labels: Sequence[Mapping[str, Any]], found: Sequence[Mapping[str, Any]]) -> list[bool]:
-    """Whether each of the trainings that `labels` name is among those that a `Watch` or a summary has `found`."""
+    """Whether each trial is among the records that a `Watch` or a summary has `found`, [S]."""
     return [any(label.items() <= record.items() for record in found) for label in labels]
 
 
 class Watch:
-    """Looks at the metrics and states of S trainings that are on the host anyway, and keeps what it finds.
+    """Looks at the metrics and states of S trials that are on the host anyway, and keeps what it finds.
 
-    `found` has a record for each training that diverged, in order: its label, the range of updates in which that was
-    first seen, both inclusive, and the reason: {"seed": 1, "eta": 0.3, "updates": [6, 10], "reason": "..."}.
+    `found` has a record for each trial that diverged, in order: its label, the range of updates in which that was first
+    seen, both inclusive, and the reason: {"seed": 1, "eta": 0.3, "updates": [6, 10], "reason": "..."}.
     """
 
     def __init__(self, labels: Sequence[Mapping[str, Any]], bounds: np.ndarray, say: Callable[[str], None]):
         """Nothing is found yet.
 
         Args:
-          labels: what names each training, S of them.
+          labels: of the trials, S of them.
           bounds: of the mean |Q|, or |V|, of each, [S].
-          say: gets one line for each training that diverges, when it does.
+          say: gets one line for each trial that diverges, when it does.
         """
         self._labels, self._bounds, self._say = list(labels), bounds, say
         self.found: list[dict[str, Any]] = []
 
     def recall(self, found: Sequence[Mapping[str, Any]]) -> None:
-        """Takes over what the run's earlier start had found."""
+        """Takes over the records of the run's earlier start."""
         self.found = [dict(record) for record in found]
         for record in self.found:
-            self._say(describe(record))
-
-    def diverged(self) -> list[bool]:
-        """Whether each training has, [S]."""
-        return marks(self._labels, self.found)
+            self._say(describe_record(record))
 
     def metrics(self, first: int, last: int, metrics: Mapping[str, np.ndarray]) -> None:
         """Looks at the metrics [S] of the updates from `first` to `last`."""
         for name, values in metrics.items():
-            self._add(first, last, ~np.isfinite(values), lambda place, name=name: f"{name} is not finite")
+            self._add(first, last, ~np.isfinite(values), lambda _, name=name: f"{name} is not finite")
         for name in ("critic/q", "critic/value"):
             value = metrics.get(name, np.zeros(len(self._labels)))
 
-            def exploded(place, name=name, value=value):
-                allowed = f"{self._bounds[place]:.4g}, critic.divergence times what rewards and discount allow"
-                return f"{name} = {value[place]:.4g} is beyond {allowed}"
+            def exploded(i: int, name: str = name, value: np.ndarray = value) -> str:
+                allowed = f"{self._bounds[i]:.4g}, critic.divergence times what rewards and discount allow"
+                return f"{name} = {value[i]:.4g} is beyond {allowed}"
 
             self._add(first, last, np.abs(value) > self._bounds, exploded)
 
@@ -88,13 +84,11 @@ class Watch:
         """Looks at the state after update `last`, a pytree of host arrays [S, ...]."""
         for path, leaf in jax.tree_util.tree_leaves_with_path(state):
             wrong = ~np.isfinite(leaf).reshape(len(leaf), -1).all(axis=1)
-            name = jax.tree_util.keystr(path)
-            self._add(first, last, wrong, lambda place, name=name: f"{name} is not finite")
+            self._add(first, last, wrong, lambda _, path=path: f"{jax.tree_util.keystr(path)} is not finite")
 
     def _add(self, first: int, last: int, wrong: np.ndarray, reason: Callable[[int], str]) -> None:
         if not wrong.any():
             return
-        for place in np.flatnonzero(wrong & ~np.array(self.diverged())):
-            record = {**self._labels[place], "updates": [first, last], "reason": reason(place)}
-            self.found.append(record)
-            self._say(describe(record))
+        for i in np.flatnonzero(wrong & ~np.array(marks(self._labels, self.found))).tolist():
+            self.found.append({**self._labels[i], "updates": [first, last], "reason": reason(i)})
+            self._say(describe_record(self.found[-1]))

@@ -5,20 +5,24 @@ import signal
 import socket
 import threading
 from collections.abc import Callable
+from typing import Self
 
 
 class Interruption:
     """Turns the first SIGINT or SIGTERM into a number that the loop reads between chunks; a second one ends at once.
 
     A thread receives them: Python's own handlers would wait for the main thread, which may be in a long computation.
+    Outside the main thread, where Python lets nobody handle signals, it does nothing.
     """
 
     def __init__(self, say: Callable[[str], None]):
         """`say` prints a line."""
-        self.signal = 0
-        self._say = say
+        self.signal, self._say = 0, say
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
+        self._previous = {}
+        if threading.current_thread() is not threading.main_thread():
+            return self
         self._inbox, self._outbox = socket.socketpair()
         self._outbox.setblocking(False)
         self._previous = {number: signal.signal(number, lambda *_: None) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -27,7 +31,7 @@ class Interruption:
         self._thread.start()
         return self
 
-    def _listen(self):
+    def _listen(self) -> None:
         while received := self._inbox.recv(1):
             if received[0] not in self._previous:
                 continue
@@ -36,7 +40,9 @@ class Interruption:
             self.signal = received[0]
             self._say(f"{signal.Signals(self.signal).name}: stopping once all is saved; a second one stops at once")
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
+        if not self._previous:
+            return
         signal.set_wakeup_fd(self._previous_fd)
         for number, handler in self._previous.items():
             signal.signal(number, handler)

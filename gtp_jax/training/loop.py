@@ -4,117 +4,163 @@ Everything but the timing is a function of the settings, so a run that was kille
 files as one that was not.
 """
 
-import functools
+import collections
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from gtp_jax import files
-from gtp_jax.agent import build
 from gtp_jax.agent.acting import acting
+from gtp_jax.agent.build import build_agent
 from gtp_jax.config import trials
-from gtp_jax.config.settings import describe, is_cloning
+from gtp_jax.config.settings import Settings, describe, is_cloning
 from gtp_jax.datasets import Dataset, check_batch_size, returns
 from gtp_jax.envs.evaluation import Episodes, Evaluator
 from gtp_jax.parallel import hosts
 from gtp_jax.parallel.seeds import Seeds, choose_devices, device_beside
 from gtp_jax.runs import provenance, scores
-from gtp_jax.runs.checkpoints import SCHEMA, Saved
+from gtp_jax.runs.checkpoints import SCHEMA, RunInfo, Saved
 from gtp_jax.runs.directory import UNSAVED
-from gtp_jax.runs.loggers import Metrics
+from gtp_jax.runs.loggers import MetricsLog
 from gtp_jax.runs.terminal import Bar, Terminal
+from gtp_jax.serving.policy import LoadedPolicy
 from gtp_jax.training import divergence, warm_start
-from gtp_jax.training.background import Background
 from gtp_jax.training.interruption import Interruption
 from gtp_jax.training.results import Results
-from gtp_jax.training.saving import Storage
-from gtp_jax.types import State
+from gtp_jax.training.saving import NoSaving, Saving
+from gtp_jax.types import Batch, State
+
+Progress = Callable[[int, dict[str, np.ndarray]], object]  # (updates done, metrics [S]), "score" where evaluated
+
+
+def training_batch(settings: Settings, dataset: Dataset) -> Batch:
+    """The transitions that a run trains on, [N, ...]: over `critic.n_step` steps, with subgoals for a hierarchy."""
+    critic, steps = settings.critic, settings.policy.subgoal_steps
+    batch = returns.n_step(dataset.batch, dataset.episode, critic.n_step, critic.discount)
+    if steps and dataset.positions is not None:
+        subgoal = returns.future_subgoals(dataset.positions, dataset.batch.discount, dataset.episode, steps)
+        batch = batch._replace(subgoal=subgoal)
+    return batch
+
+
+class Chunk(NamedTuple):
+    """The outcome of some updates, which is written once their evaluation has ended."""
+
+    step: int  # updates done
+    metrics: dict[str, np.ndarray]  # [S]
+    episodes: Future[Episodes] | None  # where it is evaluated
+    saved: Saved | None  # where it is saved
+    diverged: list[dict[str, Any]]  # so far
+
+    def ready(self) -> bool:
+        """Whether it can be written without waiting."""
+        return self.episodes is None or self.episodes.done()
 
 
 class Training:
-    """One run in one directory: all of its seeds, from the settings to the summary."""
+    """One run: all of its trials, from the settings to the summary."""
 
-    def __init__(self, settings: Mapping[str, Any], workdir: Path, dataset: Dataset, terminal: Terminal):
-        check_batch_size(settings["batch_size"], len(dataset.batch.reward), dataset.id)
+    def __init__(
+        self,
+        settings: Settings,
+        directory: Path | None,
+        dataset: Dataset,
+        terminal: Terminal,
+        progress: Progress | None = None,
+    ):
+        """Builds all that the run needs; runs nothing.
+
+        Args:
+          settings: complete ones, from `directory.resume_settings` where there is a directory.
+          directory: where the run writes; None writes nothing.
+          dataset: the data.
+          terminal: prints.
+          progress: called after each chunk of updates.
+
+        Raises:
+          ValueError: for settings that do not fit the data or the devices, or a run that cannot be continued.
+        """
+        check_batch_size(settings.batch_size, len(dataset.batch.reward), dataset.id)
         if dataset.maze is None:
             scores.family(dataset.id)  # refuses one whose returns have no references, before any of them is computed
-        self.settings, self.workdir, self.dataset, self.terminal = settings, workdir, dataset, terminal
-        self.lanes = trials.lanes(settings)
-        self.labels = [lane.label() for lane in self.lanes]
-        self.share = hosts.share(self.lanes)  # of the lanes, that of this process
-        own = self.lanes[self.share]
-        self.seeds = tuple(lane.seed for lane in own)
-        self.agent, _ = build.make(settings, dataset.action_low, dataset.action_high)
-        critic = settings["critic"]
-        batch = returns.n_step(dataset.batch, dataset.episode, critic["n_step"], critic["discount"])
-        if settings["policy"]["subgoal_steps"]:
-            way = returns.ahead(dataset.batch, dataset.episode, dataset.observe, settings["policy"]["subgoal_steps"])
-            batch = batch._replace(subgoal=way)
+        self.settings, self.directory, self.dataset = settings, directory, dataset
+        self.terminal, self.progress = terminal, progress
+        self.trials = trials.trials(settings)
+        self.labels = [trial.label() for trial in self.trials]
+        self.share = hosts.share(self.trials)  # the trials of this process
+        own = self.trials[self.share]
+        self.seeds = tuple(trial.seed for trial in own)
+        self.agent, _ = build_agent(settings, dataset.action_low, dataset.action_high, dataset.layout)
+        batch = training_batch(settings, dataset)
         example = jax.tree.map(lambda column: column[:1], batch)
         self.engine = Seeds(
             lambda key, hparams: self.agent.init(key, example, hparams),
             self.agent.update,
             batch,
             seeds=self.seeds,
-            batch_size=settings["batch_size"],
+            batch_size=settings.batch_size,
             own=[{name: jnp.float32(each) for name, each in trials.hyperparameters(settings, own).items()}],
-            at_once=settings["seeds_at_once"],
-            devices=choose_devices(len(own), settings["devices"]),
+            at_once=settings.seeds_at_once,
+            devices=choose_devices(len(own), settings.devices),
         )
-        self.evaluator = Evaluator(dataset.make_env, dataset.observe, self.seeds, num_envs=settings["eval"]["num_envs"])
-        self.beside = device_beside(self.engine.devices, settings["eval"]["overlap"])
-        self.background = Background(enabled=self.beside is not None)
+        self.evaluator = Evaluator(dataset.make_env, dataset.observe, self.seeds, num_envs=settings.eval.num_envs)
+        self.beside = device_beside(self.engine.devices, settings.eval.overlap)
+        self.pool = ThreadPoolExecutor(max_workers=1) if self.beside else None
+        self.waiting: collections.deque[Chunk] = collections.deque()
         self.episodes: Episodes | None = None  # of the latest evaluation
-        self.scores: dict[int, float] = {}  # the mean over all lanes, by step
-        self.latest = ""  # its score, as the progress bar shows it
-        self.results = Results(settings, workdir, dataset)
-        discounts = trials.hyperparameters(settings, self.lanes)["discount"]
-        bounds = divergence.value_bounds(dataset.batch.reward, discounts, settings["critic"]["divergence"])
+        self.host: Saved | None = None  # the latest state that was brought to the host
+        self.latest = ""  # the latest score, as the progress shows it
+        self.results = Results(settings, directory, dataset)
+        discounts = trials.hyperparameters(settings, self.trials)["discount"]
+        bounds = divergence.value_bounds(dataset.batch.reward, discounts, settings.critic.divergence)
         self.watch = divergence.Watch(self.labels, bounds, terminal.say)
-        metrics = Metrics(workdir, self.labels, settings["log"], settings) if hosts.first() else None
-        self.storage = Storage(workdir, metrics, terminal.say)
-        self.continued_from: dict[str, Any] | None = None  # the run that this one goes on from
-        if settings["continue_from"] and not (workdir / "checkpoints").is_dir():
-            warm_start.check(settings["continue_from"], self.about())
+        self.saving: Saving | NoSaving = NoSaving()
+        if directory is not None:
+            metrics = MetricsLog(directory, self.labels, settings) if hosts.first() else None
+            self.saving = Saving(directory, metrics, terminal.say)
+        self.continued_from: dict[str, Any] | None = None  # the run that this one started from
+        if settings.continue_from and not (directory and (directory / "checkpoints").is_dir()):
+            warm_start.check_source(settings.continue_from, self.info([]))
 
     def facts(self) -> dict[str, str]:
         """What is run, on what, for a person to read before it starts."""
-        settings, dataset, combinations = self.settings, self.dataset, trials.combinations(self.lanes)
-        behaviour = dataset.summary["behaviour_success"]
-        reached = "" if behaviour is None else f", reaching the goal in {100 * behaviour:.1f} % of its episodes"
-        return {
+        settings, dataset, combinations = self.settings, self.dataset, trials.combinations(self.trials)
+        behaviour = dataset.summary.get("behaviour_success")
+        reached = "" if behaviour is None else f", {100 * behaviour:.1f} % of the episodes reach the goal"
+        facts = {
             "method": describe(settings) + (" (no critic)" if is_cloning(settings) else ""),
-            "data": f"{dataset.id}: {dataset.summary['transitions']:,} transitions{reached}",
-            "seeds": ", ".join(map(str, dict.fromkeys(lane.seed for lane in self.lanes))),
-            "updates": f"{settings['num_updates']:,} of batch {settings['batch_size']}",
+            "data": f"{dataset.id}: {len(dataset.batch.reward):,} transitions{reached}",
+            "seeds": ", ".join(map(str, dict.fromkeys(trial.seed for trial in self.trials))),
+            "updates": f"{settings.num_updates:,} of batch {settings.batch_size}",
             "devices": f"{', '.join(map(str, self.engine.devices))} ({self.engine.devices[0].device_kind}), "
-            f"matrix products in {settings['matmul_precision']}",
-            "evaluation": "beside the updates, on the processor" if self.beside else "between updates",
-            "directory": str(self.workdir),
-        } | (
-            {"sweep": "; ".join(trials.describe(values) for values, _ in combinations)} if len(combinations) > 1 else {}
-        )
+            f"matrix products in {settings.matmul_precision}",
+            "evaluation": "beside the updates, on the CPU" if self.beside else "between updates",
+            "directory": str(self.directory),
+        }
+        if len(combinations) > 1:
+            facts["sweep"] = "; ".join(trials.name_values(values) for values, _ in combinations)
+        return facts
 
-    def about(self) -> dict[str, Any]:
-        """What a checkpoint says of itself: all that loading the policy needs besides the arrays."""
-        return files.plain(
-            {
-                "schema": SCHEMA,
-                "settings": self.settings,
-                "lanes": self.labels,
-                "observer": self.dataset.observe.spec(),
-                "action_low": self.dataset.action_low,
-                "action_high": self.dataset.action_high,
-                "fingerprint": self.dataset.fingerprint,
-                "diverged": self.watch.found,
-                "continued_from": self.continued_from,
-                "versions": provenance.versions(),
-            }
+    def info(self, diverged: list[dict[str, Any]], score: float | None = None) -> RunInfo:
+        """What a checkpoint says of this run."""
+        return RunInfo(
+            settings=self.settings,
+            trials=self.trials,
+            observer=self.dataset.observe.spec(),
+            layout=self.dataset.layout,
+            action_low=tuple(self.dataset.action_low.tolist()),
+            action_high=tuple(self.dataset.action_high.tolist()),
+            fingerprint=self.dataset.fingerprint,
+            diverged=diverged,
+            continued_from=self.continued_from,
+            versions=provenance.versions(),
+            score=score,
         )
 
     def split(self, state: State) -> Saved:
@@ -132,57 +178,66 @@ class Training:
     def restore(self) -> tuple[int, State]:
         """The newest sound checkpoint's step and state; or 0 and a new state."""
         state = self.engine.init()
-        like, source = self.split(state), self.settings["continue_from"]
-        found = self.storage.restore(like, self.about())
+        like, source = self.split(state), self.settings.continue_from
+        found = self.saving.restore(like, self.info([]))
         if found is None and not source:
             return 0, state
-        step, about, saved = found or warm_start.adopt(source, like)
-        self.watch.recall(about["diverged"])
+        step, there, self.host = found or warm_start.read_source(source, like)
+        self.watch.recall(there.diverged)
         if found:
-            self.continued_from = about.get("continued_from")
+            self.continued_from = there.continued_from
         else:
-            self.continued_from = warm_start.provenance(source, step, about, self.about())
-            self.save(step, saved)  # from here on the run stands alone
-        return step, self.join(saved)
+            self.continued_from = warm_start.source_record(source, step, there, self.info([]))
+            self.saving.save(step, self.host, self.info(self.watch.found))  # from here on the run stands alone
+        return step, self.join(self.host)
 
-    def evaluate(self, state: State, num_episodes: int, then: Callable[[Episodes], None]) -> None:
-        """Plays episodes with the averaged policies, as the settings' `policy` and `eval` say; `then` gets them."""
-        policy = self.settings["policy"]
+    def evaluate(self, state: State, num_episodes: int) -> Future[Episodes]:
+        """Plays episodes with the averaged policies, as the settings' `policy` and `eval` say."""
+        policy = self.settings.policy
         act = acting(
             self.agent.act,
             self.engine.gather(state.policy_ema),
             self.seeds,
-            num_steps=policy["num_steps"],
-            temperature=policy["temperature"],
-            noise_seed=self.settings["eval"]["seed"],
+            num_steps=policy.num_steps,
+            temperature=policy.temperature,
+            noise_seed=self.settings.eval.seed,
             device=self.beside,
         )
+        if self.pool is not None:
+            return self.pool.submit(self.evaluator, act, num_episodes)
+        done: Future[Episodes] = Future()
+        done.set_result(self.evaluator(act, num_episodes))
+        return done
 
-        def gathered(episodes):
-            positions = episodes.positions  # of this process's lanes: they are drawn, not counted
-            self.episodes = hosts.gather(episodes._replace(positions=None))._replace(positions=positions)
-            then(self.episodes)
+    def gather_episodes(self, episodes: Episodes) -> Episodes:
+        """The episodes of all processes; positions, which are drawn but not counted, of this process's alone."""
+        return hosts.gather(episodes._replace(positions=None))._replace(positions=episodes.positions)
 
-        self.background.start(lambda: self.evaluator(act, num_episodes), gathered)
+    def write(self, chunk: Chunk, bar: Bar) -> None:
+        """Writes the rows of a chunk, with the scores where it was evaluated, and saves it where that is due."""
+        metrics, score = chunk.metrics, None
+        if chunk.episodes is not None:
+            self.episodes = self.gather_episodes(chunk.episodes.result())
+            each = self.results.score(self.episodes).mean(axis=1)
+            metrics = metrics | {"score": each, "length": self.episodes.length.mean(axis=1)}
+            score = float(each.mean())
+            self.latest, diverged = f"score {score:.1f}", divergence.marks(self.labels, chunk.diverged)
+            for values, indices in trials.combinations(self.trials):
+                shown = " ".join(f"{each[i]:.0f}" + "*" * diverged[i] for i in indices)
+                name = trials.name_values(values) + "  " if values else ""
+                bar.milestone(f"  {chunk.step:>9,} updates  {name}score {each[indices].mean():5.1f}  (seeds: {shown})")
+        self.saving.write(chunk.step, metrics)
+        if score is not None:
+            self.saving.publish(self.results.curves)
+        if chunk.saved is not None:
+            self.saving.save(chunk.step, chunk.saved, self.info(chunk.diverged, files.plain(score)))
+        if self.progress is not None:
+            self.progress(chunk.step, metrics)
 
-    def log(self, bar: Bar, step: int, metrics: dict[str, np.ndarray], episodes: Episodes | None = None) -> None:
-        """Writes the rows of a step, with the scores where it was evaluated."""
-        if episodes is not None:
-            score = self.results.score(episodes).mean(axis=1)
-            metrics = metrics | {"score": score, "length": episodes.length.mean(axis=1)}
-            self.scores[step] = float(score.mean())
-            self.latest, diverged = f"score {self.scores[step]:.1f}", self.watch.diverged()
-            for values, places in trials.combinations(self.lanes):
-                shown = " ".join(f"{score[i]:.0f}" + "*" * diverged[i] for i in places)
-                name = trials.describe(values) + "  " if values else ""
-                bar.milestone(f"  {step:>9,} updates  {name}score {score[places].mean():5.1f}  (seeds: {shown})")
-        self.storage.write(step, metrics)
-        if episodes is not None:
-            self.storage.publish(self.results.curves)
-
-    def save(self, step: int, saved: Saved) -> None:
-        """Saves in the background, once all rows up to `step` are written."""
-        self.storage.save(step, saved, self.about() | {"score": files.plain(self.scores.get(step))})
+    def write_waiting(self, bar: Bar, wait: bool) -> None:
+        """Writes the chunks that wait, in their order; those whose evaluation goes on only with `wait`."""
+        while self.waiting and (wait or not hosts.agree(not self.waiting[0].ready())):
+            self.write(self.waiting.popleft(), bar)
 
     def run(self) -> tuple[dict[str, Any] | None, int]:
         """Trains from the newest checkpoint, or from the start, to the end.
@@ -192,15 +247,15 @@ class Training:
           UNSAVED where the last state could not be saved.
         """
         started = time.perf_counter()
-        settings, total, background = self.settings, self.settings["num_updates"], self.background
-        self.evaluator.prepare(settings["eval"]["num_episodes"])  # what may fail, before the training
+        settings, total = self.settings, self.settings.num_updates
+        self.evaluator.prepare(settings.eval.num_episodes)  # what may fail, before the training
         step, state = self.restore()
         if step:
             self.terminal.say(f"resuming after {step:,} of {total:,} updates")
         first_step, training_seconds, interrupted = step, 0.0, 0
         with Interruption(self.terminal.say) as stop, self.terminal.progress("training", total, "updates", step) as bar:
             while step < total and not interrupted:
-                length = min(settings["log_every"], total - step)
+                length = min(settings.log_every, total - step)
                 compiled_before, chunk_started = self.engine.compile_seconds, time.perf_counter()
                 state, metrics = self.engine.advance(state, length)
                 metrics = hosts.gather(self.engine.gather(metrics))
@@ -208,62 +263,62 @@ class Training:
                 training_seconds += time.perf_counter() - chunk_started - compiled
                 step += length
                 self.watch.metrics(step - length + 1, step, metrics)
-                log = functools.partial(self.log, bar, step, metrics)
-                evaluated = step == total or step % settings["eval"]["every"] == 0
+                evaluated = step == total or step % settings.eval.every == 0
+                episodes = None
                 if evaluated:
-                    num_episodes = settings["eval"]["num_episodes" if step == total else "progress_episodes"]
-                    self.evaluate(state, num_episodes, log)
-                else:
-                    background.after(log)
+                    self.write_waiting(bar, wait=True)
+                    own = settings.eval
+                    episodes = self.evaluate(state, own.num_episodes if step == total else own.progress_episodes)
+                interrupted = hosts.agree(stop.signal)
+                ending = bool(interrupted) or step == total
+                # At evaluations, too: the best step can be kept only if it was saved.
+                due = ending or evaluated or step % settings.checkpoint_every == 0
+                saved = self.split(state) if due else None
+                if saved is not None:
+                    self.host = saved
+                    self.watch.state(step - length + 1, step, saved)
+                self.waiting.append(Chunk(step, metrics, episodes, saved, list(self.watch.found)))
+                self.write_waiting(bar, wait=ending)
                 losses = f"policy {metrics['policy/loss'].mean():.3g}"
                 if "critic/loss" in metrics:
                     losses += f"  critic {metrics['critic/loss'].mean():.3g}"
                 bar.update(step, (step - first_step) / training_seconds, f"{losses}  {self.latest}")
-                interrupted = hosts.agree(stop.signal)
-                ending = interrupted or step == total
-                # At evaluations, too: the best step can be kept only if it was saved.
-                if ending or evaluated or step % settings["checkpoint_every"] == 0:
-                    saved = self.split(state)
-                    self.watch.state(step - length + 1, step, saved)
-                    background.after(functools.partial(self.save, step, saved))
-                if ending or not hosts.agree(background.busy()):
-                    background.settle()
-            held, interrupted = self.storage.holds(step), hosts.agree(stop.signal)
+            held, interrupted = self.saving.holds(step), hosts.agree(stop.signal)
         if not held:
             return None, UNSAVED
         if interrupted:
-            self.terminal.say(f"stopped and saved; the same command goes on: --workdir={self.workdir}")
+            self.terminal.say(f"stopped and saved; the same command goes on: --workdir={self.directory}")
             return None, 128 + interrupted
         if self.episodes is None:  # an earlier start was ended after its last update
-            self.evaluate(state, settings["eval"]["num_episodes"], lambda episodes: None)
-            background.settle()
+            self.episodes = self.gather_episodes(self.evaluate(state, settings.eval.num_episodes).result())
         rate = (step - first_step) / training_seconds if training_seconds else None
         timing = {
             "updates_per_second": rate,
-            "seed_updates_per_second": rate and rate * len(self.lanes),
+            "seed_updates_per_second": rate and rate * len(self.trials),
             "compile_seconds": self.engine.compile_seconds,
             "wall_seconds": time.perf_counter() - started,
             "finished": provenance.now(),
         }
-        return self.finish(timing), 0
-
-    def finish(self, timing: dict[str, Any]) -> dict[str, Any]:
-        """Writes the results; returns the summary."""
-        about = {
+        facts = {
             "schema": SCHEMA,
             "diverged": self.watch.found,
             "continued_from": self.continued_from,
             "device": provenance.device() | {"used": [str(device) for device in self.engine.devices]},
             "timing": timing,
         }
-        summary = self.results.summary(self.episodes, about)
+        summary = self.results.summary(self.episodes, facts)
         if hosts.first():
-            self.results.maze(self.episodes, self.share)
-            self.results.write(self.episodes, summary)
-        return summary
+            self.results.write(self.episodes, summary, self.share)
+        return summary, 0
+
+    def policy(self) -> LoadedPolicy:
+        """The policy of the latest saved state, ready to act."""
+        assert self.host is not None
+        return LoadedPolicy(self.info(self.watch.found), self.settings.num_updates, lambda _: self.host)
 
     def close(self) -> None:
         """Ends what runs beside, and closes the environments and the metrics."""
-        self.background.close()
+        if self.pool is not None:
+            self.pool.shutdown()
         self.evaluator.close()
-        self.storage.close()
+        self.saving.close()

@@ -1,15 +1,10 @@
-"""A controller that walks gymnasium's ant in a commanded direction: what the AntMaze collector drives.
+"""The controller that walks gymnasium's ant in a commanded direction while AntMaze data are collected.
 
 The ant of `ant.xml` looks the same after a turn by 90 degrees and a re-labelling of its legs. The controller sees the
 world in the one of the four body frames whose nose lies within 45 degrees of the commanded direction (the canonical
 frame, reached by `k` quarter turns), so it only ever learns to walk forwards. Legs are counted counter-clockwise from
 the front left one, as the joints of `ant.xml` are; its actuators are not in that order.
-
-The shipped weights were trained from scratch by `experiments/train_controller.py`.
 """
-
-from pathlib import Path
-from typing import Self
 
 import numpy as np
 
@@ -38,10 +33,9 @@ def features(observation: np.ndarray, direction: np.ndarray) -> tuple[np.ndarray
     canonical frame; of the canonical legs, hip angles (4), ankle angles (4), hip velocities (4), ankle velocities (4).
 
     Args:
-      observation: [n, 27] AntMaze's `observation` without contact forces, metres, radians and seconds: torso height,
+      observation: [n, 27] AntMaze's `observation` without contact forces, MuJoCo's qpos[2:] and qvel: torso height,
         orientation quaternion (w, x, y, z), the joint angles hip_1, ankle_1, ... hip_4, ankle_4, the torso's linear
-        velocity in the world frame and angular velocity in its own, the joint velocities. In terms of MuJoCo's state:
-        qpos[2:], qvel.
+        velocity in the world frame and angular velocity in its own, the joint velocities; metres, radians, seconds.
       direction: [n, 2] unit vector in the world's xy plane to walk along.
 
     Returns:
@@ -62,7 +56,13 @@ def features(observation: np.ndarray, direction: np.ndarray) -> tuple[np.ndarray
             "of the xy plane for each observation."
         )
     height, orientation, angles, linear, angular, speeds = np.split(observation, [1, 5, 13, 16, 19], axis=1)
-    body_to_world = _rotation_matrix(orientation)
+    w, x, y, z = orientation.T
+    rows = [
+        [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
+        [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
+        [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
+    ]
+    body_to_world = np.moveaxis(np.array(rows), -1, 0)  # rotations [n, 3, 3]
     up = body_to_world[:, 2]
     nose = direction[:, :1] * body_to_world[:, 0] + direction[:, 1:] * body_to_world[:, 1]
     velocity = np.einsum("nij,ni->nj", body_to_world, linear)
@@ -111,31 +111,10 @@ def to_ctrl(canonical_action: np.ndarray, k: np.ndarray) -> np.ndarray:
     return np.stack([hips, ankles], axis=2).reshape(len(legs), ACTION_DIM)
 
 
-class AntController(Controller):
-    """Walks the ant along a direction: a network over `features`. Call it."""
+def walk(controller: Controller, observation: np.ndarray, direction: np.ndarray) -> np.ndarray:
+    """The deterministic action [n, 8], float32, in actuator order, inside [-1, 1].
 
-    __slots__ = ()
-
-    @classmethod
-    def load(cls, path: str | Path = "ant.npz") -> Self:
-        """Reads the weights, as `Controller.load` does."""
-        return super().load(path, FEATURE_DIM, ACTION_DIM)
-
-    def __call__(self, observation: np.ndarray, direction: np.ndarray) -> np.ndarray:
-        """The deterministic action [n, 8], float32, in actuator order, inside [-1, 1].
-
-        Arguments and errors are those of `features`. A row's action does not depend on the other rows, to the last bit.
-        """
-        feature, k = features(observation, direction)
-        return to_ctrl(self.action(feature), k).astype(np.float32)
-
-
-def _rotation_matrix(quaternion: np.ndarray) -> np.ndarray:
-    """The rotations [n, 3, 3] from the body's to the world's frame, of unit quaternions (w, x, y, z) [n, 4]."""
-    w, x, y, z = quaternion.T
-    rows = [
-        [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
-        [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
-        [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
-    ]
-    return np.moveaxis(np.array(rows), -1, 0)
+    The arrays and errors are those of `features`. A row's action does not depend on the other rows, to the last bit.
+    """
+    feature, k = features(observation, direction)
+    return to_ctrl(controller.action(feature), k).astype(np.float32)

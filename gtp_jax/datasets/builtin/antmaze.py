@@ -1,12 +1,17 @@
-"""The embedded AntMaze tasks: one table."""
+"""The built-in AntMaze datasets: one table."""
 
+import functools
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from gtp_jax.datasets.builtin.ant import ACTION_DIM, FEATURE_DIM, walk
+from gtp_jax.datasets.builtin.controller import Controller
+from gtp_jax.datasets.builtin.planner import Planner
 from gtp_jax.envs.maze import Cell, MazeInfo
+from gtp_jax.envs.registry import EvalEnv, make_antmaze
 
 R, G = "r", "g"
 # Orientation and evaluated start and goal are those of gymnasium-robotics' and D4RL's mazes.
@@ -53,13 +58,8 @@ STAGES = ("ant_10000.npz", "ant_20000.npz", CONTROLLER)
 
 
 @dataclass(frozen=True)
-class Task:
-    """How one dataset is collected. It is evaluated from the maze's "r" to its "g", whatever the data's cells are.
-
-    `starts` and `goals` are the cells that an episode of the data draws from, uniformly, start and goal never the same;
-    `noise` is the standard deviation of the Gaussian noise added to the controller's actions, which lie in [-1, 1];
-    `controllers` are the weights, files in controllers/, of which each episode draws its own, uniformly.
-    """
+class AntMazeCollection:
+    """How one AntMaze dataset is collected. Policies are evaluated from the maze's "r" to its "g" in any case."""
 
     family = "antmaze"
     requirements = ("gymnasium-robotics>=1.4",)
@@ -73,48 +73,53 @@ Observations are float32, without contact forces."""
     name: str
     env_id: str
     maze: MazeInfo
-    starts: tuple[Cell, ...]
-    goals: tuple[Cell, ...]
+    starts: tuple[Cell, ...]  # the cells that an episode draws its start from, uniformly
+    goals: tuple[Cell, ...]  # likewise its goal, which is never its start
     max_episode_steps: int
-    noise: float = 0.2
-    controllers: tuple[str, ...] = (CONTROLLER,)
+    noise: float = 0.2  # deviation of the Gaussian noise on the controller's actions, which lie in [-1, 1]
+    controllers: tuple[str, ...] = (CONTROLLER,)  # files in controllers/; each episode draws its own, uniformly
     transitions: int = 100_000
-    env_kwargs: dict = field(default_factory=lambda: {"include_cfrc_ext_in_observation": False})
 
-    def controller(self, name: str) -> Any:
-        """The weights of that name: (observation [n, 27], direction [n, 2]) -> action [n, 8]."""
-        from gtp_jax.datasets.builtin.ant import AntController
+    def eval_env(self) -> EvalEnv:
+        """The environment that the data are collected in and policies evaluated in."""
+        make_env = functools.partial(
+            *(make_antmaze, self.env_id, self.maze.maze_map, self.max_episode_steps),
+            include_cfrc_ext_in_observation=False,
+        )
+        return EvalEnv(self.env_id, make_env, self.maze)
 
-        return AntController.load(name)
+    def controller(self, name: str) -> Callable[..., np.ndarray]:
+        """Loads a controller: (observation [n, 27], direction [n, 2]) -> action [n, 8]."""
+        return functools.partial(walk, Controller.load(name, FEATURE_DIM, ACTION_DIM))
 
     def reset_options(self, rng: np.random.Generator) -> dict[str, Any]:
-        """The cells of an episode, drawn."""
+        """Draws the cells of an episode."""
         start = self.starts[rng.integers(len(self.starts))]
         goals = [cell for cell in self.goals if cell != start]
         return {"reset_cell": start, "goal_cell": goals[rng.integers(len(goals))]}
 
     def inputs(self, first: dict, rng: np.random.Generator) -> Callable[[dict], tuple[np.ndarray, ...]]:
-        """What the controller is given at each step of an episode that begins with the observation `first`."""
-        from gtp_jax.datasets.builtin.planner import Planner
-
+        """Maps observations to the controller's inputs, in an episode that begins with the observation `first`."""
         planner = Planner(self.maze, first["achieved_goal"], first["desired_goal"], rng)
         return lambda observed: (observed["observation"], planner.direction(observed["achieved_goal"]))
 
     def definition(self) -> dict[str, Any]:
-        """What makes the data what they are, for their card."""
+        """What the data's card states beside the settings of every collection."""
         return {"starts": self.starts, "goals": self.goals}
 
 
-TASKS = {
-    task.name: task
-    for task in (
-        Task("umaze", "AntMaze_UMaze-v5", UMAZE, UMAZE.cells_of(R), UMAZE.cells_of(G), 700),
-        Task("umaze-noisy", "AntMaze_UMaze-v5", UMAZE, UMAZE.cells_of(R), UMAZE.cells_of(G), 700, noise=0.6),
-        Task("umaze-mixed", "AntMaze_UMaze-v5", UMAZE, UMAZE.cells_of(R), UMAZE.cells_of(G), 700, controllers=STAGES),
-        Task("umaze-diverse", "AntMaze_UMaze-v5", UMAZE, UMAZE.free_cells, UMAZE.free_cells, 700),
-        Task("medium-play", "AntMaze_Medium-v5", MEDIUM, MEDIUM_PLAY, MEDIUM_PLAY, 1000),
-        Task("medium-diverse", "AntMaze_Medium-v5", MEDIUM, MEDIUM.free_cells, MEDIUM.free_cells, 1000),
-        Task("large-play", "AntMaze_Large-v5", LARGE, LARGE_PLAY, LARGE_PLAY, 1000),
-        Task("large-diverse", "AntMaze_Large-v5", LARGE, LARGE.free_cells, LARGE.free_cells, 1000),
+_UMAZE, _MEDIUM, _LARGE = ("AntMaze_UMaze-v5", UMAZE), ("AntMaze_Medium-v5", MEDIUM), ("AntMaze_Large-v5", LARGE)
+_EVALUATED = (UMAZE.cells_of(R), UMAZE.cells_of(G), 700)
+ANTMAZE = {
+    each.name: each
+    for each in (
+        AntMazeCollection("umaze", *_UMAZE, *_EVALUATED),
+        AntMazeCollection("umaze-noisy", *_UMAZE, *_EVALUATED, noise=0.6),
+        AntMazeCollection("umaze-mixed", *_UMAZE, *_EVALUATED, controllers=STAGES),
+        AntMazeCollection("umaze-diverse", *_UMAZE, UMAZE.free_cells, UMAZE.free_cells, 700),
+        AntMazeCollection("medium-play", *_MEDIUM, MEDIUM_PLAY, MEDIUM_PLAY, 1000),
+        AntMazeCollection("medium-diverse", *_MEDIUM, MEDIUM.free_cells, MEDIUM.free_cells, 1000),
+        AntMazeCollection("large-play", *_LARGE, LARGE_PLAY, LARGE_PLAY, 1000),
+        AntMazeCollection("large-diverse", *_LARGE, LARGE.free_cells, LARGE.free_cells, 1000),
     )
 }

@@ -1,89 +1,78 @@
-"""The datasets that need no download: `gtp/FAMILY/TASK-v0`, collected on first use, and the ids that name them."""
+"""The datasets that need no download: `gtp/FAMILY/NAME-v0`, collected on first use, and the ids that name them."""
 
-import difflib
-import functools
 import re
+from collections.abc import Mapping
 from typing import NamedTuple
 
-from gtp_jax.datasets.builtin import antmaze, locomotion
-from gtp_jax.envs.registry import Evaluation, make_antmaze, make_gym
+from gtp_jax.datasets.builtin.antmaze import ANTMAZE, AntMazeCollection
+from gtp_jax.datasets.builtin.locomotion import LOCOMOTION, LocomotionCollection
+from gtp_jax.names import there_are
 
-Task = antmaze.Task | locomotion.Task
-
-TASKS: dict[str, dict[str, Task]] = {"antmaze": antmaze.TASKS, **locomotion.TASKS}
+Collection = AntMazeCollection | LocomotionCollection
+COLLECTIONS: dict[str, Mapping[str, Collection]] = {"antmaze": ANTMAZE, **LOCOMOTION}
 MOST_TRANSITIONS = 100_000_000  # of a collection, which would take ten hours
 _ID = re.compile(
-    r"gtp/(?P<family>[a-z0-9]+)/(?P<task>[a-z-]+?)(?:-(?P<size>\d+)(?P<thousand>k?))?(?:-seed(?P<seed>\d+))?-v0"
+    r"gtp/(?P<family>[a-z0-9]+)/(?P<name>[a-z-]+?)(?:-(?P<size>\d+)(?P<thousand>k?))?(?:-seed(?P<seed>\d+))?-v0"
 )
-_HOSTED = re.compile(r"(?:D4RL|mujoco)/(?P<family>[a-z0-9]+)/(?P<task>[a-z-]+)-v\d+")
+_HOSTED = re.compile(r"(?:D4RL|mujoco)/(?P<family>[a-z0-9]+)/(?P<name>[a-z-]+)-v\d+")
 
 
-class Embedded(NamedTuple):
-    """An embedded dataset: task, size, seed of the collection. Another size or seed is another dataset and id."""
+class BuiltIn(NamedTuple):
+    """A built-in dataset. Another size or another seed of the collection is another dataset, with another id."""
 
-    task: Task
+    collection: Collection
     transitions: int
     seed: int
 
     @property
     def id(self) -> str:
         """The one name of this dataset: `gtp/antmaze/umaze-v0`, `gtp/antmaze/umaze-5k-seed1-v0`."""
-        thousands, rest = divmod(self.transitions, 1000)
-        size = f"-{self.transitions if rest else f'{thousands}k'}" if self.transitions != self.task.transitions else ""
-        return f"gtp/{self.task.family}/{self.task.name}{size}{f'-seed{self.seed}' if self.seed else ''}-v0"
+        name, size = f"gtp/{self.collection.family}/{self.collection.name}", ""
+        if self.transitions != self.collection.transitions:
+            thousands, rest = divmod(self.transitions, 1000)
+            size = f"-{self.transitions}" if rest else f"-{thousands}k"
+        return f"{name}{size}{f'-seed{self.seed}' if self.seed else ''}-v0"
 
 
 def ids() -> list[str]:
-    """Every embedded dataset of standard size and seed."""
-    return [f"gtp/{family}/{name}-v0" for family, tasks in TASKS.items() for name in tasks]
+    """Every built-in dataset of standard size and seed."""
+    return [f"gtp/{family}/{name}-v0" for family, collections in COLLECTIONS.items() for name in collections]
 
 
-def is_embedded(dataset_id: str) -> bool:
-    """Whether an id is in the namespace that is collected here instead of downloaded."""
+def is_builtin(dataset_id: str) -> bool:
+    """Whether an id is in the namespace of the datasets that are collected here instead of downloaded."""
     return dataset_id.startswith("gtp/")
 
 
-def parse(dataset_id: str, transitions: int | None = None, seed: int | None = None) -> Embedded:
-    """The embedded dataset that an id names; `transitions` and `seed` choose a variant of it.
+def parse(dataset_id: str, transitions: int | None = None, seed: int | None = None) -> BuiltIn:
+    """The built-in dataset that an id names; `transitions` and `seed` choose a variant of it.
 
-    Raises ValueError, with the nearest valid name, for an unknown task, and where the id and an argument disagree.
+    Raises:
+      ValueError: for an unknown dataset, with the nearest valid id, and where the id and an argument disagree.
     """
     match = _ID.fullmatch(dataset_id)
-    if match is None or match["task"] not in TASKS.get(match["family"], ()):
-        nearest = difflib.get_close_matches(dataset_id, ids(), 1, 0) or ids()
-        raise ValueError(f"no embedded dataset {dataset_id!r}; did you mean {nearest[0]!r}? There are {ids()}")
-    task = TASKS[match["family"]][match["task"]]
+    collection = match and COLLECTIONS.get(match["family"], {}).get(match["name"])
+    if match is None or collection is None:
+        raise ValueError(f"no built-in dataset {dataset_id!r}; {there_are(dataset_id, ids())}")
     named_size = int(match["size"]) * (1000 if match["thousand"] else 1) if match["size"] else None
     named_seed = int(match["seed"]) if match["seed"] else None
-    size = _agree(dataset_id, "transitions", named_size, transitions, task.transitions)
+    size = _agree(dataset_id, "transitions", named_size, transitions, collection.transitions)
     if not 1 <= size <= MOST_TRANSITIONS:
         raise ValueError(f"{dataset_id}: transitions must be at least 1 and at most {MOST_TRANSITIONS}, got {size}")
     number = _agree(dataset_id, "seed", named_seed, seed, 0)
-    if number >= 2**31:
-        raise ValueError(f"{dataset_id}: the seed must be below {2**31}, got {number}")
-    return Embedded(task, size, number)
-
-
-def stand_in(dataset_id: str) -> str | None:
-    """The embedded dataset of the name of a hosted one, whose data it does not hold; None where there is none."""
-    match = _HOSTED.fullmatch(dataset_id)
-    found = match and f"gtp/{match['family']}/{match['task']}-v0"
-    return found if found in ids() else None
+    if not 0 <= number < 2**31:
+        raise ValueError(f"{dataset_id}: the seed must be below {2**31} and not negative, got {number}")
+    return BuiltIn(collection, size, number)
 
 
 def _agree(dataset_id: str, what: str, named: int | None, given: int | None, default: int) -> int:
-    if given is not None and (isinstance(given, bool) or not isinstance(given, int) or given < 0):
-        raise ValueError(f"{dataset_id}: {what} must be a whole number, not negative, got {given!r}")
     if named is not None and given is not None and named != given:
         raise ValueError(f"{dataset_id!r} names {what} {named}, but {what}={given} was passed: leave one of them out")
     return next(value for value in (named, given, default) if value is not None)
 
 
-def for_task(task: Task) -> Evaluation:
-    """The evaluation environment of an embedded task; its data are collected in the same one."""
-    if task.maze is None:
-        return Evaluation(task.env_id, functools.partial(make_gym, task.env_id), None)
-    make_env = functools.partial(
-        make_antmaze, task.env_id, task.maze.maze_map, task.max_episode_steps, **task.env_kwargs
-    )
-    return Evaluation(task.env_id, make_env, task.maze)
+def stand_in(dataset_id: str) -> str | None:
+    """The built-in dataset of the name of a hosted one, whose data it does not hold; None where there is none."""
+    match = _HOSTED.fullmatch(dataset_id)
+    found = match and f"gtp/{match['family']}/{match['name']}-v0"
+    return found if found in ids() else None

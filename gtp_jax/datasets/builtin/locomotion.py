@@ -1,5 +1,6 @@
-"""The embedded locomotion tasks: one table, of Gymnasium's bodies and the stages of a learner that move them."""
+"""The built-in locomotion datasets: one table, of Gymnasium's bodies and the stages of a learner that move them."""
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -8,6 +9,7 @@ import numpy as np
 
 from gtp_jax.config.tasks import REFERENCES
 from gtp_jax.datasets.builtin.controller import Controller
+from gtp_jax.envs.registry import EvalEnv, make_gym
 
 
 class Body(NamedTuple):
@@ -26,12 +28,8 @@ BODIES = {
 
 
 @dataclass(frozen=True)
-class Task:
-    """How one dataset is collected, and evaluated in the same environment.
-
-    `noise` is the standard deviation of the Gaussian noise added to the controller's actions, which lie in [-1, 1];
-    `controllers` are the weights, files in controllers/, of which each episode draws its own, uniformly.
-    """
+class LocomotionCollection:
+    """How one locomotion dataset is collected. Policies are evaluated in the same environment."""
 
     maze = None
     requirements = ("gymnasium>=1.2",)
@@ -41,13 +39,13 @@ were trained from scratch (SAC) by the same project. Observations are float32.""
 
     family: str  # of BODIES
     name: str
-    controllers: tuple[str, ...]
-    noise: float = 0.1
+    controllers: tuple[str, ...]  # files in controllers/; each episode draws its own, uniformly
+    noise: float = 0.1  # deviation of the Gaussian noise on the controller's actions, which lie in [-1, 1]
     transitions: int = 200_000
 
     @property
     def env_id(self) -> str:
-        """Of the body's environment."""
+        """The Gymnasium id of the environment."""
         return BODIES[self.family].env_id
 
     @property
@@ -55,38 +53,41 @@ were trained from scratch (SAC) by the same project. Observations are float32.""
         """D4RL's returns of a random and of an expert policy."""
         return REFERENCES[self.family]
 
+    def eval_env(self) -> EvalEnv:
+        """The environment that the data are collected in and policies evaluated in."""
+        return EvalEnv(self.env_id, functools.partial(make_gym, self.env_id), None)
+
     def controller(self, name: str) -> Callable[[np.ndarray], np.ndarray]:
-        """The weights of that name: observation [n, O] -> action [n, A]."""
+        """Loads a controller: observation [n, O] -> action [n, A]."""
         found = Controller.load(name, *BODIES[self.family][1:])
         return lambda observation: found.action(observation.astype(np.float32)).astype(np.float32)
 
     def reset_options(self, rng: np.random.Generator) -> dict[str, Any]:
-        """None: where an episode begins is up to the environment's seed."""
+        """No options: the environment's seed decides where an episode begins."""
         del rng
         return {}
 
     def inputs(self, first: np.ndarray, rng: np.random.Generator) -> Callable[[np.ndarray], tuple[np.ndarray, ...]]:
-        """What the controller is given at each step: what it observes."""
+        """Maps observations to the controller's inputs: the observation alone."""
         del first, rng
         return lambda observed: (observed,)
 
     def definition(self) -> dict[str, Any]:
-        """Nothing beyond what every embedded task has."""
+        """The data's card states nothing beside the settings of every collection."""
         return {}
 
 
-def _tasks(family: str, medium: int, expert: int, replay: tuple[int, ...]) -> dict[str, Task]:
+def _mixtures(family: str, medium: int, expert: int, replay: tuple[int, ...]) -> dict[str, LocomotionCollection]:
     """The three mixtures of a body's stages, which are named by the steps of training after which they were saved."""
+    steps = {"medium": (medium,), "medium-replay": replay, "medium-expert": (medium, expert)}
+    return {
+        name: LocomotionCollection(family, name, tuple(f"{family}_{each}.npz" for each in stages))
+        for name, stages in steps.items()
+    }
 
-    def stages(*steps: int) -> tuple[str, ...]:
-        return tuple(f"{family}_{each}.npz" for each in steps)
 
-    mixtures = {"medium": stages(medium), "medium-replay": stages(*replay), "medium-expert": stages(medium, expert)}
-    return {name: Task(family, name, controllers) for name, controllers in mixtures.items()}
-
-
-TASKS = {
-    "hopper": _tasks("hopper", 120_000, 240_000, (40_000, 100_000, 120_000, 200_000)),
-    "halfcheetah": _tasks("halfcheetah", 120_000, 300_000, (20_000, 40_000, 80_000, 120_000)),
-    "walker2d": _tasks("walker2d", 260_000, 280_000, (100_000, 200_000, 240_000, 260_000)),
+LOCOMOTION = {
+    "hopper": _mixtures("hopper", 120_000, 240_000, (40_000, 100_000, 120_000, 200_000)),
+    "halfcheetah": _mixtures("halfcheetah", 120_000, 300_000, (20_000, 40_000, 80_000, 120_000)),
+    "walker2d": _mixtures("walker2d", 260_000, 280_000, (100_000, 200_000, 240_000, 260_000)),
 }

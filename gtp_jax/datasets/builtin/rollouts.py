@@ -1,10 +1,10 @@
-"""Episodes of embedded data: blocks of episodes stepped in lockstep, each a function of the seed and its own index."""
+"""Episodes of built-in data: blocks of episodes stepped in lockstep, each a function of the seed and its own index."""
 
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from gtp_jax.datasets.builtin.ids import Task, for_task
+from gtp_jax.datasets.builtin.ids import Collection
 
 # The unit of work. The controller always sees this many rows: a matrix product of another shape may round otherwise,
 # and the data must not depend on how many cores there are.
@@ -12,12 +12,12 @@ BLOCK = 8
 
 
 class Episode(NamedTuple):
-    """T steps of one episode, float32; what is observed has T + 1 rows, the first from the reset."""
+    """T steps of one episode, float32; observations have T + 1 rows, the first from the reset."""
 
     seed: int  # of the environment's reset
     options: dict[str, Any]  # likewise
-    observations: Any  # [T + 1, O], or a dict of such
-    infos: dict[str, np.ndarray]  # "success" [T + 1] bool, where the environment says so
+    observations: np.ndarray | dict[str, np.ndarray]  # [T + 1, O], or a dict of such
+    infos: dict[str, np.ndarray]  # "success" [T + 1] bool, where the environment reports it
     action: np.ndarray  # [T, A]
     reward: np.ndarray  # [T]
     terminated: bool
@@ -31,62 +31,62 @@ class Episode(NamedTuple):
         """The episode cut after `steps` steps; not terminated, unless nothing was cut."""
         if steps >= self.steps:
             return self
+
+        def cut(columns: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+            return {name: column[: steps + 1] for name, column in columns.items()}
+
         observed = self.observations
         return self._replace(
-            observations=_first(observed, steps + 1) if isinstance(observed, dict) else observed[: steps + 1],
-            infos=_first(self.infos, steps + 1),
+            observations=cut(observed) if isinstance(observed, dict) else observed[: steps + 1],
+            infos=cut(self.infos),
             action=self.action[:steps],
             reward=self.reward[:steps],
             terminated=False,
         )
 
 
-def _first(columns: dict[str, np.ndarray], rows: int) -> dict[str, np.ndarray]:
-    return {name: column[:rows] for name, column in columns.items()}
-
-
 class Simulator:
-    """Makes blocks of episodes of one task; the environments are built once and reused."""
+    """Makes blocks of episodes of one collection; the environments are built once and reused."""
 
-    def __init__(self, task: Task, seed: int):
-        self._task, self._seed = task, seed
-        self.controllers = [task.controller(name) for name in task.controllers]
-        self._envs = [for_task(task).make_env() for _ in range(BLOCK)]
+    def __init__(self, collection: Collection, seed: int):
+        self._collection, self._seed = collection, seed
+        self.controllers = [collection.controller(name) for name in collection.controllers]
+        self._envs = [collection.eval_env().make_env() for _ in range(BLOCK)]
 
     def block(self, index: int) -> list[Episode]:
         """The episodes index * BLOCK ... (index + 1) * BLOCK - 1, whole, in order."""
-        runs = [Run(self._task, env, self._seed, index * BLOCK + i) for i, env in enumerate(self._envs)]
-        while any(run.active for run in runs):
-            inputs = [np.stack(part) for part in zip(*(run.inputs() for run in runs), strict=True)]
+        rollouts = [Rollout(self._collection, env, self._seed, index * BLOCK + i) for i, env in enumerate(self._envs)]
+        while any(rollout.active for rollout in rollouts):
+            inputs = [np.stack(part) for part in zip(*(rollout.inputs() for rollout in rollouts), strict=True)]
             actions = [controller(*inputs) for controller in self.controllers]
-            for i, run in enumerate(runs):
-                if run.active:
-                    run.step(actions[run.controller][i])
-        return [run.episode() for run in runs]
+            for i, rollout in enumerate(rollouts):
+                if rollout.active:
+                    rollout.step(actions[rollout.controller][i])
+        return [rollout.episode() for rollout in rollouts]
 
 
-class Run:
+class Rollout:
     """One episode under way. All its randomness comes from a generator seeded by (seed, episode index)."""
 
-    def __init__(self, task: Task, env, seed: int, index: int):
-        self._env, self._noise = env, task.noise
+    def __init__(self, collection: Collection, env: Any, seed: int, index: int):
+        self._env, self._noise = env, collection.noise
         self._rng = np.random.default_rng([seed, index])
-        self._options = task.reset_options(self._rng)
+        self._options = collection.reset_options(self._rng)
         self._reset_seed = int(self._rng.integers(2**31))
-        choices = len(task.controllers)
-        self.controller = int(self._rng.integers(choices)) if choices > 1 else 0  # a place in task.controllers
+        choices = len(collection.controllers)
+        self.controller = int(self._rng.integers(choices)) if choices > 1 else 0  # index in collection.controllers
         options = {name: np.array(each) for name, each in self._options.items()}
         self._last, info = env.reset(seed=self._reset_seed, options=options or None)
-        self._look = task.inputs(self._last, self._rng)
+        self._to_inputs = collection.inputs(self._last, self._rng)
         self._observations, self._success = [self._last], [info.get("success")]
         self._actions, self._rewards = [], []
         self.active, self._terminated = True, False
 
     def inputs(self) -> tuple[np.ndarray, ...]:
-        """What the controller is given now; once the episode is over, what it was given last."""
+        """The controller's inputs now; once the episode is over, its last ones."""
         if self.active:
-            self._seen = self._look(self._last)
-        return self._seen
+            self._inputs = self._to_inputs(self._last)
+        return self._inputs
 
     def step(self, action: np.ndarray) -> None:
         """Takes the controller's action [A], with noise."""
@@ -100,20 +100,20 @@ class Run:
         self._rewards.append(reward)
 
     def episode(self) -> Episode:
-        """What happened."""
-        observed = self._observations
+        """The steps so far."""
+
+        def rows(each: list[np.ndarray]) -> np.ndarray:
+            return np.stack(each).astype(np.float32)
+
+        observed, is_dict = self._observations, isinstance(self._last, dict)
         return Episode(
             seed=self._reset_seed,
             options=self._options,
-            observations={key: _rows([each[key] for each in observed]) for key in observed[0]}
-            if isinstance(observed[0], dict)
-            else _rows(observed),
+            observations={key: rows([each[key] for each in observed]) for key in self._last}
+            if is_dict
+            else rows(observed),
             infos={} if None in self._success else {"success": np.array(self._success)},
             action=np.stack(self._actions),
             reward=np.array(self._rewards, np.float32),
             terminated=bool(self._terminated),
         )
-
-
-def _rows(each: list[np.ndarray]) -> np.ndarray:
-    return np.stack(each).astype(np.float32)

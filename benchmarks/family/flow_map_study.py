@@ -1,0 +1,206 @@
+"""One family, one difference: every policy class and ablation of GTP on the same network, data, updates and batch.
+
+    python benchmarks/family/flow_map_study.py [--tasks=density,goals] [--rows=gtp,...] [--updates=20000]
+
+Behaviour cloning of two-dimensional data by 5 vmapped seeds. A cell is a task and a row; a finished one is
+RESULTS/TASK-ROW.json and is not run again. figures.py draws samples of the policy classes, which their cells keep.
+
+density: four modes 0.8 from the origin, standard deviation 0.05; observations are zeros.
+goals: the multi-goal task of arXiv 2510.11499, unit steps from the origin to one of four goals 5 away.
+"""
+
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+sys.path.insert(0, __file__.rpartition("/benchmarks/")[0])
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from benchmarks import shared
+from gtp_jax.agent import build
+from gtp_jax.config.settings import Settings
+from gtp_jax.parallel.seeds import Seeds
+from gtp_jax.types import Batch
+
+RESULTS = shared.RESULTS / "family" / "flow_map_study"
+STEPS = (1, 2, 3, 5, 10)
+SEEDS = range(5)
+NUM_SAMPLES = 2000
+DIRECTIONS = np.array([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]])
+DRAWN_STEPS = (1, 5)  # K of the samples that figures.py draws
+
+# Policy settings of each policy class, and of each ablation.
+MEMBERS: dict[str, dict[str, Any]] = {
+    "gtp": {},
+    "consistency": {"name": "consistency"},
+    "ctm": {"name": "ctm"},
+    "shortcut": {"name": "shortcut"},
+    "mean_flow": {"name": "mean_flow"},
+    "flow_matching": {"name": "flow_matching"},
+    "diffusion": {"name": "diffusion"},
+    "vp_diffusion": {"name": "vp_diffusion", "num_steps": 5},
+    "gaussian": {"name": "gaussian"},
+}
+ABLATIONS: dict[str, dict[str, Any]] = {
+    "gtp-no-consistency": {"lambda_consistency": 0.0},
+    "gtp-no-flow": {"lambda_flow": 0.0},
+    "gtp-tau-zero": {"tau": "zero"},
+    "gtp-any-gap": {"gap": "any"},
+    "gtp-fixed-grid": {"intervals": 80},
+    "gtp-solver-teacher": {"teacher": "heun"},
+    "gtp-ema-target": {"target": "ema"},
+    "gtp-edm-flow": {"flow_times": "log-normal"},
+    "gtp-small-t": {"sigma_max": 5.0},
+    "diffusion-edm": {"name": "diffusion", "times": "log-normal", "weighting": "edm"},
+    "diffusion-edm-times": {"name": "diffusion", "times": "log-normal"},
+    "diffusion-edm-weights": {"name": "diffusion", "weighting": "edm"},
+    "diffusion-edm-small-t": {"name": "diffusion", "times": "log-normal", "weighting": "edm", "sigma_max": 3.0},
+    "diffusion-heun": {"name": "diffusion", "solver": "heun"},
+    "flow_matching-heun": {"name": "flow_matching", "solver": "heun"},
+}
+ROWS = MEMBERS | ABLATIONS
+# Policy classes that sample in a fixed number of steps.
+FIXED_STEPS = {"vp_diffusion": (5,), "gaussian": (1,)}
+
+
+class Task(NamedTuple):
+    """A two-dimensional cloning problem."""
+
+    data: Callable[[np.random.Generator, int], tuple[np.ndarray, np.ndarray]]  # -> obs [N, 2], action [N, 2]
+    measure: Callable[[Callable, np.random.Generator], dict[str, Any]]  # (act(key, obs [S, N, 2]), rng) -> by seed
+
+
+def policy_settings(row: str) -> dict[str, Any]:
+    """A row's policy settings by dotted name."""
+    return {f"policy.{name}": value for name, value in ROWS[row].items()}
+
+
+def energy_distance(x: np.ndarray, y: np.ndarray) -> float:
+    """2 E|X - Y| - E|X - X'| - E|Y - Y'| of samples [N, 2] and [M, 2], as a V-statistic."""
+
+    def mean_distance(a, b):
+        return np.sqrt(((a[:, None] - b[None]) ** 2).sum(-1)).mean()
+
+    return float(2 * mean_distance(x, y) - mean_distance(x, x) - mean_distance(y, y))
+
+
+def density_data(rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Actions around the four modes; observations of zeros."""
+    action = 0.8 * DIRECTIONS[rng.integers(4, size=n)] + 0.05 * rng.standard_normal((n, 2))
+    return np.zeros((n, 2)), action
+
+
+def numbers(samples, held_out, ends, centres: np.ndarray, radius: float, drawn: np.ndarray) -> dict[str, Any]:
+    """Energy distances, and the shares of `ends` near each centre and near none, by seed; some samples to draw."""
+    near = [np.linalg.norm(x[:, None] - centres[None], axis=-1) < radius for x in ends]
+    return {
+        "energy_distance": [energy_distance(x, held_out) for x in samples],
+        "mode_shares": [each.mean(0).tolist() for each in near],
+        "off_every_mode": [float(1 - each.any(1).mean()) for each in near],
+        "samples": np.round(drawn.astype(float), 3).tolist(),
+    }
+
+
+def density_measure(act: Callable, rng: np.random.Generator) -> dict[str, Any]:
+    """Energy distance to held-out data, share of each mode within 4 standard deviations, share off all of them."""
+    _, held_out = density_data(rng, NUM_SAMPLES)
+    samples = act(jax.random.key(1), np.zeros((len(SEEDS), NUM_SAMPLES, 2)))
+    return numbers(samples, held_out, samples, 0.8 * DIRECTIONS, 0.2, samples[0, :500])
+
+
+def goals_data(rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Steps of walks from near the origin towards a goal each."""
+    walks = -(-n // 6)
+    position, goal = 0.1 * rng.standard_normal((walks, 2)), 5 * DIRECTIONS[rng.integers(4, size=walks)]
+    obs, action = [], []
+    for _ in range(6):
+        offset = goal - position
+        distance = np.linalg.norm(offset, axis=1, keepdims=True)
+        step = offset / np.maximum(distance, 1.0) + 0.05 * rng.standard_normal((walks, 2))
+        obs.append(position / 5)
+        action.append(step)
+        position = position + step
+    return np.concatenate(obs)[:n], np.concatenate(action)[:n]
+
+
+def goals_measure(act: Callable, rng: np.random.Generator) -> dict[str, Any]:
+    """The first step's distribution, and where walks of 6 steps end: within 0.5 of each goal, or of none."""
+    walks = 500
+    position = np.broadcast_to(0.1 * rng.standard_normal((walks, 2)), (len(SEEDS), walks, 2))
+    paths = [position]
+    for i in range(6):
+        position = position + act(jax.random.key(i), position / 5)
+        paths.append(position)
+    first = act(jax.random.key(99), np.zeros((len(SEEDS), NUM_SAMPLES, 2)))
+    held_out = DIRECTIONS[rng.integers(4, size=NUM_SAMPLES)] + 0.05 * rng.standard_normal((NUM_SAMPLES, 2))
+    return numbers(first, held_out, position, 5 * DIRECTIONS, 0.5, np.stack(paths)[:, 0, :100].swapaxes(0, 1))
+
+
+TASKS = {"density": Task(density_data, density_measure), "goals": Task(goals_data, goals_measure)}
+
+
+def run_cell(task_name: str, row: str, updates: int) -> dict[str, Any]:
+    """Trains and measures one cell."""
+    command = shared.command(__file__, tasks=task_name, rows=row, updates=updates)
+    about, task, started = shared.source(command), TASKS[task_name], time.perf_counter()
+    changes = {"num_updates": updates, "curriculum_updates": updates, "num_seeds": len(SEEDS), "guidance.name": "none"}
+    changes |= {"policy.hidden": (128, 128, 128), "policy.learning_rate": 1e-3} | policy_settings(row)
+    settings = Settings.of(changes)
+    obs, action = task.data(np.random.default_rng(0), 100_000)
+    zero = np.zeros(len(obs), np.float32)
+    batch = Batch(obs.astype(np.float32), action.astype(np.float32), zero, zero, obs.astype(np.float32))
+    bound = np.full(2, 2.0, np.float32)
+    agent, hparams = build.build_agent(settings, -bound, bound, None)
+    example = jax.tree.map(lambda column: column[:1], batch)
+    engine = Seeds(
+        lambda key: agent.init(key, example, hparams),
+        agent.update,
+        batch,
+        seeds=SEEDS,
+        batch_size=settings.batch_size,
+    )
+    state = engine.init()
+    for _ in range(updates // 500):
+        state, metrics = engine.advance(state, 500)
+    loss = engine.gather(metrics)["policy/loss"].tolist()
+    trained = time.perf_counter() - started
+    params = engine.gather(state.policy_ema)
+    by_steps = {}
+    for num_steps in FIXED_STEPS.get(row, STEPS):
+        sample = jax.jit(jax.vmap(lambda p, k, o, n=num_steps: agent.act(p, k, o, n)))
+
+        def act(key, obs, sample=sample):
+            return np.asarray(sample(params, jax.random.split(key, len(SEEDS)), jnp.asarray(obs, jnp.float32)))
+
+        by_steps[num_steps] = task.measure(act, np.random.default_rng(1))
+        if row not in MEMBERS or num_steps not in DRAWN_STEPS:
+            del by_steps[num_steps]["samples"]
+    kept = {name: value for name, value in settings.flat().items() if name.startswith("policy.")}
+    return {
+        "task": task_name,
+        "row": row,
+        **about,
+        "num_updates": updates,
+        "batch_size": settings.batch_size,
+        "settings": kept,
+        "seeds": list(SEEDS),
+        "loss": loss,
+        "seconds_training": trained,
+        "num_steps": by_steps,
+    }
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Runs the cells that are not there yet."""
+    arguments = shared.parse(__doc__, argv, tasks=TASKS, rows=ROWS, updates=20_000, results=RESULTS)
+    cells = [(task, row) for task in arguments.tasks for row in arguments.rows]
+    shared.run_cells(arguments.results, {"-".join(cell): partial(run_cell, *cell, arguments.updates) for cell in cells})
+
+
+if __name__ == "__main__":
+    main()

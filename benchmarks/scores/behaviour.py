@@ -1,0 +1,48 @@
+"""How good the built-in locomotion data are: collects what is not there, and scores its own episodes.
+
+    python benchmarks/scores/behaviour.py
+
+Writes RESULTS/behaviour.json.
+"""
+
+import sys
+from functools import partial
+from typing import Any
+
+sys.path.insert(0, __file__.rpartition("/benchmarks/")[0])
+
+import numpy as np
+
+from benchmarks import shared
+from gtp_jax.config.tasks import GYM, TASKS
+from gtp_jax.datasets import load
+from gtp_jax.runs import scores
+
+
+def measure_one(dataset_id: str) -> dict[str, Any]:
+    """Scores of a dataset's episodes, the last one left out, which is cut to size."""
+    data = load(dataset_id)
+    returns = np.bincount(data.episode, weights=data.batch.reward)[:-1]
+    each = scores.of_episodes(dataset_id, returns)
+    return {
+        "dataset": dataset_id,
+        "fingerprint": data.fingerprint,
+        "transitions": len(data.episode),
+        "episodes": len(each),
+        "score": float(each.mean()),
+        "deviation": float(each.std()),
+        "quarters": np.percentile(each, [0, 25, 50, 75, 100]).tolist(),
+    }
+
+
+def measure(datasets: list[str]) -> dict[str, Any]:
+    """The scores of every dataset."""
+    return {"rows": [measure_one(each) for each in datasets]}
+
+
+DATASETS = tuple(task.builtin for task in TASKS.values() if task.family is GYM)
+main = partial(shared.measure, __file__, __doc__, measure, datasets=DATASETS)
+
+
+if __name__ == "__main__":
+    main()

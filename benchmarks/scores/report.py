@@ -1,0 +1,214 @@
+"""The report of the suite: one HTML page that needs nothing else, docs/report.html.
+
+    python benchmarks/scores/report.py [--results=benchmarks/results/scores/suite] [--page=docs/report.html]
+
+Cells that were not run are named so. tables.py prints the same scores in Markdown.
+"""
+
+import html
+import io
+import re
+import sys
+from typing import Any
+
+sys.path.insert(0, __file__.rpartition("/benchmarks/")[0])
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+
+from benchmarks import shared
+from benchmarks.scores.aggregates import aggregate, improvement
+from benchmarks.scores.cells import Cells, behaviour, by_place, diverged_seeds, origin, score_of, tasks_of
+from benchmarks.scores.suite import METHODS, RESULTS
+from gtp_jax.config.tasks import TASKS
+
+_COLOURS = "#7f7f7f #1f77b4 #d62728 #ff7f0e #17becf #bcbd22 #9467bd #2ca02c #8c564b"
+COLOURS = dict(zip(METHODS, _COLOURS.split(), strict=True))
+STYLE = """body { font: 16px/1.5 system-ui, sans-serif; max-width: 80rem; margin: 2rem auto; padding: 0 1rem; }
+table { border-collapse: collapse; font-size: .9rem; } .wide { overflow-x: auto; } svg { max-width: 100%; }
+th, td { padding: .3rem .5rem; border-bottom: 1px solid #ddd; text-align: right; vertical-align: top; }
+th:first-child, td:first-child, td.words { text-align: left; } td.words { max-width: 26rem; } td.none { color: #888; }
+small { color: #666; display: block; font-weight: 400; white-space: nowrap; } td.best, dt { font-weight: 600; }
+code { font-size: .8rem; overflow-wrap: anywhere; } .note { background: #f4f4f0; padding: .8rem 1rem; }"""
+
+
+def _table(header: list[str], rows: list[list[str]]) -> str:
+    """A table of texts and of whole <td> elements."""
+    lines = ["".join(f"<th>{each}</th>" for each in header)]
+    lines += ["".join(each if each.startswith("<td") else f"<td>{each}</td>" for each in row) for row in rows]
+    return '<div class="wide"><table>' + "\n".join(f"<tr>{line}</tr>" for line in lines) + "</table></div>"
+
+
+def _score(cell: dict[str, Any] | None, best: float) -> str:
+    """A cell's mean, interval and seeds."""
+    if cell is None:
+        return '<td class="none">not run</td>'
+    found, gone = cell["summary"]["score"], diverged_seeds(cell)
+    seeds = " ".join(
+        "diverged" if value is None else f"{value:.0f}" + " (diverged)" * (seed in gone)
+        for seed, value in zip(cell["summary"]["seeds"], found["per_seed"], strict=True)
+    )
+    if found["mean"] is None:
+        return f'<td class="none">diverged<small>{seeds}</small></td>'
+    kind = ' class="best"' if score_of(cell) == best else ""
+    low, high = found["ci95"]
+    return f"<td{kind}>{found['mean']:.1f}<small>[{low:.1f}, {high:.1f}]</small><small>{seeds}</small></td>"
+
+
+def scores_table(cells: Cells) -> str:
+    """A row for each task, the highest mean of each set off."""
+    rows = []
+    for task in tasks_of(cells):
+        here = [cells.get((task, method)) for method in METHODS]
+        there = [each for each in here if each]
+        best, summary = max(map(score_of, there)), there[0]["summary"]
+        rows.append([f"{task}<small>{summary['dataset']}</small>", behaviour(summary)])
+        rows[-1] += [_score(each, best) for each in here]
+    return _table(["task", "behaviour<br>in the data", *METHODS], rows)
+
+
+def published_table(tasks: list[str]) -> str:
+    """The scores published for these tasks, on D4RL's own data."""
+    names = list(dict.fromkeys(name for task in tasks for name in TASKS[task].scores))
+    if not names:
+        return "<p>Nothing was published for these tasks.</p>"
+    known = {task: TASKS[task].scores for task in tasks if TASKS[task].scores}
+    rows = [[task, *(f"{found[n]:.1f}" if n in found else "-" for n in names)] for task, found in known.items()]
+    return _table(["task of D4RL", *names], rows)
+
+
+def aggregates_table(cells: Cells) -> str:
+    """Each method beside cloning, over the tasks that both have: means, and the probability of improvement."""
+    rows = []
+    for method in (method for method in METHODS if method != "gtp-bc"):
+        both = [task for task in tasks_of(cells) if {(task, method), (task, "gtp-bc")} <= cells.keys()]
+        tasks = [task for task in both if all(np.isfinite(score_of(cells[task, m])) for m in (method, "gtp-bc"))]
+        if not tasks:
+            continue
+        own, cloning = ([cells[task, m]["summary"]["score"]["per_seed"] for task in tasks] for m in (method, "gtp-bc"))
+        found, there = aggregate(own), aggregate(cloning)
+        without = [task for task in both if task not in tasks]
+        which = ", ".join(tasks) + (f"; without {', '.join(without)}: diverged" if without else "")
+        rows.append([method, f"<td class='words'>{which}</td>"])
+        for each, name in ((found, "mean"), (found, "iqm"), (there, "mean")):
+            low, high = each[f"{name}_ci95"]
+            rows[-1].append(f"{each[name]:.1f}<small>[{low:.1f}, {high:.1f}]</small>")
+        rows[-1].append(f"{improvement(own, cloning):.2f}")
+    if not rows:
+        return "<p>No task has a method beside gtp-bc.</p>"
+    header = ["method", "tasks", "mean", "interquartile mean", "mean of gtp-bc there", "P(above gtp-bc)"]
+    return _table(header, rows)
+
+
+def curves(cells: Cells) -> str:
+    """Score against updates, a panel for each task, mean and range over seeds."""
+    tasks = [task for task in tasks_of(cells) if any(cells[key]["curve"] for key in cells if key[0] == task)]
+    if not tasks:
+        return "<p>No curve was kept.</p>"
+    columns = min(4, len(tasks))
+    rows = -(-len(tasks) // columns)
+    figure = Figure(figsize=(3.6 * columns, 2.8 * rows))
+    axes = figure.subplots(rows, columns, squeeze=False)
+    for axis in axes.flat[len(tasks) :]:
+        axis.axis("off")
+    handles = {}
+    for axis, task in zip(axes.flat, tasks, strict=False):
+        for method in METHODS:
+            points = cells[task, method]["curve"] if (task, method) in cells else []
+            # The mean of the seeds that are left would hide those that diverged: the line ends before.
+            end = min((point["step"] for point in points if point["score"] is None), default=np.inf)
+            steps = sorted({point["step"] for point in points if point["step"] < end})
+            at = [[point["score"] for point in points if point["step"] == step] for step in steps]
+            if steps:
+                colour, (low, high) = COLOURS[method], zip(*((min(v), max(v)) for v in at), strict=True)
+                [handles[method]] = axis.plot(steps, [np.mean(v) for v in at], color=colour, marker=".")
+                axis.fill_between(steps, low, high, color=colour, alpha=0.12)
+        axis.set_title(task, fontsize=10)
+        axis.set_xlabel("updates")
+    axes[0, 0].set_ylabel("score")
+    figure.legend(handles.values(), handles, loc="lower center", ncols=len(handles), bbox_to_anchor=(0.5, -0.08))
+    figure.tight_layout()
+    buffer = io.StringIO()
+    with matplotlib.rc_context(
+        {"svg.fonttype": "none", "svg.hashsalt": "curves"}
+    ):  # the same bytes for the same numbers
+        figure.savefig(buffer, format="svg", bbox_inches="tight", metadata={"Date": None})
+    drawing = re.sub(r"<metadata>.*?</metadata>\s*", "", buffer.getvalue(), flags=re.DOTALL)
+    label = "score against updates, by task and method; means, and the range over seeds"
+    return f'<figure role="img" aria-label="{label}">{drawing[drawing.index("<svg") :].rstrip()}</figure>'
+
+
+def commands(cells: Cells) -> str:
+    """How to repeat each cell, and which data it had."""
+    parts = []
+    for task, method in ((task, method) for task in tasks_of(cells) for method in METHODS if (task, method) in cells):
+        each = cells[task, method]
+        summary = each["summary"]
+        facts = (
+            f"{summary['algorithm']}; learning rate {each['learning_rate']}; {summary['dataset']}, fingerprint "
+            f"{summary['fingerprint'][:16]}; commit {str(summary['commit'])[:10]}; {summary['timing']['finished']}"
+        )
+        parts.append(
+            f"<details><summary>{task}, {method}</summary><p>{html.escape(facts)}</p>"
+            f"<p><code>{html.escape(each['run'])}</code></p></details>"
+        )
+    return "\n".join(parts)
+
+
+def page(found: list[dict[str, Any]]) -> str:
+    """The whole page."""
+    cells, hosted = by_place(found), by_place(found, "hosted")
+    counts = sorted({each["summary"]["num_updates"] for each in cells.values()})
+    hosted_part = "<p>Not run: no hosted data were at hand.</p>"
+    if hosted:
+        hosted_part = f"<p>{html.escape(origin(hosted.values()))}</p>{scores_table(hosted)}"
+    meanings = "".join(f"<dt>{name}</dt><dd>{html.escape(text)}</dd>" for name, text in METHODS.items())
+    return f"""<!doctype html>
+<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>gtp_jax: the suite</title><style>{STYLE}</style>
+<h1>gtp_jax: the suite</h1>
+<p>Offline reinforcement learning with generative policies: each column is a method, each row a task; one network, data
+path and evaluation for all of them. Every score is that of the last checkpoint, never of the best one.</p>
+<p class="note"><b>Not comparable.</b> The first table is on <em>built-in</em> data, which this project collects
+itself (ids that begin with <code>gtp/</code>), after {" or ".join(f"{count:,}" for count in counts)} updates. The
+second one is on D4RL's data after one or two million. Compare scores within a table only.</p>
+<h2>The methods</h2>
+<dl>{meanings}</dl>
+<h2>Scores on built-in data</h2>
+<p>Success rate in per cent for AntMaze, D4RL's normalised return for the others; below, the 95 % interval and the
+seeds. Bold: the highest mean. {html.escape(origin(cells.values()))}</p>
+{scores_table(cells)}
+<h2>Published scores on D4RL's own data</h2>
+<p>From arXiv 2510.11499, tables 1 and 2: GTP with K = 5; the others as quoted there. BC: arXiv 2110.06169, table 1.</p>
+{published_table(tasks_of(cells))}
+<h2>Scores on hosted data</h2>
+{hosted_part}
+<h2>All tasks together</h2>
+<p>Each method beside cloning, over the tasks that both have. Stratified bootstrap over seeds, 95 %; the probability of
+improvement is that of a seed of the method scoring above one of cloning, ties counted half.</p>
+{aggregates_table(cells)}
+<h2>Learning curves</h2>
+{curves(cells)}
+<h2>How to repeat it</h2>
+<p>Each command is that of the cell's commit. All of it, from nothing:
+<code>python benchmarks/scores/umaze.py --results=runs/again</code>,
+<code>python benchmarks/scores/suite.py --results=runs/again</code>, then
+<code>python benchmarks/scores/report.py --results=runs/again</code>. One by one:</p>
+{commands(cells)}
+</html>
+"""
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Writes the page."""
+    arguments = shared.parse(__doc__, argv, results=RESULTS, page=shared.ROOT / "docs" / "report.html")
+    found = list(shared.load_cells(arguments.results).values())
+    if not found:
+        raise SystemExit(f"--results={arguments.results} holds no cell")
+    arguments.page.write_text(page(found))
+    print(f"{arguments.page}: {len(found)} cells")
+
+
+if __name__ == "__main__":
+    main()

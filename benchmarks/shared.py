@@ -1,0 +1,191 @@
+"""What the benchmarks share: the command line, where numbers come from, results on disk, and runs of experiments/."""
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from gtp_jax import files
+from gtp_jax.runs import provenance
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+
+
+def parse(doc: str, argv: list[str] | None = None, **options: Any) -> argparse.Namespace:
+    """Reads a command line.
+
+    Args:
+      doc: the script's docstring, printed by --help.
+      argv: the words, those of the process by default.
+      **options: `rounds=7` is an option --rounds of that default and type, False a flag. A tuple or mapping holds names
+        of which some may be chosen, separated by commas; all are by default.
+    """
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name, default in options.items():
+        if default is False:
+            parser.add_argument(f"--{name}", action="store_true")
+        elif isinstance(default, tuple | Mapping):
+            parser.add_argument(f"--{name}", type=_some_of(tuple(default)), default=list(default), help="by commas")
+        else:
+            parser.add_argument(f"--{name}", type=type(default), default=default, help="default: %(default)s")
+    return parser.parse_args(argv)
+
+
+def _some_of(names: tuple[str, ...]) -> Callable[[str], list[str]]:
+    def choose(text: str) -> list[str]:
+        chosen = text.split(",")
+        if unknown := [name for name in chosen if name not in names]:
+            raise argparse.ArgumentTypeError(f"{unknown[0]!r} is none of {', '.join(names)}")
+        return chosen
+
+    return choose
+
+
+def command(script: str, **options: Any) -> str:
+    """`python benchmarks/... --NAME=VALUE`; a flag by its name, or not at all; paths as PATH."""
+    words = [f"--{name}{'' if value is True else f'={_shown(value)}'}" for name, value in options.items() if value]
+    return " ".join(["python", str(Path(script).resolve().relative_to(ROOT)), *words])
+
+
+def _shown(value: Any) -> str:
+    return ",".join(value) if isinstance(value, list) else "PATH" if isinstance(value, Path) else str(value)
+
+
+def source(command: str) -> dict[str, Any]:
+    """Where numbers come from: command, date, device, versions and commit."""
+    return {
+        "command": command,
+        "date": provenance.now(),
+        "device": provenance.device(),
+        "versions": provenance.versions(),
+        "commit": provenance.commit(),
+    }
+
+
+def measure(script: str, doc: str, function: Callable[..., dict], argv: Any = None, **options: Any) -> None:
+    """The command of a script that measures one thing: RESULTS/NAME.json holds `function(**options)` and its source."""
+    script_path = Path(script).resolve()
+    arguments = vars(parse(doc, argv, results=RESULTS / script_path.parent.name, **options))
+    results, started = arguments.pop("results"), source(command(script, **arguments))
+    write(results / f"{script_path.stem}.json", started | function(**arguments))
+
+
+def read(path: Path) -> Any:
+    """The content of a JSON file."""
+    return json.loads(path.read_text())
+
+
+def write(path: Path, result: Any) -> None:
+    """Writes a result as JSON, whole or not at all; lists of numbers stay on one line."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with files.replacing(path) as file:
+        file.write(f"{_text(files.plain(result))}\n".encode())
+
+
+def _text(value: Any, indent: str = "") -> str:
+    line = json.dumps(value, allow_nan=False, ensure_ascii=False)
+    if len(line) <= 100 or "{" not in line:
+        return line
+    inner, is_dict = f"{indent} ", isinstance(value, dict)
+    items = value.items() if is_dict else enumerate(value)
+    parts = [(f"{json.dumps(key)}: " if is_dict else "") + _text(item, inner) for key, item in items]
+    opening, closing = "{}" if is_dict else "[]"
+    return f"{opening}\n{inner}" + f",\n{inner}".join(parts) + f"\n{indent}{closing}"
+
+
+def run_cells(folder: Path, cells: Mapping[str, Callable[[], dict[str, Any]]]) -> None:
+    """Runs the cells of a study, each into FOLDER/NAME.json; a cell whose file is there is not run again."""
+    for name, run in cells.items():
+        path = folder / f"{name}.json"
+        if not path.exists():
+            write(path, run())
+            print(f"{name}: written to {path}", flush=True)
+
+
+def load_cells(folder: Path) -> dict[str, dict[str, Any]]:
+    """The finished cells of a folder and the folders below it, by name."""
+    return {str(path.relative_to(folder).with_suffix("")): read(path) for path in sorted(folder.rglob("*.json"))}
+
+
+def in_turns(calls: Mapping[Any, Callable[[], object]], rounds: int, repeats: int = 1, clock: Any = None) -> dict:
+    """Seconds of each call in each round. The calls take turns, so that another load of the machine falls on all.
+
+    Args:
+      calls: what is timed, by name; each is called once before.
+      rounds: how often each has its turn.
+      repeats: how often it is called in a turn, whose mean counts.
+      clock: `time.perf_counter` by default.
+    """
+    clock, seconds = clock or time.perf_counter, {name: [] for name in calls}
+    for call in calls.values():
+        call()
+    for _ in range(rounds):
+        for name, call in calls.items():
+            started = clock()
+            for _ in range(repeats):
+                call()
+            seconds[name].append((clock() - started) / repeats)
+    return seconds
+
+
+def use_one_core() -> None:
+    """Starts the command again, single-threaded on one core, if JAX computes on the CPU: JAX reads both at start."""
+    import jax
+
+    flag, flags = "--xla_cpu_multi_thread_eigen=false", os.environ.get("XLA_FLAGS", "")
+    if jax.default_backend() == "cpu" and hasattr(os, "sched_setaffinity") and flag not in flags:
+        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+        os.environ["XLA_FLAGS"] = f"{flags} {flag}"
+        os.execv(sys.executable, [sys.executable, *sys.argv])
+
+
+def run_python(words: list[str]) -> None:
+    """Runs a script from the repository's root to its end, with this repository's package.
+
+    SIGINT and SIGTERM go to the script, which saves what it has. A run with a training that diverged has ended, with a
+    result; any other exit code but 0 ends the caller with the same one.
+    """
+    print("python", *words, flush=True)
+    path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    child, early, environment = None, [], os.environ | {"PYTHONPATH": path}
+
+    def forward(number, _):
+        early.append(number) if child is None else child.send_signal(number)
+
+    before = {number: signal.signal(number, forward) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        # In a group of its own: a terminal sends its Ctrl-C to the whole group, and a second one stops a run at once.
+        child = subprocess.Popen([sys.executable, *words], cwd=ROOT, env=environment, process_group=0)
+        for number in early:
+            child.send_signal(number)
+        code = child.wait()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if code:
+        from gtp_jax.training import divergence
+
+        if code != divergence.EXIT_CODE:
+            raise SystemExit(code if code > 0 else 128 - code)
+
+
+def train(config: str, workdir: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Runs experiments/run.py in a directory below the root; returns its command and its summary."""
+    changes = [f"--config.{name}={value}" for name, value in settings.items()]
+    words = ["experiments/run.py", f"--config={config}", f"--workdir={workdir}", *changes]
+    run_python(words)
+    return {"run": " ".join(["python", *words]), "summary": read(ROOT / workdir / "summary.json")}
+
+
+def evaluate(workdir: Path, **options: Any) -> list[dict[str, Any]]:
+    """Runs experiments/evaluate.py on a finished run; returns the score at each K and temperature."""
+    run_python(["experiments/evaluate.py", f"--workdir={workdir}", *(f"--{k}={v}" for k, v in options.items())])
+    kept = ("num_steps", "temperature", "episodes", "score", "milliseconds_per_sample", "command", "date", "commit")
+    return [{name: each[name] for name in kept} for each in read(ROOT / workdir / "evaluations.json")]

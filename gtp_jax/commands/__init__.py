@@ -1,0 +1,84 @@
+"""The command line: `gtp-jax run`, `evaluate`, `export`, `collect`, `merge` and `diagnose`, a module each."""
+
+import argparse
+import contextlib
+import importlib
+import shlex
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from gtp_jax.declare import Range
+from gtp_jax.names import there_are
+from gtp_jax.runs import provenance
+from gtp_jax.runs.terminal import Terminal, refuse
+
+COMMANDS = {
+    "run": "trains and evaluates a policy from offline data",
+    "evaluate": "evaluates a trained policy at other numbers of steps and temperatures",
+    "export": "writes a trained policy to one file that works without this package",
+    "collect": "collects a built-in dataset",
+    "merge": "joins runs of different seeds into one result",
+    "diagnose": "compares what the critic of an AntMaze run estimates with what happens",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command that the first word names, and returns its exit code.
+
+    A mistake that the user can mend (ValueError, OSError) is one line on standard error and exit code 2.
+    """
+    name, *rest = (sys.argv[1:] if argv is None else argv) or ["--help"]
+    try:
+        if name in ("--help", "-h"):
+            Terminal().facts("gtp-jax COMMAND [--help] [FLAGS], where COMMAND is one of", COMMANDS)
+        elif name == "--version":
+            facts, device = provenance.versions(), provenance.device() if rest == ["--all"] else None
+            shown = {**facts, **device} if device else {each: facts[each] for each in ("jax", "python")}
+            Terminal().facts(f"gtp_jax {facts['gtp_jax']}", shown)
+        elif name not in COMMANDS:
+            raise ValueError(f"there is no command {name!r:.80}; {there_are(name, COMMANDS)}")
+        else:
+            return importlib.import_module(f"gtp_jax.commands.{name}").main(rest) or 0
+    except (ValueError, OSError) as error:
+        refuse(error)
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
+    return 0
+
+
+def number(allowed: Range, kind: type[int] | type[float] = int) -> Callable[[str], int | float]:
+    """Returns a function that reads one number of a range from the command line."""
+
+    def read(text: str) -> int | float:
+        with contextlib.suppress(ValueError):
+            if (value := kind(text)) in allowed:
+                return value
+        whole = "whole " if kind is int else ""
+        raise argparse.ArgumentTypeError(f"{text[:80]!r} must be a {whole}number {allowed}")
+
+    return read
+
+
+def numbers(allowed: Range, kind: type[int] | type[float] = int) -> Callable[[str], list[int | float]]:
+    """Returns a function that reads several numbers of a range, separated by commas, each once."""
+    return lambda text: list(dict.fromkeys(map(number(allowed, kind), text.split(","))))
+
+
+def check_writable(folder: Path) -> None:
+    """Raises OSError where no file can be made in a folder, before the results for it are computed."""
+    tempfile.TemporaryFile(dir=folder).close()
+
+
+def origin(command: str, argv: Sequence[str] | None) -> dict[str, Any]:
+    """Where a result comes from: command, date, device, versions and commit, for JSON."""
+    return {
+        "command": shlex.join(["gtp-jax", command, *(sys.argv[1:] if argv is None else argv)]),
+        "date": provenance.now(),
+        "device": provenance.device(),
+        "versions": provenance.versions(),
+        "commit": provenance.commit(),
+    }

@@ -1,0 +1,32 @@
+"""Collects a built-in dataset, unless it is there, and prints its folder.
+
+gtp-jax collect antmaze/umaze [--transitions=N] [--seed=S] [--root=DIR] [--workers=W]
+"""
+
+import time
+
+from gtp_jax.runs.terminal import Parser, Terminal
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Collects the dataset."""
+    parser = Parser(prog="gtp-jax collect", description="Collects a built-in dataset, unless it is there.")
+    parser.add_argument("task", metavar="TASK", help="a dataset's id, or FAMILY/TASK: antmaze/umaze, hopper/medium")
+    parser.add_argument("--transitions", type=int, help="size of the dataset, if not the task's own")
+    parser.add_argument("--seed", type=int, help="seed of the collection (0)")
+    parser.add_argument("--root", help="Minari's datasets folder, if not the one of MINARI_DATASETS_PATH")
+    parser.add_argument("--workers", type=int, help="processes (all cores)")
+    given, terminal = parser.parse_args(argv), Terminal()
+    from gtp_jax.datasets.builtin.collect import collect
+    from gtp_jax.datasets.builtin.ids import is_builtin, parse
+    from gtp_jax.datasets.folder import datasets_root
+
+    name = given.task if is_builtin(given.task) else f"gtp/{given.task}-v0"
+    wanted, started = parse(name, given.transitions, given.seed), time.monotonic()
+    with terminal.progress(f"collecting {wanted.id}", wanted.transitions, "transitions") as bar:
+
+        def progress(done: int, _: int) -> None:
+            bar.update(done, done / (time.monotonic() - started))
+
+        folder = collect(wanted, datasets_root(given.root), given.workers, progress)
+    terminal.say(str(folder))

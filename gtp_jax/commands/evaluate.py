@@ -1,0 +1,124 @@
+"""Evaluates a trained policy at other numbers of steps and temperatures.
+
+    gtp-jax evaluate --workdir=DIR [--num_steps=1,2,5] [--temperature=1,0.5] [--candidates=1,8]
+        [--softmax=BETA] [--episodes=100] [--video]
+
+Writes DIR/evaluations.json, one object per combination, and prints a line for each. The last checkpoint is evaluated.
+With --video, DIR/video-K2.gif is the first episode of the first seed at K = 2, and so on for each K; with the package
+imageio-ffmpeg (the extra `video`) there is an MP4 beside it.
+"""
+
+import argparse
+import contextlib
+import itertools
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gtp_jax import files
+from gtp_jax.commands import check_writable, number, numbers, origin
+from gtp_jax.declare import COUNT, MANY, MAX_INT, NOT_NEGATIVE, UPDATES, Range
+from gtp_jax.runs.terminal import Parser, Terminal
+
+
+def parse(argv: list[str] | None = None) -> argparse.Namespace:
+    """Reads the command line; a mistake ends the program with one line and exit code 2."""
+    parser = Parser(prog="gtp-jax evaluate", description="Evaluates a trained policy.")
+    add = parser.add_argument
+    add("--workdir", type=Path, required=True, help="directory of the run")
+    add("--num_steps", type=numbers(COUNT), default="1,2,5", help="sampling steps K, by commas")
+    add("--temperature", type=numbers(NOT_NEGATIVE, float), default="1", help="scales of the first draw, by commas")
+    add("--candidates", type=numbers(COUNT), default="1", help="best of N by the critic, by commas")
+    add("--softmax", type=number(NOT_NEGATIVE, float), metavar="BETA", help="draw from the N by softmax(BETA Q)")
+    add("--episodes", type=number(MANY), default=100, help="episodes of each seed and combination")
+    add("--num_envs", type=number(Range(1, 4096)), default=25, help="environments of each seed")
+    add("--step", type=number(UPDATES), help="another of the kept checkpoints than the last one")
+    add("--seed", type=number(Range(0, MAX_INT)), default=0, help="seed of the policies' noise")
+    add("--video", action="store_true", help="film the first episode at each K")
+    return parser.parse_args(argv)
+
+
+def milliseconds_per_sample(policy: Any, obs: Any, num_steps: int, repeats: int = 300) -> float | None:
+    """The median time of one call of a loaded policy, compiled, on one raw observation; None where all diverged."""
+    for trial in range(len(policy.trials)):
+        with contextlib.suppress(ValueError):  # of a trial whose parameters are not finite
+            policy.params_of(trial)
+            break
+    else:
+        return None
+    times = []
+    for _ in range(repeats):
+        started = time.perf_counter()
+        policy(obs, num_steps=num_steps, trial=trial)
+        times.append(time.perf_counter() - started)
+    return 1000 * float(np.median(times))
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Evaluates every combination of steps, temperature and candidates."""
+    arguments, terminal = parse(argv), Terminal()
+    from absl import logging
+
+    from gtp_jax import load_policy
+    from gtp_jax.config import trials
+    from gtp_jax.envs import video
+    from gtp_jax.envs.evaluation import Evaluator
+    from gtp_jax.runs import scores
+    from gtp_jax.training import divergence
+    from gtp_jax.training.train import load_dataset
+
+    logging.set_verbosity(logging.WARNING)
+    workdir, beta, policy = arguments.workdir, arguments.softmax, load_policy(arguments.workdir, arguments.step)
+    for record in policy.info.diverged:
+        terminal.say(divergence.describe_record(record))
+    check_writable(workdir)
+    if arguments.video:
+        video.choose_backend()
+    dataset = load_dataset(policy.settings, terminal)
+    first = dataset.make_env()  # plays the first seed's first episode
+    obs, _ = first.reset(seed=0)
+    first = video.Recorded(first) if arguments.video else first
+    envs = itertools.chain([first], iter(dataset.make_env, None))
+    evaluator = Evaluator(lambda: next(envs), policy.observe, policy.seeds, num_envs=arguments.num_envs)
+    results, combinations, filmed = [], trials.combinations(policy.trials), {}
+    selection = "best" if beta is None else f"softmax, {beta:g} Q"
+    with contextlib.closing(evaluator):
+        for num_steps, temperature, candidates in itertools.product(
+            arguments.num_steps, arguments.temperature, arguments.candidates
+        ):
+            asked = {"num_steps": num_steps, "temperature": temperature, "candidates": candidates}
+            inverse = math.inf if beta is None else beta
+            act = policy.acting(**asked, noise_seed=arguments.seed, inverse_temperature=inverse)
+            episodes = evaluator(act, arguments.episodes)
+            if arguments.video:
+                filmed.setdefault(num_steps, first.episodes[0])
+                first.episodes.clear()
+            success = episodes.success if dataset.maze else None
+            table = scores.table(combinations, scores.of_episodes(dataset.id, episodes.returns, success), success)
+            milliseconds = milliseconds_per_sample(policy, obs, num_steps)
+            result = {
+                "dataset": dataset.id,
+                "updates": policy.step,
+                "seeds": list(dict.fromkeys(policy.seeds)),
+                **asked,
+                "selection": None if candidates == 1 else selection,
+                "episodes": arguments.episodes,
+                **table,
+                "milliseconds_per_sample": milliseconds,
+            }
+            results.append(result | origin("evaluate", argv))
+            for (swept, _), row in zip(combinations, table.get("sweep", [table]), strict=True):
+                how = f"K = {num_steps}, temperature {temperature:g}, {selection} of {candidates}"
+                score, seeds = row["score"], " ".join(f"{value:.0f}" for value in row["score"]["per_seed"])
+                terminal.say(
+                    f"{trials.name_values(swept)}{', ' if swept else ''}{how}: {score['mean']:5.1f} "
+                    f"[{score['ci95'][0]:.1f}, {score['ci95'][1]:.1f}]  (seeds: {seeds})  "
+                    f"{'-' if milliseconds is None else f'{milliseconds:.2f}'} ms per action"
+                )
+            files.write_json(workdir / "evaluations.json", results)
+        for num_steps, episode in filmed.items():
+            for path in video.film(first.env, episode, dataset.maze, workdir / f"video-K{num_steps}"):
+                terminal.say(f"  {path}")

@@ -1,0 +1,153 @@
+"""The table of all settings by dotted name, "policy.rho", from which flags, checks and the reference page follow."""
+
+import functools
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+from gtp_jax import critics, policies
+from gtp_jax.config.groups import (
+    CriticSettings,
+    DataSettings,
+    EvalSettings,
+    GuidanceSettings,
+    LogSettings,
+    PolicySettings,
+    RunSettings,
+)
+from gtp_jax.declare import Setting, declared, shown
+from gtp_jax.names import nearest
+
+MAX_SWEPT = 1024  # values of one hyperparameter
+
+PARTS: dict[str, Any] = {
+    "data": DataSettings,
+    "policy": PolicySettings,
+    "critic": CriticSettings,
+    "guidance": GuidanceSettings,
+    "eval": EvalSettings,
+    "log": LogSettings,
+}
+FAMILIES = {"policy": policies.FAMILY, "critic": critics.FAMILY}
+
+
+class Declared(NamedTuple):
+    """A setting of the table: its declaration, and the policies or critics that have it; none means all."""
+
+    setting: Setting
+    owners: tuple[str, ...] = ()
+
+
+def declarations() -> dict[str, Declared]:
+    """All settings by dotted name, those of every policy and critic and the sweeps included."""
+    return _declarations(policies.FAMILY.names(), critics.FAMILY.names())
+
+
+@functools.cache
+def _declarations(*_: tuple[str, ...]) -> dict[str, Declared]:
+    found = {name: Declared(each) for name, each in declared(RunSettings).items()}
+    for part, kind in PARTS.items():
+        found |= {f"{part}.{name}": Declared(each) for name, each in declared(kind).items()}
+        family = FAMILIES.get(part)
+        for member in family.names() if family else ():
+            for name, each in declared(family[member].Settings).items():
+                before = found.get(f"{part}.{name}", Declared(each))
+                if before.setting != each:
+                    raise ValueError(f"{part}.{name}: {member} declares it otherwise than {', '.join(before.owners)}")
+                found[f"{part}.{name}"] = Declared(each, (*before.owners, member))
+    swept = {f"sweep.{each.setting.hparam}": each for each in found.values() if each.setting.hparam}
+    return found | swept
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The entries of nested mappings by dotted name, `("policy.rho", 7.0)`."""
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from flatten(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def nested(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The inverse of `flatten`."""
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        *groups, last = name.split(".")
+        group = found
+        for each in groups:
+            group = group.setdefault(each, {})
+        group[last] = value
+    return found
+
+
+def unknown(name: str) -> str:
+    """The error for a setting that there is not, with the nearest that there is."""
+    known = declarations()
+    members = [key for key in known if key.startswith(f"{name}.")]
+    if members:
+        return f"{name} is a group of settings: {', '.join(members)}"
+    full = {key.rpartition(".")[2]: key for key in reversed(known)} | {key: key for key in known}
+    near = nearest(name, full)
+    return f"there is no setting {shown(name)}" + (f"; did you mean {full[near]}?" if near else "")
+
+
+def refusal(name: str, value: Any) -> str:
+    """The error for a value that a setting, by dotted name, cannot have."""
+    declaration = declarations()[name].setting
+    return _refused_sweep(name, value, declaration) if name.startswith("sweep.") else declaration.refusal(name, value)
+
+
+def _refused_sweep(name: str, values: Any, declaration: Setting) -> str:
+    return f"{name} = {shown(values)} must be up to {MAX_SWEPT} values, each a number {declaration.range}"
+
+
+def swept_values(name: str, values: Any, declaration: Setting) -> tuple[float, ...]:
+    if not isinstance(values, tuple | list) or len(values) > MAX_SWEPT:
+        raise ValueError(_refused_sweep(name, values, declaration))
+    for value in values:
+        if not declaration.allows(value):
+            raise ValueError(f"{name} = {shown(values)}: {shown(value)} must be a number {declaration.range}")
+    if len(set(values)) < len(values):
+        raise ValueError(f"{name} = {shown(values)} names a value twice")
+    return tuple(values)
+
+
+def own_values(part: str, member: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of a member's own settings; refuses those of other members, unless they are at their defaults."""
+    found = {}
+    for name, entry in declarations().items():
+        if not entry.owners or not name.startswith(f"{part}.") or name not in given:
+            continue
+        if member in entry.owners:
+            found[name.partition(".")[2]] = given[name]
+        elif given[name] != entry.setting.default:
+            raise ValueError(
+                f"{name} = {shown(given[name])} means nothing to {part}.name = {member!r}; leave it out (it belongs to "
+                f"{', '.join(entry.owners)})"
+            )
+    return found
+
+
+def is_free(name: str) -> bool:
+    """Whether a setting, by dotted name, may change when a run is resumed."""
+    return name in declarations() and declarations()[name].setting.free
+
+
+class Reference(NamedTuple):
+    """A row of the reference page."""
+
+    name: str
+    default: Any
+    allowed: str
+    hparam: str
+    free: bool
+    owners: tuple[str, ...]
+    doc: str
+
+
+def reference() -> list[Reference]:
+    """Every setting, sweeps left out, in the order of declaration."""
+    return [
+        Reference(name, s.default, s.allowed(), s.hparam, s.free, owners, s.doc)
+        for name, (s, owners) in declarations().items()
+        if not name.startswith("sweep.")
+    ]

@@ -1,0 +1,164 @@
+"""Training from Python, and what the command `gtp-jax run` does once it has read its flags."""
+
+import contextlib
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+from rich.console import Console
+
+from gtp_jax import datasets, files
+from gtp_jax.config import trials
+from gtp_jax.config.presets import preset
+from gtp_jax.config.settings import Settings
+from gtp_jax.datasets import Dataset
+from gtp_jax.parallel import hosts
+from gtp_jax.parallel.seeds import choose_devices
+from gtp_jax.runs import directory as directories
+from gtp_jax.runs.loggers import check_extras
+from gtp_jax.runs.terminal import Terminal
+from gtp_jax.serving.policy import LoadedPolicy, load_policy
+from gtp_jax.training.loop import Progress, Training
+
+
+class TrainResult(NamedTuple):
+    """A finished training."""
+
+    summary: dict[str, Any]  # the content of summary.json
+    policy: LoadedPolicy  # of the last update
+
+
+class Outcome(NamedTuple):
+    """How a run ended. `summary` is None, and `exit_code` not 0, where it ended early."""
+
+    summary: dict[str, Any] | None
+    exit_code: int
+    policy: Callable[[], LoadedPolicy]
+
+
+def train(
+    settings: Settings | str,
+    changes: Mapping[str, Any] | None = None,
+    *,
+    dataset: Dataset | str | None = None,
+    directory: str | Path | None = None,
+    progress: Progress | None = None,
+    quiet: bool = False,
+) -> TrainResult:
+    """Trains and evaluates a policy, as the command `gtp-jax run` does.
+
+    Args:
+      settings: of the run, or a preset's name such as "antmaze:umaze,gtp-bc" (`gtp_jax.config.presets.preset`).
+      changes: settings that differ, by dotted name: `{"num_updates": 1000, "policy.num_steps": 2}`.
+      dataset: an id or a loaded dataset in place of the settings' own. The transforms of a loaded one are kept.
+      directory: where the run writes and resumes, as --workdir; without one nothing is written.
+      progress: called after each chunk of updates with the number of updates done and the chunk's metrics, [S] each;
+        "score" is among them where the policies were evaluated.
+      quiet: whether nothing is printed.
+
+    Returns:
+      The summary and the policy.
+
+    Raises:
+      ValueError: for settings or data that do not go together, before any update.
+      KeyboardInterrupt: where a signal ended the training; with a directory the state is saved, and the same call
+        resumes.
+      OSError: where the last state could not be saved.
+    """
+    settings = preset(settings) if isinstance(settings, str) else settings
+    settings = settings.replace(changes or {})
+    if isinstance(dataset, str):
+        settings, dataset = settings.replace({"dataset": dataset}), None
+    if dataset is not None:
+        transforms = {"reward": "reward", "observation": "observation", "standardise": "standardise"}
+        transforms |= {"episodes": "episodes_used"}
+        kept = {f"data.{name}": dataset.summary[key] for name, key in transforms.items() if key in dataset.summary}
+        settings = settings.replace({"dataset": dataset.id} | kept)
+    terminal = Terminal(Console(quiet=True)) if quiet else Terminal()
+    outcome = run(settings, dataset, None if directory is None else Path(directory).expanduser(), terminal, progress)
+    if outcome.summary is not None:
+        return TrainResult(outcome.summary, outcome.policy())
+    if outcome.exit_code == directories.UNSAVED:
+        raise OSError(
+            f"the last state could not be saved in {directory}; once the disk takes it, train again to resume"
+        )
+    raise KeyboardInterrupt("training was stopped" + ("" if directory is None else "; the same call resumes"))
+
+
+def check_data_settings(settings: Settings) -> None:
+    """Raises ValueError for data settings that do not fit the dataset's id, before a file or the network is used."""
+    data = settings.data
+    datasets.check_dataset(
+        settings.dataset,
+        reward=data.reward,
+        observation=data.observation,
+        episodes=data.episodes,
+        batch_size=settings.batch_size,
+    )
+
+
+def run(
+    settings: Settings,
+    dataset: Dataset | None,
+    directory: Path | None,
+    terminal: Terminal,
+    progress: Progress | None = None,
+) -> Outcome:
+    """Runs complete settings: loads the data unless they are given, trains, evaluates and writes.
+
+    Raises:
+      ValueError: for settings that fit neither the data, the devices nor what the directory holds.
+    """
+    check_extras(settings.log)
+    if dataset is None:
+        check_data_settings(settings)
+    first = hosts.first()
+    with directories.claim(directory) if directory is not None and first else contextlib.nullcontext():
+        if directory is not None:
+            settings = directories.resume_settings(directory, settings)
+            summary = directories.finished(directory, settings)
+            if summary:
+                terminal.say(f"{directory} holds the finished run:")
+                return Outcome(summary, 0, lambda: load_policy(directory))
+        every = trials.trials(settings)
+        choose_devices(len(every[hosts.share(every)]), settings.devices)
+        training = Training(settings, directory, dataset or load_dataset(settings, terminal), terminal, progress)
+        lost = hosts.lost(directory) if directory is not None and jax.process_count() > 1 else contextlib.nullcontext()
+        try:
+            if directory is not None and first:
+                files.write_json(directory / "config.json", settings.to_json())
+                terminal.log = directory / "run.log"
+            terminal.facts("gtp_jax", training.facts())
+            with lost, jax.default_matmul_precision(settings.matmul_precision):
+                summary, code = training.run()
+        except OSError as error:
+            terminal.say(f"error: {error}. Once that is mended, the same command resumes: --workdir={directory}")
+            return Outcome(None, directories.UNSAVED, training.policy)
+        finally:
+            training.close()
+    return Outcome(summary, code, training.policy)
+
+
+def load_dataset(settings: Settings, terminal: Terminal) -> Dataset:
+    """Loads the dataset of the settings, with a progress bar where it is collected first."""
+    started, bar = time.perf_counter(), None
+    with contextlib.ExitStack() as stack:
+
+        def progress(done: int, total: int) -> None:
+            nonlocal bar
+            if bar is None:
+                terminal.say(f"collecting {settings.dataset}, once: {total:,} transitions")
+                bar = stack.enter_context(terminal.progress("collecting", total, "transitions"))
+            bar.update(done, done / (time.perf_counter() - started))
+
+        data = settings.data
+        return datasets.load(
+            settings.dataset,
+            reward=data.reward,
+            observation=data.observation,
+            standardise=data.standardise,
+            episodes=data.episodes,
+            progress=progress,
+        )
