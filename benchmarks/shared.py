@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,16 +17,14 @@ from gtp_jax.runs import provenance
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
+ROWS = json.loads((ROOT / "benchmarks" / "rows.json").read_text())  # what the rows of the studies are and change
 
 
 def parse(doc: str, argv: list[str] | None = None, **options: Any) -> argparse.Namespace:
-    """Reads a command line.
+    """Reads a command line, by default the process's; --help prints `doc`.
 
-    Args:
-      doc: the script's docstring, printed by --help.
-      argv: the words, those of the process by default.
-      **options: `rounds=7` is an option --rounds of that default and type, False a flag. A tuple or mapping holds names
-        of which some may be chosen, separated by commas; all are by default.
+    `rounds=7` is an option --rounds of that default and type, False a flag. A tuple or mapping holds names of which
+    some may be chosen, separated by commas; all are by default.
     """
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, default in options.items():
@@ -49,32 +48,25 @@ def _some_of(names: tuple[str, ...]) -> Callable[[str], list[str]]:
 
 
 def command(script: str, **options: Any) -> str:
-    """`python benchmarks/... --NAME=VALUE`; a flag by its name, or not at all; paths as PATH."""
-    words = [f"--{name}{'' if value is True else f'={_shown(value)}'}" for name, value in options.items() if value]
-    return " ".join(["python", str(Path(script).resolve().relative_to(ROOT)), *words])
-
-
-def _shown(value: Any) -> str:
-    return ",".join(value) if isinstance(value, list) else "PATH" if isinstance(value, Path) else str(value)
+    """`python benchmarks/run.py SCRIPT --NAME=VALUE`; a flag by its name, or not at all; absolute paths as PATH."""
+    shown = {name: re.sub("(^|=)[/~][^,]*", r"\1PATH", str(value)) for name, value in options.items() if value}
+    words = [f"--{name}" if options[name] is True else f"--{name}={text}" for name, text in shown.items()]
+    return " ".join(["python benchmarks/run.py", Path(script).stem, *words])
 
 
 def source(command: str) -> dict[str, Any]:
     """Where numbers come from: command, date, device, versions and commit."""
-    return {
-        "command": command,
-        "date": provenance.now(),
-        "device": provenance.device(),
-        "versions": provenance.versions(),
-        "commit": provenance.commit(),
-    }
+    machine = {"device": provenance.device(), "versions": provenance.versions()}
+    return {"command": command, "date": provenance.now(), **machine, "commit": provenance.commit()}
 
 
 def measure(script: str, doc: str, function: Callable[..., dict], argv: Any = None, **options: Any) -> None:
     """The command of a script that measures one thing: RESULTS/NAME.json holds `function(**options)` and its source."""
-    script_path = Path(script).resolve()
-    arguments = vars(parse(doc, argv, results=RESULTS / script_path.parent.name, **options))
-    results, started = arguments.pop("results"), source(command(script, **arguments))
-    write(results / f"{script_path.stem}.json", started | function(**arguments))
+    path = Path(script).resolve()
+    arguments = vars(parse(doc, argv, results=RESULTS / path.parent.name, **options))
+    results = arguments.pop("results") / f"{path.stem}.json"
+    told = {name: value for name, value in arguments.items() if not isinstance(value, list | Path)}
+    write(results, source(command(script, **told)) | function(**arguments))
 
 
 def read(path: Path) -> Any:
@@ -115,13 +107,9 @@ def load_cells(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def in_turns(calls: Mapping[Any, Callable[[], object]], rounds: int, repeats: int = 1, clock: Any = None) -> dict:
-    """Seconds of each call in each round. The calls take turns, so that another load of the machine falls on all.
+    """The mean seconds of `repeats` calls in each round, by name, after one call each that does not count.
 
-    Args:
-      calls: what is timed, by name; each is called once before.
-      rounds: how often each has its turn.
-      repeats: how often it is called in a turn, whose mean counts.
-      clock: `time.perf_counter` by default.
+    The calls take turns, so that another load of the machine falls on all. The clock is `time.perf_counter` by default.
     """
     clock, seconds = clock or time.perf_counter, {name: [] for name in calls}
     for call in calls.values():
@@ -178,7 +166,7 @@ def run_python(words: list[str]) -> None:
 
 def train(config: str, workdir: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Runs experiments/run.py in a directory below the root; returns its command and its summary."""
-    changes = [f"--config.{name}={value}" for name, value in settings.items()]
+    changes = [f"--config.{k}={tuple(v) if isinstance(v, list) else v}" for k, v in settings.items()]
     words = ["experiments/run.py", f"--config={config}", f"--workdir={workdir}", *changes]
     run_python(words)
     return {"run": " ".join(["python", *words]), "summary": read(ROOT / workdir / "summary.json")}

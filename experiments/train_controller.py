@@ -1,12 +1,12 @@
-"""Trains a controller that collects embedded data: soft actor-critic, from nothing.
+"""Trains a controller that collects built-in data: soft actor-critic from scratch.
 
     OPENBLAS_NUM_THREADS=1 XLA_FLAGS=--xla_cpu_multi_thread_eigen=false \
         python experiments/train_controller.py ant --output=ant.npz --stages=250000
 
-BODY is `ant`, which learns to walk towards way-points (AntMaze's data), or `hopper`, `halfcheetah` or `walker2d`, which
-learn Gymnasium's task of that name. The last stage is the ant's result, not selected by its score; which stages of
-the others serve was chosen afterwards (docs/data.md). Equal arguments give equal files on one machine. 620,000 steps of
-the ant take about 25 minutes of one core, which the settings above keep it to.
+BODY is `ant`, which learns to walk towards way-points (for AntMaze's data), or `hopper`, `halfcheetah` or `walker2d`,
+which learn Gymnasium's task of that name. The ant's controller is its last stage, not selected by its score; the stages
+of the others were chosen afterwards (docs/data.md). Equal arguments give equal files on one machine. 620,000 steps of
+the ant take about 25 minutes of one core, to which the settings above keep them.
 """
 
 import argparse
@@ -21,7 +21,7 @@ BODIES = {"ant": None} | {name: body.env_id for name, body in locomotion.BODIES.
 
 def parse(argv):
     """Reads the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("body", choices=BODIES, metavar="BODY", help=f"one of {', '.join(BODIES)}")
     parser.add_argument("--output", type=Path, required=True, help="the .npz file to write")
     parser.add_argument("--seed", type=int, default=0)
@@ -78,12 +78,12 @@ def main(argv: list[str] | None = None) -> None:
     scores, ends, start = [], 0, time.monotonic()
     for steps in range(args.num_envs, args.steps + 1, args.num_envs):
         act_key, update_key = jax.random.split(jax.random.fold_in(key, steps))
-        obs, frame = world.observe()
+        obs = world.observe()
         if steps <= args.warmup:
             action = rng.uniform(-1, 1, (args.num_envs, world.action_dim)).astype(np.float32)
         else:
             action = np.asarray(act(learner.actor, obs, act_key)[0])
-        next_obs, reward, ended, score = world.step(action, frame)
+        next_obs, reward, ended, score = world.step(action)
         scores.append(score.mean())
         ends += int(ended.sum())
         for column, rows in zip(replay, (obs, action, reward, next_obs, world.gamma * ~ended), strict=True):

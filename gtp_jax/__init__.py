@@ -1,7 +1,7 @@
 """Generative Trajectory Policies for offline reinforcement learning, in JAX.
 
 `gtp_jax.train` trains a policy, `gtp_jax.load_policy` loads a trained one, `gtp_jax.export` writes one to a file that
-works without this package, `gtp_jax.datasets` reads data, and `gtp_jax.losses` holds the losses for use in other codebases.
+works without this package, `gtp_jax.datasets` reads data, and `gtp_jax.losses` holds losses for other codebases.
 """
 
 import importlib

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 MAX_JSON_BYTES = 16 * 2**20  # the largest that a run or a dataset writes is some hundred kilobytes
-TEMPORARY = ".*.tmp"  # how the names of files look that are being written and have not replaced the old ones yet
+TEMPORARY = ".*.tmp"  # the names of files that are being written and have not replaced the old ones yet
 
 
 def check_file(path: Path, folder: Path, max_bytes: int | None = None) -> None:
@@ -19,10 +19,9 @@ def check_file(path: Path, folder: Path, max_bytes: int | None = None) -> None:
 
     The folder itself may be a link: it is the user's own.
     """
-    if not path.resolve().is_relative_to(folder.resolve()):
-        raise ValueError(
-            f"{path} leads out of its folder, to {path.resolve()}, and is not followed; copy the file there"
-        )
+    target = path.resolve()
+    if not target.is_relative_to(folder.resolve()):
+        raise ValueError(f"{path} leads out of its folder, to {target}, and is not followed; copy the file there")
     status = path.stat()
     if not stat.S_ISREG(status.st_mode):
         raise ValueError(f"{path} is not an ordinary file")
@@ -31,11 +30,7 @@ def check_file(path: Path, folder: Path, max_bytes: int | None = None) -> None:
 
 
 def check_tree(folder: Path, data: str) -> None:
-    """Checks all files below a folder: no links out of it, none above MAX_JSON_BYTES but in folders of the name `data`.
-
-    Raises:
-      ValueError: naming the first bad file.
-    """
+    """`check_file` of all files below a folder; only those in folders of the name `data` may exceed MAX_JSON_BYTES."""
     for path in sorted(folder.rglob("*")):
         if path.is_symlink() or not path.is_dir():
             check_file(path, folder, None if data in path.relative_to(folder).parts[:-1] else MAX_JSON_BYTES)
@@ -44,9 +39,7 @@ def check_tree(folder: Path, data: str) -> None:
 def read_json(path: Path, folder: Path | None = None) -> Any:
     """The content of a JSON file in `folder`, links followed; in its own folder by default.
 
-    Raises:
-      FileNotFoundError: where there is none.
-      ValueError: for a file that is no JSON, larger than MAX_JSON_BYTES, or outside its folder.
+    Raises FileNotFoundError where there is none, and ValueError for a file that is no JSON or fails `check_file`.
     """
     check_file(path, folder or path.parent, MAX_JSON_BYTES)
     try:
@@ -71,7 +64,7 @@ def plain(value: Any) -> Any:
 
 
 def write_json(path: str | Path, value: Any) -> None:
-    """Writes `value` to `path`, keys in their order: either all of it or, after a crash, the content before stays."""
+    """Writes `plain(value)`, keys in their order, as `replacing` does."""
     text = json.dumps(plain(value), indent=2, allow_nan=False, ensure_ascii=False)
     with replacing(path) as file:
         file.write(f"{text}\n".encode())
@@ -79,7 +72,7 @@ def write_json(path: str | Path, value: Any) -> None:
 
 @contextlib.contextmanager
 def replacing(path: str | Path) -> Iterator[BinaryIO]:
-    """A new file that takes the place of `path` at the block's end; where that fails, the content before stays."""
+    """A new file that replaces `path` at the block's end; after an error or a crash the content before stays."""
     path = Path(path)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     try:

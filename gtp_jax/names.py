@@ -1,6 +1,7 @@
 """Names that people type: the members of a family, and the one that a mistyped name is nearest to."""
 
 import difflib
+import functools
 import importlib
 import pkgutil
 from collections.abc import Iterable
@@ -12,31 +13,36 @@ class Family:
 
     def __init__(self, package: str):
         self._package, self._registered = package, {}
+        self.changes = 0  # how often `register` was called
 
     def register(self, name: str, member: Any) -> None:
         """Adds a module, or another object with its attributes `Settings` and `make`, under a name of its own.
 
+        A name that was registered before gets the new member, as when a notebook's cell runs again.
+
         Raises:
-          ValueError: for a name that is taken by another member, or a member without `Settings` or `make`.
+          ValueError: for the name of a member of this package, or a member without `Settings` or `make`.
         """
-        if self._registered.get(name, member) is not member or name in self._modules():
+        if name in self._modules:
             raise ValueError(f"{self._package} has a member {name!r} already; choose another name")
         if not hasattr(member, "Settings") or not hasattr(member, "make"):
             raise ValueError(f"{name!r} needs the attributes Settings and make to be registered in {self._package}")
         self._registered[name] = member
+        self.changes += 1
 
+    @functools.cached_property
     def _modules(self) -> tuple[str, ...]:
         path = importlib.import_module(self._package).__path__
         return tuple(module.name for module in pkgutil.iter_modules(path) if not module.name.startswith("_"))
 
     def names(self) -> tuple[str, ...]:
         """The names of all members, sorted."""
-        return tuple(sorted((*self._modules(), *self._registered)))
+        return tuple(sorted((*self._modules, *self._registered)))
 
     def __getitem__(self, name: str) -> Any:
         if name in self._registered:
             return self._registered[name]
-        if name not in self._modules():
+        if name not in self._modules:
             family = self._package.rpartition(".")[2]
             raise ValueError(f"unknown name {name!r} among {family}; {there_are(name, self.names())}")
         return importlib.import_module(f"{self._package}.{name}")

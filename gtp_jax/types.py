@@ -5,7 +5,7 @@ of leading axes. The arguments of functions are positional.
 """
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import chex
 import jax
@@ -73,17 +73,32 @@ class NetworkInit(Protocol):
         ...
 
 
-class NetworkApply(Protocol):
-    def __call__(self, params: Params, /, *inputs: Data) -> Array:
-        """Evaluates the network; the function that makes it says what its inputs are."""
+class FlowApply(Protocol):
+    def __call__(self, params: Params, obs: Data, x: Data, t: Data, s: Data, /) -> Array:
+        """Maps obs [*B, O], noised actions x [*B, A] and times t, s [*B] to [*B, A]."""
         ...
 
 
-class Network(NamedTuple):
+class QApply(Protocol):
+    def __call__(self, params: Params, obs: Data, action: Data, /) -> Array:
+        """Maps obs [*B, O] and action [*B, A] to the values [E, *B] of an ensemble of E networks."""
+        ...
+
+
+class ValueApply(Protocol):
+    def __call__(self, params: Params, obs: Data, /) -> Array:
+        """Maps obs [*B, O] to values [*B]."""
+        ...
+
+
+Apply = TypeVar("Apply", FlowApply, QApply, ValueApply)
+
+
+class Network(NamedTuple, Generic[Apply]):
     """A neural network as two pure functions."""
 
     init: NetworkInit
-    apply: NetworkApply
+    apply: Apply
 
 
 class Init(Protocol):
@@ -165,19 +180,13 @@ class CriticLoss(Protocol):
         ...
 
 
-class CriticQ(Protocol):
-    def __call__(self, params: Params, obs: Array, action: Array, /) -> Array:
-        """Maps obs [*B, O] and action [*B, A] to the values [E, *B] of an ensemble of E networks."""
-        ...
-
-
 class Critic(NamedTuple):
     """A critic as pure functions. `make` of a file in critics/ returns one."""
 
     init: Init
     evaluate: CriticEvaluate
     loss: CriticLoss
-    q: CriticQ | None  # None: the critic estimates values of states alone
+    q: QApply | None  # None: the critic estimates values of states alone
     next_samples: int  # policy samples at next_obs that `evaluate` needs; the agent draws them
     baseline_samples: int  # policy samples at obs that `evaluate` needs for the advantage
 

@@ -1,17 +1,36 @@
 """Every test sees two CPU devices and no silent broadcasting between arrays of different rank."""
 
+import fcntl
 import os
+import tempfile
 
 import jax
 import pytest
 from runs import Runner
 
+from gtp_jax import commands
 from gtp_jax.envs import video
 
 # Before anything asks for a device: the count is fixed when the backend starts.
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 2)
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+def pytest_configure(config):
+    """Lets this process compile each program once; workers share no cache, since JAX locks no file."""
+    starts_workers = config.getoption("numprocesses", 0) and not hasattr(config, "workerinput")
+    if jax.config.jax_compilation_cache_dir or starts_workers:
+        return
+    folder = tempfile.TemporaryDirectory(prefix="gtp_jax-tests-")
+    config.add_cleanup(folder.cleanup)
+    for name, value in {
+        "jax_compilation_cache_dir": folder.name,
+        "jax_persistent_cache_min_compile_time_secs": 0,
+        "jax_persistent_cache_min_entry_size_bytes": -1,
+    }.items():
+        jax.config.update(name, value)
+        os.environ[name.upper()] = str(value)  # for the commands that tests start
 
 
 @pytest.fixture
@@ -23,15 +42,36 @@ def x64():
 
 @pytest.fixture(scope="session")
 def runner(tmp_path_factory):
-    """Starts experiments/run.py; its runs share data and compiled programs."""
-    return Runner(tmp_path_factory.mktemp("runs"))
+    """Starts experiments/run.py; its runs share data and compiled programs, also between the tests' workers."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "runs"
+    folder.mkdir(exist_ok=True)
+    return Runner(folder)
 
 
 @pytest.fixture(scope="session")
 def whole(runner):
     """An uninterrupted run, from nothing, that tests leave as it is: its directory and what it printed."""
-    directory = runner.folder / "whole"
-    return directory, runner(f"--workdir={directory}")
+    directory, printed = runner.folder / "whole", runner.folder / "whole.txt"
+    with open(runner.folder / "whole.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not printed.exists():
+            printed.write_text(runner(f"--workdir={directory}"))
+    return directory, printed.read_text()
+
+
+@pytest.fixture
+def refused(capsys):
+    """Runs a command line that is refused, as promised with exit code 2 and one line, and returns that line."""
+
+    def run(*words):
+        with pytest.raises(SystemExit) as end:
+            commands.main(words)
+        out, error = capsys.readouterr()
+        assert end.value.code == 2 and not out and error.startswith("error: ") and error.count("\n") == 1, error
+        return error
+
+    return run
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """Flow maps in closed form, and small worlds with known values: what the tests compare with."""
 
-import copy
 import functools
 from typing import NamedTuple
 
@@ -8,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gtp_jax.config.settings import DEFAULTS
+from gtp_jax.config.settings import Settings
 from gtp_jax.flow.paths import Path, expand
 from gtp_jax.types import Array, Batch, Policy, Velocity
 
@@ -113,7 +112,7 @@ def integrate(field: Velocity, x: np.ndarray, t: float, s: float, steps: int = 4
         d = f(x + h * c, r + h)
         return x + h / 6 * (a + 2 * b + 2 * c + d), None
 
-    return jax.lax.scan(step, x, jnp.arange(steps))[0]
+    return quick_jit(lambda x: jax.lax.scan(step, x, jnp.arange(steps))[0])(x)
 
 
 class Chain(NamedTuple):
@@ -157,18 +156,11 @@ def constant_policy(action: float) -> Policy:
     )
 
 
-def settings_with(**changes) -> dict:
+def settings_with(**changes) -> Settings:
     """The default settings with tiny networks and changes, `critic__name="expectile"` for `critic.name`."""
-    settings = copy.deepcopy(DEFAULTS)
     tiny = {"policy__hidden": (8,), "critic__hidden": (8,), "policy__num_steps": 2, "num_updates": 16}
-    for name, value in ({"curriculum_updates": 16} | tiny | changes).items():
-        *parents, last = name.split("__")
-        part = settings
-        for parent in parents:
-            part = part[parent]
-        assert last in part, name
-        part[last] = value
-    return settings
+    changes = {"curriculum_updates": 16} | tiny | changes
+    return Settings.of({name.replace("__", "."): value for name, value in changes.items()})
 
 
 def random_batch(rows: int, obs_dim: int = 3, action_dim: int = 2, seed: int = 0) -> Batch:

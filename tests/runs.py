@@ -1,6 +1,6 @@
 """Starting experiments/run.py as a user does, shrunk, and reading what it leaves."""
 
-import importlib.util
+import importlib
 import json
 import os
 import subprocess
@@ -10,11 +10,11 @@ from pathlib import Path
 
 import jax
 import numpy as np
-from oracles import random_batch
+from oracles import settings_with
 
-from gtp_jax.agent import build
 from gtp_jax.config import trials
-from gtp_jax.runs.checkpoints import Checkpoints, Saved
+from gtp_jax.datasets import Observer
+from gtp_jax.runs.checkpoints import Checkpoints, RunInfo
 
 ROOT = Path(__file__).parents[1]
 RUN = ROOT / "experiments" / "run.py"
@@ -40,12 +40,10 @@ SHRUNK = {
 
 
 def benchmark(name):
-    """A module of benchmarks/."""
-    sys.path.insert(0, str(ROOT / "benchmarks"))  # as when it runs as a script
-    spec = importlib.util.spec_from_file_location(name, ROOT / "benchmarks" / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    """A module of benchmarks/, such as "trust/soak"."""
+    if str(ROOT) not in sys.path:
+        sys.path.insert(0, str(ROOT))
+    return importlib.import_module(f"benchmarks.{name.replace('/', '.')}")
 
 
 class Runner:
@@ -57,8 +55,6 @@ class Runner:
             **os.environ,
             "MINARI_DATASETS_PATH": str(folder / "minari"),
             "JAX_COMPILATION_CACHE_DIR": str(folder / "compiled"),
-            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-            "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
         }
 
     def start(self, *words, config="antmaze.py:tiny", cwd=ROOT, **changes):
@@ -85,32 +81,43 @@ def steps_in(directory):
 def wait_until_step(child, directory, step, checkpoint=None):
     """Waits for a step in metrics.jsonl and, if given, for a finished checkpoint."""
     deadline = time.monotonic() + 200
-    while max(steps_in(directory), default=0) < step or not (
-        checkpoint is None or (directory / "checkpoints" / str(checkpoint)).is_dir()
-    ):
+    awaited = directory if checkpoint is None else directory / "checkpoints" / str(checkpoint)
+    while max(steps_in(directory), default=0) < step or not awaited.is_dir():
         assert child.poll() is None and time.monotonic() < deadline, child.communicate()[0]
         time.sleep(0.01)
 
 
-def state_like(directory):
-    """What the state of a run with these settings looks like."""
-    settings = json.loads((directory / "config.json").read_text())
-    agent, hparams = build.make(settings, -np.ones(8, np.float32), np.ones(8, np.float32))
-    example = random_batch(1, obs_dim=60, action_dim=8)
-    keys = jax.random.split(jax.random.key(0), len(trials.lanes(settings)))
-    state = jax.eval_shape(jax.vmap(lambda key: agent.init(key, example, hparams)), keys)
-    rest = state._replace(policy_ema=None, critic_ema=None, key=jax.eval_shape(jax.random.key_data, state.key))
-    return Saved(state.policy_ema, state.critic_ema, rest._asdict())
+def run_info(changes=(), **fields):
+    """What a checkpoint says of a run of tiny networks; changes are settings by dotted name."""
+    settings = settings_with(num_seeds=1).replace(dict(changes))
+    given = {
+        "settings": settings,
+        "trials": trials.trials(settings),
+        "observer": Observer("identity", np.zeros(3, np.float32), np.ones(3, np.float32)).spec(),
+        "layout": None,
+        "action_low": (-1.0, -1.0),
+        "action_high": (1.0, 1.0),
+        "fingerprint": "aa",
+        "diverged": [],
+        "continued_from": None,
+        "versions": {"jax": "1", "numpy": "2"},
+    }
+    return RunInfo(**given | fields)
+
+
+def arrays(directory, step=None):
+    """Every array of a checkpoint, the newest by default, by its name, as Orbax reads it unasked."""
+    checkpoints = Checkpoints(directory / "checkpoints", read_only=True)
+    items, step = ("policy", "critic", "training"), step or checkpoints.steps()[-1]
+    read = checkpoints._read(step, **{name: checkpoints._ocp.args.StandardRestore() for name in items})
+    checkpoints.close()
+    leaves = jax.tree_util.tree_leaves_with_path({name: read[name] for name in items})
+    return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}
 
 
 def final_arrays(directory):
-    """All arrays of the last checkpoint, which must be that of the last update."""
-    checkpoints = Checkpoints(directory / "checkpoints", read_only=True)
-    step = checkpoints.steps()[-1]
-    assert step == json.loads((directory / "config.json").read_text())["num_updates"]
-    saved = checkpoints.restore(step, state_like(directory))
-    checkpoints.close()
-    return jax.tree.map(np.asarray, saved)
+    """The arrays of the last update's checkpoint."""
+    return arrays(directory, json.loads((directory / "config.json").read_text())["num_updates"])
 
 
 def summary_of(directory):
@@ -120,12 +127,9 @@ def summary_of(directory):
 def differences(directory, other, but=()):
     """What two finished runs do not share, bit for bit, by name: all files but those named, of the checkpoints the last
     one's arrays, of summary.json all but the timing. run.log holds times."""
-    arrays, others = (jax.tree_util.tree_leaves_with_path(final_arrays(path)) for path in (directory, other))
-    found = [
-        jax.tree_util.keystr(path)
-        for (path, one), (_, two) in zip(arrays, others, strict=True)
-        if one.dtype != two.dtype or one.tobytes() != two.tobytes()
-    ]
+    one, two = final_arrays(directory), final_arrays(other)
+    assert one.keys() == two.keys()
+    found = [name for name in one if one[name].dtype != two[name].dtype or one[name].tobytes() != two[name].tobytes()]
     one, two = (summary_of(path) | {"timing": None} for path in (directory, other))
     found += [f"summary.json: {name}" for name in one.keys() | two.keys() if one.get(name) != two.get(name)]
     apart = {"summary.json", "checkpoints", "run.log", *but}

@@ -1,6 +1,7 @@
-"""What the documents print is what the committed results say."""
+"""What the documents print is what the committed results say, and every benchmark can be started."""
 
-import json
+import re
+import signal
 
 import jax
 import jax.numpy as jnp
@@ -10,36 +11,120 @@ from runs import ROOT, benchmark
 from scipy import stats
 
 from gtp_jax.flow.times import Schedule
+from gtp_jax.training import divergence
+
+shared, tables, run = benchmark("shared"), benchmark("tables"), benchmark("run")
 
 
-def test_the_u_maze_results_are_shown_as_they_were_measured():
-    table = benchmark("table")
-    for page, short in ((table.README, True), (table.PAGE, False)):
-        text = page.read_text()
-        assert "| GTP in two levels, told what did better |" in text
-        assert table.insert(text, "umaze", table.umaze(table.RESULTS, short=short)) == text
+def result(name):
+    return shared.read(shared.RESULTS / f"{name}.json")
 
 
-def test_the_study_is_shown_as_it_was_measured():
-    study = benchmark("flow_map_table")
-    text = (study.DOCS / "family.md").read_text()
-    for task in ("density", "goals"):
-        cells = study.load(study.RESULTS, task)
-        assert "| gtp |" in text and set(cells) >= set(study.MEMBERS)
-        assert study.insert(text, task, study.table(cells)) == text
+@pytest.mark.parametrize("name", run.benchmarks())
+def test_every_benchmark_says_how_it_is_called(name, monkeypatch, capsys):
+    monkeypatch.setattr("sys.path", ["", *run.sys.path])  # whose first entry `run.main` replaces
+    with pytest.raises(SystemExit) as end:
+        run.main([name, "--help"])
+    assert end.value.code == 0 and "--results" in capsys.readouterr().out or name == "figures"
+    with pytest.raises(SystemExit, match=f"/{name}: "):
+        run.main([])
 
 
-def test_the_u_maze_study_is_shown_as_it_was_measured():
-    study = benchmark("umaze_study_table")
-    cells = study.load(study.RESULTS)
-    denoising = json.loads((study.RESULTS / "denoising.json").read_text())
-    assert set(cells) >= set(study.MEMBERS)
-    text = (study.DOCS / "family.md").read_text()
-    for name, table in (
-        ("umaze", study.table(cells, denoising["deterministic"])),
-        ("denoising", study.denoising_table(denoising, cells)),
-    ):
-        assert study.insert(text, name, table) == text
+@pytest.mark.parametrize("name", tables.TABLES)
+def test_every_table_is_shown_once_as_it_was_measured(name):
+    [page] = [page for page in tables.pages() if f"<!-- {name} -->" in page.read_text()]
+    assert tables.insert(page.read_text(), name, tables.TABLES[name]()) == page.read_text(), page.name
+
+
+def test_every_marker_of_the_pages_is_a_table():
+    named = {name for page in tables.pages() for name in re.findall(r"<!-- (\w+) -->", page.read_text())}
+    assert named == tables.TABLES.keys()
+
+
+def test_a_table_goes_where_its_two_comments_are():
+    page = "a\n<!-- x -->\nold\n<!-- /x -->\nb"
+    assert tables.insert(page, "x", "new") == "a\n<!-- x -->\nnew\n<!-- /x -->\nb"
+    for broken in ("a", "<!-- x -->\n", page + page):
+        with pytest.raises(ValueError, match="once each"):
+            tables.insert(broken, "x", "new")
+
+
+def test_a_line_with_a_name_is_repeated_for_every_row_and_missing_values_are_left_out():
+    rows = {"batch 64": {"milliseconds_per_seed_update": 6.14}, "9 rows": {"megabytes": 3.0}}
+    text = tables.fill("growth", rows, {"source": "from here"})
+    assert text.splitlines()[2:] == ["| batch 64 | 6.1 |  |", "| 9 rows |  | 3 |", "", "from here"]
+
+
+def test_every_result_says_where_it_comes_from():
+    """Command, machine, versions and commit; results of runs say so in their summaries."""
+    for path in shared.RESULTS.rglob("*.json"):
+        found = shared.read(path)
+        for each in [found] if "command" in found else found.values():
+            about = each.get("summary", each)
+            assert each["command"].startswith("python benchmarks/") and about["versions"]["jax"], path
+            assert about["device"]["platform"] and about["commit"], path
+    assert sum(path.stat().st_size for path in shared.RESULTS.rglob("*.*")) < 4e6
+
+
+def test_results_are_written_with_a_line_for_a_list_and_commands_name_no_path_of_a_machine(tmp_path):
+    written = {"a": list(range(50)), "b": {"c": 100 * [0.5], "d": float("nan")}}
+    shared.write(tmp_path / "new" / "x.json", written)
+    assert shared.read(tmp_path / "new" / "x.json") == written | {"b": {"c": 100 * [0.5], "d": None}}
+    assert len((tmp_path / "new" / "x.json").read_text().splitlines()) == 7
+    command = shared.command("x/peers.py", peers="fql=/home/me/fql,sorl=~/sorl", rounds=3, hosted=True, other=False)
+    assert command == "python benchmarks/run.py peers --peers=fql=PATH,sorl=PATH --rounds=3 --hosted"
+
+
+def test_calls_take_turns():
+    calls, clock = [], iter(range(100))
+    seconds = shared.in_turns({name: lambda name=name: calls.append(name) for name in "ab"}, 2, 2, lambda: next(clock))
+    assert "".join(calls) == "ab" + 2 * "aabb" and seconds == {"a": [0.5, 0.5], "b": [0.5, 0.5]}
+
+
+@pytest.fixture
+def child(monkeypatch, tmp_path):
+    """What `run_python` starts, as a script of this text in a root of its own."""
+    monkeypatch.setattr(shared, "ROOT", tmp_path)
+
+    def start(text):
+        (tmp_path / "script.py").write_text(text)
+        shared.run_python(["script.py"])
+
+    return start
+
+
+DIVERGED, KILLED = f"raise SystemExit({divergence.EXIT_CODE})", "import os; os.kill(os.getpid(), 9)"
+
+
+@pytest.mark.parametrize(("text", "code"), [("", 0), (DIVERGED, 0), ("raise SystemExit(2)", 2), (KILLED, 137)])
+def test_how_a_run_ends_is_how_its_caller_ends(child, text, code):
+    """One with a training that diverged has a result, too."""
+    if not code:
+        return child(text)
+    with pytest.raises(SystemExit) as error:
+        child(text)
+    assert error.value.code == code
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signals_go_to_the_run_which_has_its_time(child, tmp_path, number):
+    """It gets the one signal, once, and saves for as long as it takes."""
+    before = signal.getsignal(number)
+    text = f"""
+import os, pathlib, signal, sys, time
+got = []
+signal.signal({int(number)}, lambda *_: got.append(1))
+os.kill(os.getppid(), {int(number)})
+while not got:
+    time.sleep(0.01)
+time.sleep(0.6)
+pathlib.Path("saved").write_text(str(len(got)))
+sys.exit(128 + {int(number)})
+"""
+    with pytest.raises(SystemExit) as error:
+        child(text)
+    assert error.value.code == 128 + number and (tmp_path / "saved").read_text() == "1"
+    assert signal.getsignal(number) == before
 
 
 def test_where_edm_and_the_grid_draw_their_times():
@@ -50,42 +135,12 @@ def test_where_edm_and_the_grid_draw_their_times():
     assert float(Schedule().at(0.5)) == pytest.approx(2.5, abs=0.02)
 
 
-def test_the_speed_page_is_what_was_measured():
-    speed = benchmark("speed_table")
-    text = speed.PAGE.read_text()
-    for name, section in speed.SECTIONS.items():
-        assert speed.insert(text, name, section()) == text, name
-
-
-def test_the_guidance_page_is_what_was_measured_and_names_what_was_not_run():
-    tables = benchmark("guidance_table")
-    cells, text = tables.load(tables.ROOT / tables.RESULTS), tables.PAGE.read_text()
-    for name, table in tables.tables(cells).items():
-        assert f"<!-- {name} -->" in text and tables.insert(text, name, table) == text, name
-    readme = tables.README.read_text()
-    assert tables.insert(readme, "mazes", tables.reported(tables.SHORT)) == readme
-    assert cells.keys() <= {(task, row) for task in tables.TASKS for row in tables.ROWS}
-    reported = tables.by_place(tables.suite.load())
-    asked = [(f"antmaze-{task}", row) for task in tables.TASKS for row in tables.REPORTED]
-    missing = [place for place in asked if place not in reported]
-    assert tables.tables(cells)["report"].count("not run") == len(missing)
-
-
-def test_every_policy_and_guidance_was_trained_from_the_command_line():
-    matrix = benchmark("matrix")
-    result = json.loads((matrix.ROOT / "benchmarks/results/matrix.json").read_text())
-    trained = {(row["policy"], row["guidance"]) for row in result["rows"] if matrix.sound(row)}
-    assert trained == {(policy, guidance) for policy, guidance, _ in matrix.rows()}
-    assert len(trained) == len(matrix.recipes.names(matrix.policies)) * len(matrix.GUIDANCE)
-
-
 def test_the_theorem_page_has_the_measured_orders():
     """Order 2 in the gap, 1 for the trained map, and no decrease with the solver's step."""
-    theorem = benchmark("theorem")
-    result = theorem.measure()
-    assert all(abs(p - 2) < 0.01 for p in result["order_over_gap"].values())
-    assert abs(result["order_of_trained_map_bias"] - 1) < 0.01
-    for series in result["over_solver_steps"].values():
+    measured = benchmark("family/theorem").measure()
+    assert all(abs(p - 2) < 0.01 for p in measured["order_over_gap"].values())
+    assert abs(measured["order_of_trained_map_bias"] - 1) < 0.01
+    for series in measured["over_solver_steps"].values():
         for errors in series.values():
             assert abs(errors[-1] / errors[-2] - 1) < 0.01 and errors[-1] > 1e-5
 
@@ -93,7 +148,7 @@ def test_the_theorem_page_has_the_measured_orders():
 def test_peers_are_compared_within_each_round():
     """A round in which the whole machine was three times slower moves no ratio."""
     rounds = {"gtp": [10.0, 30.0, 10.0], "gtp-relu": [8.0, 24.0, 8.0], "flowrl": [20.0, 60.0, 20.0]}
-    compared = benchmark("peers").compare([{"program": name, "rounds": times} for name, times in rounds.items()])
+    compared = benchmark("speed/peers").compare([{"program": name, "rounds": each} for name, each in rounds.items()])
     assert compared["times_the_rate_of"]["flowrl"] == {"median": 2.0, "quartiles": [2.0, 2.0], "required": 2.0}
     assert compared["share_of_relu_rate"]["median"] == pytest.approx(0.8)
 
@@ -109,48 +164,17 @@ def test_matmuls_are_counted_as_often_as_they_run():
         x @ y
         return y
 
-    assert benchmark("flops").of_matmuls(update, x) == (3 + 2) * 128
+    assert benchmark("speed/flops").matmul_mflop(update, x) == pytest.approx((3 + 2) * 128 / 1e6)
 
 
-def test_kills_and_damages_are_shown_as_they_were_measured_and_lost_nothing():
-    faults = benchmark("faults_table")
-    found = faults.counts()
-    assert found.pop("kills") == 100 and found.pop("damages") == 200 and found.pop("runs") > 20
-    assert found == {"differ": 0, "lost": 0, "silent": 0}
-    text = faults.PAGE.read_text()
-    assert faults.insert(text, "measured", faults.table()) == text
-
-
-def test_our_loss_in_another_agent_is_its_own():
-    """As measured: equal noise gives FQL's own loss, gradient and updates; every loss of ours trains its network."""
-    result = json.loads((ROOT / "benchmarks/results/clients.json").read_text())
-    same, probe = result["flow_matching_beside_its_own"], result["probe"]
-    assert same["loss"][0] == same["loss"][1] and same["gradient_norm"] > 0.1
-    assert same["gradient_difference"] < 1e-6 and same["parameter_difference"] < 1e-6
-    assert set(probe) == {"its own", "flow_matching", "shortcut", "gtp"}
-    assert all(found["last_loss"] < found["first_loss"] for found in probe.values())
-
-
-def test_bad_inputs_are_all_refused_and_the_checks_cost_little():
+def test_kills_damages_and_bad_inputs_lost_nothing_and_the_checks_cost_little():
     """As docs/faults.md says."""
-    results, page = ROOT / "benchmarks" / "results", (ROOT / "docs" / "faults.md").read_text()
-    tried = json.loads((results / "bad_inputs.json").read_text())
+    soak, damages, tried = (result(f"trust/{name}") for name in ("soak", "damages", "bad_inputs"))
+    assert soak["kills"] == 100 and soak["runs"] > 20 and soak["runs_that_differ"] == 0
+    assert damages["damages"] == 200 and all(damages[each].keys() == {"newest", "older"} for each in ("resume", "act"))
     assert tried["tried"] == tried["refused"] >= 5000 and tried["silent"] == tried["tracebacks"] == 0
     assert all(row["tracebacks"] == 0 for row in tried["flipped_bytes"].values())
-    assert tried["flipped_bytes"]["embedded data"]["silent"] == 0
-    cost = json.loads((results / "checks.json").read_text())
+    assert tried["flipped_bytes"]["built-in data"]["silent"] == 0
+    cost, page = result("trust/checks"), (ROOT / "docs" / "faults.md").read_text()
     assert "less than 5 % of its CPU time" in page and cost["share_of_load"]["data"] < 0.05
-    assert "less than Minari's own reader takes" in page
     assert cost["cpu_seconds"]["all checks"] < cost["cpu_seconds"]["reading alone, by Minari"]
-
-
-def test_denoising_says_whose_runs_it_needs(tmp_path):
-    with pytest.raises(SystemExit, match="holds no run of .*umaze_study.py leaves them there"):
-        benchmark("denoising").measure(tmp_path)
-
-
-def test_the_locomotion_data_are_shown_as_they_were_measured():
-    behaviour = benchmark("behaviour")
-    text, measured = behaviour.PAGE.read_text(), json.loads(behaviour.RESULTS.read_text())
-    assert behaviour.insert(text, "behaviour", behaviour.table(measured)) == text
-    assert text.count("| `gtp/h") + text.count("| `gtp/w") == 9

@@ -13,7 +13,6 @@ import time
 from pathlib import Path
 
 import h5py
-import jax
 import numpy as np
 import pytest
 from oracles import assert_trees_equal
@@ -25,6 +24,7 @@ from gtp_jax.datasets.builtin.controller import Controller
 from gtp_jax.datasets.folder import install
 
 ID = "gtp/antmaze/umaze-600-v0"
+LEFT = [".umaze-600-v0.lock", "umaze-600-v0"]  # in the family's folder
 
 
 @pytest.fixture(scope="module")
@@ -38,20 +38,28 @@ def root(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def fingerprint(root):
-    return datasets.load(ID, root=root).fingerprint
+def data(root):
+    return datasets.load(ID, root=root, observation="goal-scales", standardise=False)
 
 
-def test_two_workers_make_the_same_bytes_as_one_and_another_seed_makes_others(fingerprint, tmp_path):
+def test_two_workers_make_the_same_bytes_as_one(data, tmp_path):
     collect(ids.parse(ID), tmp_path, 2)
-    assert datasets.load(ID, root=tmp_path).fingerprint == fingerprint
-    other = datasets.load(ids.parse("gtp/antmaze/umaze-v0", 600, 1).id, root=tmp_path)
-    assert other.id == "gtp/antmaze/umaze-600-seed1-v0" and other.fingerprint != fingerprint
+    assert datasets.load(ID, root=tmp_path).fingerprint == data.fingerprint
+
+
+def first_step(collection, seed, index):
+    """An episode of one step of no torque but the noise."""
+    env = collection.eval_env().make_env()
+    rollout = rollouts.Rollout(collection, env, seed, index)
+    rollout.inputs()
+    rollout.step(np.zeros(8))
+    env.close()
+    return rollout.episode()
 
 
 # Start, goal, reset seed and first two noises of episode 5 of every dataset, as they were first published: the draws do
 # not depend on the machine, as the physics after them does.
-STANDING = {
+PUBLISHED = {
     "umaze": ((3, 1), (1, 1), 1495516105, [-0.1864, -0.0177]),
     "umaze-diverse": ((3, 1), (1, 3), 1785938609, [-0.3358, -0.1345]),
     "medium-play": ((5, 1), (2, 4), 1785938609, [-0.0177, 0.0492]),
@@ -65,15 +73,15 @@ STANDING = {
 
 @pytest.mark.parametrize("name", antmaze.ANTMAZE)
 def test_published_datasets_draw_what_they_always_drew(name):
-    collection = antmaze.ANTMAZE[name]
-    env = collection.eval_env().make_env()
-    rollout = rollouts.Rollout(collection, env, seed=0, index=5)
-    rollout.inputs()
-    rollout.step(np.zeros(8))
-    env.close()
-    episode = rollout.episode()
-    assert (*episode.options.values(), episode.seed) == STANDING[name][:3]
-    np.testing.assert_allclose(episode.action[0, :2], STANDING[name][3], atol=6e-5)
+    episode = first_step(antmaze.ANTMAZE[name], seed=0, index=5)
+    assert (*map(tuple, episode.options.values()), episode.seed) == PUBLISHED[name][:3]
+    np.testing.assert_allclose(episode.actions[0, :2], PUBLISHED[name][3], atol=6e-5)
+
+
+def test_another_seed_or_index_draws_another_episode():
+    umaze = antmaze.ANTMAZE["umaze"]
+    drawn = {(each.seed, *each.actions[0]) for each in (first_step(umaze, *at) for at in ((0, 5), (1, 5), (0, 6)))}
+    assert len(drawn) == 3
 
 
 def test_every_episode_is_walked_by_one_controller_drawn_evenly():
@@ -85,15 +93,14 @@ def test_every_episode_is_walked_by_one_controller_drawn_evenly():
     torques = np.array([-0.5, 0.0, 0.5], np.float32)
     simulator.controllers = [lambda *_, torque=torque: np.full((8, 8), torque, np.float32) for torque in torques]
     episodes = [episode for index in range(12) for episode in simulator.block(index)]
-    drawn = np.array([episode.action[0, 0] for episode in episodes])
-    assert all((episode.action == first).all() for episode, first in zip(episodes, drawn, strict=True))
+    drawn = np.array([episode.actions[0, 0] for episode in episodes])
+    assert all((episode.actions == first).all() for episode, first in zip(episodes, drawn, strict=True))
     assert np.bincount(np.searchsorted(torques, drawn), minlength=3).min() > 20
     again = simulator.block(5)
-    np.testing.assert_array_equal([episode.action[0, 0] for episode in again], drawn[40:48])
+    np.testing.assert_array_equal([episode.actions[0, 0] for episode in again], drawn[40:48])
 
 
-def test_size_and_ends_are_exact(root):
-    data = datasets.load(ID, root=root, observation="goal-scales", standardise=False)
+def test_size_and_ends_are_exact(data):
     last = np.append(np.flatnonzero(np.diff(data.episode)), 599)
     assert data.batch.obs.shape == (600, 36) and data.summary["transitions_stored"] == 600
     # Whole episodes end at the goal or at the limit; only the last one is cut, and not terminated.
@@ -108,24 +115,8 @@ def test_size_and_ends_are_exact(root):
     assert np.abs(data.batch.obs[np.append(0, last[:-1] + 1), :2] - data.maze.start_xy).max() <= 1
 
 
-def test_only_successful_episodes(root, tmp_path):
-    """Those that reach the goal are left, whole; scales and behaviour are those of all the data."""
-    every = datasets.load(ID, root=root, reward="minus-one")
-    data = datasets.load(ID, root=root, reward="minus-one", episodes="successful")
-    rows = np.flatnonzero(np.isin(every.episode, every.episode[every.batch.discount == 0]))
-    assert 0 < len(rows) < 600
-    for column, of_all in zip(jax.tree.leaves(data.batch), jax.tree.leaves(every.batch), strict=True):
-        np.testing.assert_array_equal(column, of_all[rows])
-    np.testing.assert_array_equal(np.diff(data.episode), np.diff(every.episode[rows]) > 0)
-    assert data.episode[0] == 0 and data.episode.dtype == np.int32 and data.observe.spec() == every.observe.spec()
-    assert data.summary == every.summary | {"transitions": len(rows), "episodes_used": "successful"}
-    with pytest.raises(ValueError, match="no choice of episodes 'best'; there are all, successful"):
-        datasets.load(ID, root=root, episodes="best")
-    with pytest.raises(ValueError, match='episodes = "successful", but none has a reward above 0'):
-        datasets.load("gtp/antmaze/umaze-40-v0", root=tmp_path, episodes="successful")
-
-
-def test_it_is_a_proper_minari_dataset(root, monkeypatch):
+def test_it_is_a_proper_minari_dataset_and_replays_in_its_environment(root, data, monkeypatch):
+    """The stored seed and cells bring back an episode: observation for observation, from its actions."""
     import minari
 
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(root))
@@ -133,47 +124,21 @@ def test_it_is_a_proper_minari_dataset(root, monkeypatch):
     dataset = minari.load_dataset(ID)
     assert (dataset.total_steps, dataset.spec.env_spec.id) == (600, "AntMaze_UMaze-v5")
     assert {space.dtype for space in dataset.observation_space.values()} == {np.dtype(np.float32)}
-    episode = dataset[0]
-    assert all(dataset.observation_space.contains({k: v[0] for k, v in o.items()}) for o in [episode.observations])
-    assert episode.actions.dtype == np.float32 and set(episode.infos) == {"success"}
-    metadata = dataset.storage.metadata
-    assert metadata["author"] == {"gtp_jax contributors"} and "Apache-2.0" in metadata["description"]
-    assert (metadata["ref_min_score"], metadata["ref_max_score"]) == (0, 1)
+    stated = dataset.storage.metadata
+    assert stated["author"] == {"gtp_jax contributors"} and "Apache-2.0" in stated["description"]
+    assert (stated["ref_min_score"], stated["ref_max_score"]) == (0, 1)
 
-
-def test_data_replay_in_the_environment(root):
-    """The stored seed and cells bring back the episode: observation for observation, from its actions."""
-    import minari
-
-    dataset = minari.MinariDataset(root / ID / "data")
     episode, (metadata,) = dataset[1], dataset.storage.get_episode_metadata([1])
+    assert episode.actions.dtype == np.float32 and set(episode.infos) == {"success"}
+    env = data.make_env()
     options = {key: np.array(cell) for key, cell in metadata["options"].items()}
-    env = datasets.load(ID, root=root).make_env()
     observation, _ = env.reset(seed=metadata["seed"], options=options)
     for t, action in enumerate(episode.actions):
-        np.testing.assert_array_equal(
-            observation["observation"].astype(np.float32), episode.observations["observation"][t]
-        )
+        for part, value in observation.items():
+            np.testing.assert_array_equal(value.astype(np.float32), episode.observations[part][t])
         observation, reward, terminated, _, _ = env.step(action)
         assert reward == episode.rewards[t] and terminated == episode.terminations[t]
     env.close()
-
-
-def test_a_killed_collection_does_not_block_the_next(fingerprint, tmp_path):
-    """SIGKILL in mid-collection: its workers end, and its folder is swept away by the next start, which makes the same
-    data."""
-    command = [sys.executable, "-m", "gtp_jax.datasets.builtin.collect", ID, str(tmp_path), "1"]
-    child = subprocess.Popen(command, cwd=Path(__file__).parents[1], stdout=subprocess.PIPE)
-    folder = tmp_path / "gtp" / "antmaze"
-    deadline = time.monotonic() + 30
-    while not list(folder.glob(".umaze-600-v0.building-*/*")):  # a worker has started
-        assert time.monotonic() < deadline and child.poll() is None
-        time.sleep(0.01)
-    child.send_signal(signal.SIGKILL)
-    child.communicate(timeout=30)  # to the end of the output, which the workers hold, too
-    assert list(folder.glob(".umaze-600-v0.building-*")) and not (folder / "umaze-600-v0").exists()
-    assert datasets.load(ID, root=tmp_path).fingerprint == fingerprint
-    assert sorted(path.name for path in folder.iterdir()) == [".umaze-600-v0.lock", "umaze-600-v0"]
 
 
 def test_concurrent_starts_build_once(tmp_path):
@@ -194,7 +159,7 @@ def test_concurrent_starts_build_once(tmp_path):
     assert sorted(path.name for path in (tmp_path / "a").iterdir()) == [".x-v0.lock", "x-v0"]
 
 
-def test_a_failed_build_leaves_nothing(tmp_path):
+def test_a_failed_build_leaves_nothing_and_a_failing_child_says_why(tmp_path):
     def build(folder):
         (folder / "a" / "x-v0" / "data").mkdir(parents=True)
         raise RuntimeError("no")
@@ -202,14 +167,28 @@ def test_a_failed_build_leaves_nothing(tmp_path):
     with pytest.raises(RuntimeError, match="no"):
         install(tmp_path, "a/x-v0", build)
     assert [path.name for path in (tmp_path / "a").iterdir()] == [".x-v0.lock"]
-
-
-def test_a_failing_child_says_why(tmp_path):
     (tmp_path / "gtp").write_text("not a folder")
     with pytest.raises(RuntimeError, match=f"(?s)collecting {ID} failed.*NotADirectoryError"):
         collect(ids.parse(ID), tmp_path, 1)
     with pytest.raises(ValueError, match="workers must be at least 1, got 0"):
         collect(ids.parse(ID), tmp_path, 0)
+
+
+@pytest.mark.slow
+def test_a_killed_collection_does_not_block_the_next(data, tmp_path):
+    """SIGKILL in mid-collection: its workers end, and the next start clears its folder and makes the same data."""
+    command = [sys.executable, "-m", "gtp_jax.datasets.builtin.collect", ID, str(tmp_path), "1"]
+    child = subprocess.Popen(command, cwd=Path(__file__).parents[1], stdout=subprocess.PIPE)
+    folder = tmp_path / "gtp" / "antmaze"
+    deadline = time.monotonic() + 30
+    while not list(folder.glob(".umaze-600-v0.building-*/*")):  # a worker has started
+        assert time.monotonic() < deadline and child.poll() is None
+        time.sleep(0.01)
+    child.send_signal(signal.SIGKILL)
+    child.communicate(timeout=30)  # to the end of the output, which the workers hold, too
+    assert list(folder.glob(".umaze-600-v0.building-*")) and not (folder / "umaze-600-v0").exists()
+    assert datasets.load(ID, root=tmp_path).fingerprint == data.fingerprint
+    assert sorted(path.name for path in folder.iterdir()) == LEFT
 
 
 LOAD = f"""
@@ -221,7 +200,7 @@ print(datasets.load("{ID}", root=sys.argv[1], progress=said).fingerprint)
 
 
 @pytest.mark.slow
-def test_ten_starts_collect_once_and_one_that_is_killed_blocks_none(fingerprint, tmp_path):
+def test_ten_starts_collect_once_and_one_that_is_killed_blocks_none(data, tmp_path):
     """The process that collects is killed with its children: one other collects anew, and all get the whole data."""
     command = [sys.executable, "-c", LOAD, str(tmp_path)]
     children = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) for _ in range(10)]
@@ -232,27 +211,26 @@ def test_ten_starts_collect_once_and_one_that_is_killed_blocks_none(fingerprint,
     first.communicate()
     assert first.returncode == -signal.SIGKILL
     outputs = [child.communicate(timeout=120)[0].splitlines() for child in children if child is not first]
-    assert {output[-1] for output in outputs} == {fingerprint}
+    assert {output[-1] for output in outputs} == {data.fingerprint}
     assert sum(len(output) > 1 for output in outputs) == 1
-    found = sorted(path.name for path in (tmp_path / "gtp" / "antmaze").iterdir())
-    assert found == [".umaze-600-v0.lock", "umaze-600-v0"]
+    assert sorted(path.name for path in (tmp_path / "gtp" / "antmaze").iterdir()) == LEFT
 
 
-def test_a_collected_dataset_holds_what_was_collected_or_is_refused(root, fingerprint, tmp_path):
+def test_a_collected_dataset_holds_what_was_collected_or_is_refused(root, tmp_path):
     """Other sound numbers in the place of any field, or a lost digest: nothing else would tell."""
     shutil.copytree(root / ID, tmp_path / ID)
-    data, metadata = tmp_path / ID / "data" / "main_data.hdf5", tmp_path / ID / "data" / "metadata.json"
+    arrays, metadata = tmp_path / ID / "data" / "main_data.hdf5", tmp_path / ID / "data" / "metadata.json"
     said = "does not hold what was collected there .*; delete it and it is collected anew"
     for path in ("observations/observation", "actions", "rewards", "terminations", "truncations"):
-        with h5py.File(data, "r+") as file:
+        with h5py.File(arrays, "r+") as file:
             array = file["episode_0"][path]
             before = array[-1]
             array[-1] = ~before if before.dtype == bool else before / 2 if before.any() else 1
         with pytest.raises(ValueError, match=said):
             datasets.load(ID, root=tmp_path)
-        with h5py.File(data, "r+") as file:
+        with h5py.File(arrays, "r+") as file:
             file["episode_0"][path][-1] = before
-    assert datasets.load(ID, root=tmp_path).fingerprint == fingerprint
+    datasets.load(ID, root=tmp_path)
     stated = json.loads(metadata.read_text())
     del stated["content_sha256"]
     metadata.write_text(json.dumps(stated))

@@ -18,16 +18,12 @@ from oracles import (
 from gtp_jax.flow.map import euler_step, field_loss, heun_step, jump
 from gtp_jax.flow.paths import LINEAR, VARIANCE_EXPLODING
 from gtp_jax.flow.times import Times
-from gtp_jax.policies.consistency import consistency_loss
 from gtp_jax.policies.ctm import soft_consistency_loss
 from gtp_jax.policies.gtp import trajectory_losses
 from gtp_jax.policies.mean_flow import mean_flow_loss
 from gtp_jax.policies.shortcut import self_consistency_loss
 
 MEAN, STD = 0.3, 0.5
-
-
-# The truth is the minimum. Each loss as (trained velocity, true one, x, z, t) -> [B].
 
 
 def at_half(loss):
@@ -43,6 +39,7 @@ def ctm_loss(velocity, truth, x, z, t):
     return soft_consistency_loss(velocity, truth, truth, x, z, Times(t, 0.7 * t, 0.2 * t), step=exact_step)
 
 
+# Each loss as (trained velocity, true one, x, z, t) -> [B].
 MEMBERS = {
     "diffusion": (
         VARIANCE_EXPLODING,
@@ -135,23 +132,27 @@ def test_exact_targets_leave_no_residual_at_all(t, x64):
         assert loss(truth_on(path, std=STD + 0.1), truth_on(path), x, z, jnp.full(len(x), t)).max() > 1e-4
 
 
-@pytest.mark.parametrize("t", [0.2, 1.0, 5.0])
-def test_the_bias_of_the_consistency_loss_is_of_first_order_in_the_gap(t, x64):
-    """Its expected gradient at the truth; O((t - u)^2) for the pair, before the factor 1/(t - u)."""
+@quick_jit
+def gradient_of_consistency(gap, theta, t, tau):
+    """Of GTP's consistency loss; with tau = 0 it is that of consistency models (tests/test_family_limits.py)."""
     x, z, weight = quadrature_points(MEAN, STD)
+    times = Times(*(jnp.full(len(x), time) for time in (t, t - gap, tau)))
 
-    @quick_jit
-    def gradient(gap, theta):
-        times = jnp.full(len(x), t), jnp.full(len(x), t) - gap
-        truth = truth_on(VARIANCE_EXPLODING)
-        loss = lambda theta: weight @ consistency_loss(perturbed(VARIANCE_EXPLODING, theta), truth, x, z, *times)
-        return jax.grad(loss)(theta)[:4]
+    def loss(theta):
+        trained = perturbed(VARIANCE_EXPLODING, theta)
+        return weight @ trajectory_losses(trained, truth_on(VARIANCE_EXPLODING), x, z, times).consistency
 
-    factors = halving(lambda gap: gradient(gap, jnp.zeros(5)), 0.05 * t * 0.5 ** np.arange(6))
+    return jax.grad(loss)(theta)[:4]
+
+
+@pytest.mark.parametrize(("t", "tau"), [(0.2, 0.0), (1.0, 0.0), (1.0, 0.3), (5.0, 0.0), (5.0, 1.0)])
+def test_the_bias_of_the_consistency_loss_is_of_first_order_in_the_gap(t, tau, x64):
+    """Its expected gradient at the truth; O((t - u)^2) for the pair, before the factor 1/(t - u)."""
+    factors = halving(lambda gap: gradient_of_consistency(gap, jnp.zeros(5), t, tau), 0.05 * t * 0.5 ** np.arange(6))
     assert abs(factors[-1] - 2) < 0.03, factors
-    smallest = 0.05 * t * 0.5**5
     wrong = jnp.zeros(5).at[1].set(0.1)
-    assert np.abs(gradient(smallest, jnp.zeros(5))).max() < 0.1 * np.abs(gradient(smallest, wrong)).max()
+    bias, error = (gradient_of_consistency(0.05 * t * 0.5**5, theta, t, tau) for theta in (jnp.zeros(5), wrong))
+    assert np.abs(bias).max() < 0.1 * np.abs(error).max()
 
 
 @pytest.mark.parametrize(("step", "order"), [(euler_step, 3), (heun_step, 5)], ids=["euler", "heun"])

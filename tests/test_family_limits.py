@@ -4,13 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from oracles import (
-    draw,
-    gaussian_velocity,
-    halving,
-    posterior_points,
-    quick_jit,
-)
+from oracles import draw, gaussian_velocity, halving, posterior_points, quick_jit
 
 from gtp_jax.flow.map import edm_velocity, field_loss
 from gtp_jax.flow.paths import LINEAR, VARIANCE_EXPLODING
@@ -24,13 +18,13 @@ from gtp_jax.policies.shortcut import self_consistency_loss
 MEAN, STD = 0.3, 0.5
 
 
-# Where members agree.
+def network(theta):
+    return lambda x, t, s: jnp.sin(theta[0] * x) + theta[1] * jnp.cos(x + jnp.log1p(t + 2 * s)[:, None])
 
 
 def model(theta):
     """A velocity on the variance-exploding path that solves nothing: smooth, nonlinear, with two parameters."""
-    network = lambda x, t, s: jnp.sin(theta[0] * x) + theta[1] * jnp.cos(x + jnp.log1p(t + 2 * s)[:, None])
-    return edm_velocity(network, 0.5)
+    return edm_velocity(network(theta), 0.5)
 
 
 def plain(theta):
@@ -50,14 +44,23 @@ def assert_same_loss(one, other, rtol=1e-11):
 
 
 def test_gtp_with_tau_zero_is_the_consistency_loss(x64):
-    """The one written as a trajectory, the other as a consistency model: equal values and gradients."""
+    """The one written as a trajectory, the others as consistency models: ours, and as arXiv 2303.01469 writes it,
+    |f(x_t, t) - sg f(x_u, u)|^2/(t - u) with f = c_skip x + c_out F.
+    """
     x, z, t = draw()
-    times = Times(t, 0.9 * t, jnp.zeros_like(t))
-    for target in (model, lambda theta: model(0.5 * theta)):
-        assert_same_loss(
-            lambda theta, target=target: trajectory_losses(model(theta), target(theta), x, z, times).consistency,
-            lambda theta, target=target: consistency_loss(model(theta), target(theta), x, z, t, 0.9 * t),
-        )
+    u, times = 0.9 * t, Times(t, 0.9 * t, jnp.zeros_like(t))
+
+    def f(theta, t):
+        variance, x_t = (t**2 + 0.25)[:, None], x + t[:, None] * z
+        out = network(theta)(x_t / jnp.sqrt(variance), t, 0 * t)
+        return 0.25 / variance * x_t + 0.5 * t[:, None] / jnp.sqrt(variance) * out
+
+    for share in (1.0, 0.5):  # the target's own parameters, and others
+        of_gtp = lambda theta, share=share: trajectory_losses(model(theta), model(share * theta), x, z, times)
+        ours = lambda theta, share=share: consistency_loss(model(theta), model(share * theta), x, z, t, u)
+        theirs = lambda theta, share=share: f(theta, t) - jax.lax.stop_gradient(f(share * theta, u))
+        assert_same_loss(lambda theta, of_gtp=of_gtp: of_gtp(theta).consistency, ours)
+        assert_same_loss(lambda theta, theirs=theirs: jnp.sum(theirs(theta) ** 2, -1) / (t - u), ours, rtol=1e-8)
 
 
 def test_gtps_flow_term_is_the_denoisers_loss(x64):

@@ -3,38 +3,29 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
+from agents import BATCH, compiled_policy
 from oracles import quick_jit, random_batch
 from scipy import stats
 
-from gtp_jax.agent.networks import flow_network
+from gtp_jax.declare import NoSettings
 from gtp_jax.policies import gaussian
 from gtp_jax.policies.gaussian import negative_log_likelihood
 from gtp_jax.types import Network
 
 
-@pytest.fixture
-def x64():
-    with jax.enable_x64(True):
-        yield
-
-
-def constant_mean(mean):
-    """A network that says `mean` [A] whatever it sees."""
-    return Network(
-        init=lambda key, *inputs: jnp.asarray(mean),
+def make(action_dim, bound=1e6):
+    """The policy around a network whose output is its parameters, the mean [A] of every observation."""
+    network = Network(
+        init=lambda key, *inputs: jnp.zeros(action_dim),
         apply=lambda params, obs, x, t, s: jnp.broadcast_to(params, x.shape),
     )
-
-
-def make(mean, bound=100.0, **settings):
-    bounds = bound * jnp.ones(len(mean))
-    return gaussian.make(network=constant_mean(mean), action_low=-bounds, action_high=bounds, **settings)
+    bounds = bound * jnp.ones(action_dim)
+    policy = gaussian.make(NoSettings(), network=network, action_low=-bounds, action_high=bounds)
+    return policy._replace(sample=quick_jit(policy.sample, static_argnums=3))
 
 
 def test_the_likelihood_is_scipys(x64):
-    rng = np.random.default_rng(0)
-    mean, log_std, x = rng.normal(size=(3, 4, 5, 2))
+    mean, log_std, x = np.random.default_rng(0).normal(size=(3, 4, 5, 2))
     expected = -stats.norm.logpdf(x, mean, np.exp(log_std)).sum(axis=-1)
     got = negative_log_likelihood(*(jnp.asarray(value) for value in (mean, log_std, x)))
     np.testing.assert_allclose(got, expected, rtol=1e-12)
@@ -43,9 +34,9 @@ def test_the_likelihood_is_scipys(x64):
 def test_the_minimum_is_the_samples_mean_and_deviation(x64):
     """Through the policy's own loss: the gradient vanishes there, and does not beside it."""
     batch = random_batch(64)
-    batch = batch._replace(action=jnp.asarray(batch.action, float))
-    action = np.asarray(batch.action)
-    policy = make(np.zeros(2))
+    action = np.asarray(batch.action, float)
+    batch = batch._replace(action=jnp.asarray(action))
+    policy = make(2)
     gradient = quick_jit(jax.grad(lambda params: policy.loss(params, (), None, batch, {}, 0)[0].mean()))
     truth = {"mean": jnp.asarray(action.mean(axis=0)), "log_std": jnp.asarray(np.log(action.std(axis=0)))}
     assert all(np.abs(leaf).max() < 1e-12 for leaf in jax.tree.leaves(gradient(truth)))
@@ -54,9 +45,8 @@ def test_the_minimum_is_the_samples_mean_and_deviation(x64):
 
 
 def test_samples_have_the_mean_and_deviation():
-    policy = make(np.array([0.3, -0.2]))
+    policy, obs = make(2), jnp.zeros((40_000, 3))
     params = {"mean": jnp.array([0.3, -0.2]), "log_std": jnp.log(jnp.array([0.5, 0.1]))}
-    obs = jnp.zeros((40_000, 3))
     actions = np.asarray(policy.sample(params, jax.random.key(0), obs, 1), np.float64)
     np.testing.assert_allclose(actions.mean(axis=0), [0.3, -0.2], atol=0.01)
     np.testing.assert_allclose(actions.std(axis=0), [0.5, 0.1], rtol=0.02)
@@ -66,33 +56,18 @@ def test_samples_have_the_mean_and_deviation():
     np.testing.assert_allclose(half.std(axis=0), [0.25, 0.05], rtol=0.02)
 
 
-def test_temperature_zero_is_the_mean_and_bounds_hold():
-    policy = gaussian.make(
-        network=flow_network(2, (8,)), action_low=jnp.array([-0.1, -0.2]), action_high=jnp.array([0.1, 0.2])
-    )
-    batch = jax.tree.map(jnp.asarray, random_batch(16))
-    params = policy.init(jax.random.key(0), batch)
-    sample = quick_jit(policy.sample, static_argnums=3)
-    cold = [sample(params, jax.random.key(seed), batch.obs, 1, 0.0) for seed in (0, 1)]
-    np.testing.assert_array_equal(*cold)
-    warm = np.asarray(sample(params, jax.random.key(0), batch.obs, 1))
-    assert (np.abs(warm) <= np.array([[0.1, 0.2]], np.float32)).all() and (warm != np.asarray(cold[0])).any()
-
-
 def test_the_mean_sees_the_observation_and_not_the_action():
-    policy = gaussian.make(network=flow_network(2, (8,)), action_low=-jnp.ones(2), action_high=jnp.ones(2))
-    batch = jax.tree.map(jnp.asarray, random_batch(16))
-    params = policy.init(jax.random.key(0), batch)
-    mean = policy.sample(params, jax.random.key(0), batch.obs, 1, 0.0)
+    policy, params = compiled_policy("gaussian")
+    mean = policy.sample(params, jax.random.key(0), 0.1 * BATCH.obs, 1, 0.0)
     assert len(np.unique(mean, axis=0)) == 16
-    loss, _ = policy.loss(params, (), None, batch, {}, 0)
-    expected = negative_log_likelihood(mean, jnp.zeros((16, 2)), batch.action)  # the first deviation is 1
+    loss, _ = policy.loss(params, (), jax.random.key(0), BATCH._replace(obs=0.1 * BATCH.obs), {}, 0)
+    expected = negative_log_likelihood(mean, jnp.zeros((16, 2)), BATCH.action)  # the first deviation is 1
     np.testing.assert_allclose(loss, expected, rtol=1e-5)
 
 
 def test_the_deviation_is_bounded():
-    policy = make(np.zeros(1), log_std_min=-2.0, log_std_max=0.5)
-    for log_std, bound in ((-9.0, -2.0), (9.0, 0.5)):
+    policy = make(1)
+    for log_std, bound in zip((-9.0, 9.0), gaussian.LOG_STD_BOUNDS, strict=True):
         params = {"mean": jnp.zeros(1), "log_std": jnp.array([log_std])}
         actions = policy.sample(params, jax.random.key(0), jnp.zeros((10_000, 1)), 1)
         np.testing.assert_allclose(np.std(actions), np.exp(bound), rtol=0.03)

@@ -3,14 +3,13 @@
 import json
 import os
 import pickle
-import shutil
 import sys
 
 import h5py
 import numpy as np
 import pytest
 import stored
-from refusals import ROOT
+from runs import ROOT
 from stored import huge, refusal
 
 from gtp_jax import datasets, files
@@ -22,24 +21,12 @@ def load_refused(root, *says):
     assert text.startswith("test/x-v0: ") and all(word in text for word in says), text
 
 
-# Datasets.
-
-
 def outside(tmp_path):
     """Sound rewards in a file of their own, which no dataset may reach."""
     path = tmp_path / "outside.hdf5"
     with h5py.File(path, "w") as file:
         file["rewards"] = np.zeros(2)
     return path
-
-
-def external_link(file, tmp_path):
-    file["episode_0/rewards"] = h5py.ExternalLink(str(outside(tmp_path)), "/rewards")
-
-
-def soft_link(file, tmp_path):
-    file["elsewhere"] = np.zeros(2)
-    file["episode_0/rewards"] = h5py.SoftLink("/elsewhere")
 
 
 def external_storage(file, tmp_path):
@@ -64,63 +51,60 @@ def pickled_void(file, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("plant", "says"),
+    ("put", "says"),
     [
-        (external_link, "is a link to another place"),
-        (soft_link, "is a link to another place"),
         (external_storage, "is stored in another file"),
         (virtual, "is stored in another file"),
         (pickled, "expected floats or integers, got object"),
         (pickled_void, "expected floats or integers, got |V"),
     ],
 )
-def test_arrays_that_are_somewhere_or_something_else(tmp_path, sentinel, plant, says):
+def test_arrays_that_are_somewhere_or_something_else(tmp_path, sentinel, put, says):
     def change(file):
         del file["episode_0/rewards"]
-        plant(file, tmp_path)
+        put(file, tmp_path)
 
-    extra = 2 if plant is soft_link else 1  # members of the file: what the link leads to is one
-    stored.write(tmp_path, "test/x-v0", [stored.episode(2)], change, total_episodes=extra)
+    stored.write(tmp_path, "test/x-v0", [stored.episode(2)], change)
     load_refused(tmp_path, "episode 0, rewards", says)
 
 
-@pytest.mark.parametrize("link", [h5py.ExternalLink("other.hdf5", "/episode_0"), h5py.SoftLink("/episode_1")])
-def test_episodes_and_groups_that_are_links(tmp_path, link):
+@pytest.mark.parametrize("path", ["episode_0", "episode_0/observations", "episode_0/rewards"])
+@pytest.mark.parametrize("kind", ["external", "soft"])
+def test_arrays_and_groups_that_are_links(tmp_path, path, kind):
+    name = path.split("/")[-1]
+    soft = h5py.SoftLink(f"/episode_1/{name}" if "/" in path else "/episode_1")
+    link = soft if kind == "soft" else h5py.ExternalLink(str(outside(tmp_path)), "/rewards")
+
     def change(file):
-        file["episode_0"] = link
+        del file[path]
+        file[path] = link
 
-    stored.write(tmp_path, "test/x-v0", [], change, total_episodes=1)
-    load_refused(tmp_path, "episode 0 is a link")
-
-    def parts(file):
-        del file["episode_0/observations"]
-        file["episode_0/observations"] = link
-
-    stored.write(tmp_path, "test/x-v0", [stored.episode(2)], parts)
-    load_refused(tmp_path, "episode 0, observations is a link")
+    stored.write(tmp_path, "test/x-v0", 2 * [stored.episode(2)], change)
+    load_refused(tmp_path, path.replace("/", ", ").replace("_", " ") + " is a link")
 
 
-def test_files_that_lead_out_of_the_folder(tmp_path):
-    for name in ("main_data.hdf5", "metadata.json"):
-        folder = stored.write(tmp_path, "test/x-v0", [stored.episode(2)])
-        (folder / name).rename(tmp_path / name)
-        (folder / name).symlink_to(tmp_path / name)
-        load_refused(tmp_path, name, "leads out of its folder")
-        (folder / name).unlink()
-        (folder / name).symlink_to("/dev/zero")
-        load_refused(tmp_path, name, "leads out of its folder")
-        (folder / name).unlink()
-        os.mkfifo(folder / name)  # reading it would wait for ever
-        load_refused(tmp_path, name, "is not an ordinary file")
-        (folder / name).unlink()
+@pytest.mark.parametrize("name", ["main_data.hdf5", "metadata.json"])
+def test_files_that_lead_out_of_the_folder(tmp_path, name):
+    for put, says in (
+        (lambda path: path.symlink_to(tmp_path / name), "leads out of its folder"),
+        (lambda path: path.symlink_to("/dev/zero"), "leads out of its folder"),
+        (os.mkfifo, "is not an ordinary file"),  # reading it would wait for ever
+    ):
+        path = stored.write(tmp_path, "test/x-v0", [stored.episode(2)]) / name
+        path.rename(tmp_path / name)
+        put(path)
+        load_refused(tmp_path, name, says)
+        path.unlink()
+
+
+def test_a_datasets_own_folder_may_be_a_link_and_no_folder_inside(tmp_path):
+    """A file cannot bring the former: the user made it."""
     folder = stored.write(tmp_path, "test/y-v0", [stored.episode(2)])
-    shutil.rmtree(tmp_path / "test" / "x-v0")
+    (tmp_path / "test" / "z-v0").symlink_to(tmp_path / "test" / "y-v0")
+    assert datasets.load("test/z-v0", root=tmp_path).batch.reward.shape == (2,)
     (tmp_path / "test" / "x-v0").mkdir()
     (tmp_path / "test" / "x-v0" / "data").symlink_to(folder)
     load_refused(tmp_path, "leads out of its folder")
-    # The dataset's own folder may be a link: a file cannot bring it, the user made it.
-    (tmp_path / "test" / "z-v0").symlink_to(tmp_path / "test" / "y-v0")
-    assert datasets.load("test/z-v0", root=tmp_path).batch.reward.shape == (2,)
 
 
 def test_metadata_of_a_hundred_megabytes(tmp_path):
@@ -154,21 +138,18 @@ def test_environments_are_looked_up_and_never_run(tmp_path, sentinel, entry, mon
     assert "evil_module" not in sys.modules
 
 
-# Controllers.
-
-
 def controller(path="ant.npz"):
     return Controller.load(path, 29, 8)
 
 
 def test_a_pickled_controller_is_not_unpickled(tmp_path, sentinel):
-    arrays = controller()._asdict()
+    arrays, evil = controller()._asdict(), tmp_path / "evil.npz"
     for name in ("w0", "b2"):
-        np.savez(tmp_path / "evil.npz", **arrays | {name: np.array([stored.Sentinel(sentinel)], object)})
-        assert "evil.npz: not an npz file of plain arrays" in refusal(lambda: controller(tmp_path / "evil.npz"))
+        np.savez(evil, **arrays | {name: np.array([stored.Sentinel(sentinel)], object)})
+        assert "evil.npz: not an npz file of plain arrays" in refusal(lambda: controller(evil))
     for content in (b"", b"PK\3\4 no", pickle.dumps(stored.Sentinel(sentinel)), b"\x93NUMPY\1\0"):
-        (tmp_path / "evil.npz").write_bytes(content)
-        assert "evil.npz: not an npz file" in refusal(lambda: controller(tmp_path / "evil.npz"))
+        evil.write_bytes(content)
+        assert "evil.npz: not an npz file" in refusal(lambda: controller(evil))
     np.save(tmp_path / "alone.npy", arrays["w0"])
     assert "alone.npy: not an npz file" in refusal(lambda: controller(tmp_path / "alone.npy"))
     with pytest.raises(FileNotFoundError):

@@ -1,57 +1,29 @@
 """Directories of runs made to do harm: refused with one line, and nothing outside them is read or written."""
 
-import copy
 import json
-import os
 import pickle
 import shutil
-from pathlib import Path
-from typing import NamedTuple
 
-import jax
 import numpy as np
 import pytest
 import stored
-from oracles import quick_jit, random_batch, settings_with
-from refusals import ROOT, commands
+from oracles import settings_with
 from stored import huge, refusal
+from toy import Untrained
 
 import gtp_jax
-from gtp_jax.agent import build
-from gtp_jax.datasets import Observer
+from gtp_jax.config.table import flatten, nested
 from gtp_jax.runs import directory
-from gtp_jax.runs.checkpoints import SCHEMA, Checkpoints, Saved
-
-
-class Trained(NamedTuple):
-    """A run with one checkpoint, as small as can be."""
-
-    directory: Path
-    arrays: Saved
-    about: dict
+from gtp_jax.runs.checkpoints import Checkpoints
+from gtp_jax.runs.info import RunInfo
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    directory = tmp_path_factory.mktemp("trained")
-    settings = settings_with(policy__name="gaussian", guidance__name="none", num_seeds=1)
-    agent, hparams = build.make(settings, -np.ones(2, np.float32), np.ones(2, np.float32))
-    batch = random_batch(1)
-    state = quick_jit(jax.vmap(lambda key: agent.init(key, batch, hparams)))(jax.random.split(jax.random.key(0), 1))
-    about = {
-        "schema": SCHEMA,
-        "settings": settings,
-        "lanes": [{"seed": 0}],
-        "observer": Observer("identity", np.zeros(3, np.float32), np.ones(3, np.float32)).spec(),
-        "action_low": [-1.0, -1.0],
-        "action_high": [1.0, 1.0],
-    }
-    checkpoints = Checkpoints(directory / "checkpoints")
-    arrays = jax.tree.map(np.asarray, Saved(state.policy_ema, state.critic_ema, {"step": state.step}))
-    checkpoints.save(1, arrays, about)
-    checkpoints.close()
-    assert gtp_jax.load_policy(directory)(np.zeros(3)).shape == (2,)
-    return Trained(directory, arrays, about)
+    """A run with one checkpoint, as small as can be."""
+    found = Untrained(tmp_path_factory.mktemp("trained"), guidance__name="none")
+    assert found.policy(np.zeros(3)).shape == (2,)
+    return found
 
 
 @pytest.fixture
@@ -59,58 +31,41 @@ def run(trained, tmp_path):
     return shutil.copytree(trained.directory, tmp_path / "run")
 
 
-def changed(about, **changes):
-    """What a checkpoint says of itself, with changes, `settings__policy__name="evil"`."""
-    about = copy.deepcopy(about)
-    for name, value in changes.items():
-        *parents, last = name.split("__")
-        part = about
-        for parent in parents:
-            part = part[parent]
-        if value is KeyError:
-            del part[last]
-        else:
-            part[last] = value
-    return json.loads(json.dumps(about))
+def changed(trained, changes):
+    """What a checkpoint says of itself, with changes by dotted name; None leaves a part out."""
+    text = {name: value for name, value in flatten(trained.info.to_json()) if not name.startswith(tuple(changes))}
+    return json.loads(json.dumps(nested(text | {name: value for name, value in changes.items() if value is not None})))
 
 
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"settings__policy__name": "../../evil"}, "policy.name = '../../evil' must be one of"),
-        ({"settings__policy__name": "os"}, "policy.name = 'os' must be one of"),
-        ({"settings__policy__hidden": [10**9]}, "policy.hidden = [1000000000] must be"),
-        ({"settings__policy__hidden": ["8"]}, "policy.hidden = ['8'] must be"),
-        ({"settings__num_seeds": 10**12}, "num_seeds = 1000000000000 must be"),
-        ({"settings__matmul_precision": "exec"}, "matmul_precision = 'exec' must be one of"),
-        ({"settings__evil": 1}, "no setting 'evil'"),
-        ({"settings": []}, "must be a group of settings"),
-        ({"settings": KeyError}, "settings"),
-        ({"lanes": "all"}, "lanes"),
-        ({"lanes": [{"seed": "0"}]}, "lanes: {'seed': '0'} must name a seed"),
-        ({"lanes": [3]}, "lanes"),
-        ({"lanes": []}, "cannot be loaded"),
-        ({"lanes": KeyError}, "lanes"),
+        ({"settings.policy.name": "../../evil"}, "policy.name = '../../evil' must be one of"),
+        ({"settings.policy.name": "os"}, "policy.name = 'os' must be one of"),
+        ({"settings.policy.hidden": [10**9]}, "policy.hidden = (1000000000,) must be"),
+        ({"settings.policy.hidden": ["8"]}, "policy.hidden = ('8',) must be"),
+        ({"settings.num_seeds": 10**12}, "num_seeds = 1000000000000 must be"),
+        ({"settings.matmul_precision": "exec"}, "matmul_precision = 'exec' must be one of"),
+        ({"settings.evil": 1}, "no setting 'evil'"),
+        ({"settings": []}, "must be groups of settings"),
+        ({"settings": None}, "settings"),
+        ({"trials": [3]}, "trials"),
         ({"observer": {"transform": "os.system", "mean": [0], "std": [1]}}, "no observation transform 'os.system'"),
-        ({"observer__mean": "0"}, "cannot be loaded"),
-        ({"observer__std": [0.0, 1.0, 1.0]}, "std finite and positive"),
-        ({"action_low": [float("nan"), 0.0]}, "must be finite bounds"),
-        ({"action_low": 3}, "must be finite bounds"),
-        ({"action_high": [-2.0, -2.0]}, "must be finite bounds"),
+        ({"observer.mean": "0"}, "cannot be loaded"),
+        ({"observer.std": [0.0, 1.0, 1.0]}, "std finite and positive"),
         ({"schema": {"a": 1}}, "written in layout"),
-        ({"schema": 1, "versions": 5}, "cannot be loaded"),
     ],
 )
 def test_what_a_checkpoint_says_of_itself_is_checked(trained, monkeypatch, changes, says):
-    about = changed(trained.about, **changes)
-    monkeypatch.setattr(Checkpoints, "about", lambda self, step: about)
+    info = changed(trained, changes)
+    monkeypatch.setattr(Checkpoints, "info", lambda self, step: RunInfo.from_json(info))
     text = refusal(lambda: gtp_jax.load_policy(trained.directory))
     assert says in text and "checkpoints" in text, text
 
 
 def test_checkpoints_that_are_too_large_lead_out_or_are_pickled(run, tmp_path, sentinel):
     step = run / "checkpoints" / "1"
-    for name in ("about/metadata", "digest/metadata", "policy/_METADATA", "_CHECKPOINT_METADATA"):
+    for name in ("info/metadata", "digest/metadata", "policy/_METADATA", "_CHECKPOINT_METADATA"):
         kept = (step / name).read_bytes()
         huge(step / name)
         assert "104,857,600 bytes" in refusal(lambda: gtp_jax.load_policy(run, step=1))
@@ -155,7 +110,7 @@ def test_directories_of_runs_whose_files_lead_elsewhere(tmp_path):
 def test_config_json_of_a_hostile_run(tmp_path, content):
     path = tmp_path / "config.json"
     path.write_text(content) if content else huge(path)
-    text = refusal(lambda: directory.settle(tmp_path, settings_with()))
+    text = refusal(lambda: directory.resume_settings(tmp_path, settings_with()))
     assert str(path) in text
     path.rename(tmp_path / "summary.json")
     if content != '{"num_updates": "1"}':
@@ -164,25 +119,23 @@ def test_config_json_of_a_hostile_run(tmp_path, content):
         assert directory.finished(tmp_path, settings_with()) is None
 
 
-def test_the_scripts_refuse_hostile_runs_in_one_line(trained, run, tmp_path):
-    checkpoints = Checkpoints(run / "checkpoints")
-    checkpoints.save(2, trained.arrays, changed(trained.about, settings__policy__name="evil"))
-    checkpoints.close()
-    cases = [[f"--workdir={run}"]]
-    (end,) = commands(ROOT / "experiments" / "evaluate.py", cases, tmp_path, {**os.environ})
-    assert end.refused and "policy.name = 'evil'" in end.output, end
+def test_the_commands_refuse_hostile_runs_in_one_line(trained, run, tmp_path, monkeypatch, refused):
+    text = changed(trained, {"settings.policy.name": "evil"})
+    with monkeypatch.context() as patch:
+        patch.setattr(RunInfo, "to_json", lambda self: text)
+        trained.save(2, trained.state.policy_ema, run / "checkpoints")
+    assert "policy.name = 'evil'" in refused("evaluate", f"--workdir={run}")
     sound = {
-        "config": settings_with(),
-        "episodes": {"lanes": [{"seed": 0}], "score": [[1.0]], "success": None},
+        "config": settings_with().to_json(),
+        "episodes": {"trials": [{"seed": 0}], "score": [[1.0]], "success": None},
         "summary": dict.fromkeys(("fingerprint", "dataset", "algorithm", "seeds", "device", "versions", "commit"), "x")
         | {"timing": {}},
     }
     wrong = {
         "config": [{"policy": 3}, [], {"evil": 1}],
-        "episodes": [{}, {"lanes": 3, "score": [], "success": None}, {"lanes": [{"seed": 0}], "score": 1}, "x"],
+        "episodes": [{}, {"trials": 3, "score": [], "success": None}, {"trials": [{"seed": 0}], "score": 1}, "x"],
         "summary": [{}, []],
     }
-    cases = []
     for name, contents in wrong.items():
         for number, content in enumerate([*contents, None]):
             folder = tmp_path / f"{name}{number}"
@@ -191,9 +144,5 @@ def test_the_scripts_refuse_hostile_runs_in_one_line(trained, run, tmp_path):
                 (folder / f"{each}.json").write_text(json.dumps(content if each == name else right))
             if content is None:
                 huge(folder / f"{name}.json")
-            cases.append([f"--out={tmp_path / 'joined'}", str(folder)])
-    for words, end in zip(
-        cases, commands(ROOT / "experiments" / "merge.py", cases, tmp_path, {**os.environ}), strict=True
-    ):
-        assert end.refused and words[1] in end.output, end
+            assert str(folder) in refused("merge", f"--out={tmp_path / 'joined'}", str(folder))
     assert not (tmp_path / "joined").exists()

@@ -3,7 +3,6 @@
 import signal
 import socket
 
-import jax
 import numpy as np
 import pytest
 from runs import Runner, final_arrays, summary_of, wait_until_step
@@ -13,29 +12,20 @@ from gtp_jax.runs.metrics import read_rows
 
 
 @pytest.fixture(scope="module")
-def runner(tmp_path_factory):
-    runner = Runner(tmp_path_factory.mktemp("runs"))
-    runner.env["JAX_CPU_COLLECTIVES_IMPLEMENTATION"] = "gloo"
-    return runner
+def pair(runner):
+    """Starts runs of two processes, beside the session's runs; returns the directory and the processes."""
+    started = Runner(runner.folder)
+    started.env["JAX_CPU_COLLECTIVES_IMPLEMENTATION"] = "gloo"
 
+    def start(name):
+        with socket.socket() as listener:
+            listener.bind(("127.0.0.1", 0))
+            address = f"127.0.0.1:{listener.getsockname()[1]}"
+        directory = started.folder / name
+        words = [f"--distributed={address},2,{index}" for index in (0, 1)]
+        return directory, [started.start(f"--workdir={directory}", word) for word in words]
 
-def start_both(runner, directory, port, **changes):
-    words = [f"--distributed=127.0.0.1:{port},2,{index}" for index in (0, 1)]
-    return [runner.start(f"--workdir={directory}", word, **changes) for word in words]
-
-
-def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
-
-
-@pytest.fixture(scope="module")
-def alone(runner):
-    """The same run in one process."""
-    directory = runner.folder / "alone"
-    runner(f"--workdir={directory}")
-    return directory
+    return start
 
 
 def assert_same_rows(directory, other):
@@ -47,10 +37,10 @@ def assert_same_rows(directory, other):
         assert row["policy/loss"] == pytest.approx(other_row["policy/loss"], rel=1e-3)
 
 
-def test_losing_one_of_two_processes(runner, alone):
+@pytest.mark.slow
+def test_losing_one_of_two_processes(runner, pair, whole):
     """The survivor says what happened and exits 75; one process alone then finishes, no row lost and none twice."""
-    directory = runner.folder / "lost"
-    first, second = start_both(runner, directory, free_port())
+    directory, (first, second) = pair("lost")
     wait_until_step(first, directory, 35, checkpoint=25)
     second.kill()
     output = first.communicate(timeout=120)[0]
@@ -59,13 +49,13 @@ def test_losing_one_of_two_processes(runner, alone):
     second.communicate()
     assert not (directory / "summary.json").exists()
     assert "resuming after 25 of 60 updates" in runner(f"--workdir={directory}")
-    assert_same_rows(directory, alone)
+    assert_same_rows(directory, whole[0])
 
 
-def test_losing_the_first_process(runner):
+@pytest.mark.slow
+def test_losing_the_first_process(runner, pair):
     """The runtime ends the other one, or that one says why it ends: it does not hang, and what was saved is there."""
-    directory = runner.folder / "headless"
-    first, second = start_both(runner, directory, free_port())
+    directory, (first, second) = pair("headless")
     wait_until_step(first, directory, 35, checkpoint=25)
     first.kill()
     output = second.communicate(timeout=150)[0]
@@ -74,20 +64,20 @@ def test_losing_the_first_process(runner):
     assert "resuming after 25 of 60 updates" in runner(f"--workdir={directory}")
 
 
-def test_two_processes_make_one_run(runner, alone):
-    directory = runner.folder / "both"
-    children = start_both(runner, directory, free_port())
+@pytest.mark.slow
+def test_two_processes_make_one_run(pair, whole):
+    directory, children = pair("both")
     outputs = [child.communicate(timeout=300)[0] for child in children]
     assert [child.returncode for child in children] == [0, 0], outputs
     assert "95 % interval" in outputs[0] and "95 % interval" not in outputs[1]
-    assert_same_rows(directory, alone)
-    shapes = [[leaf.shape for leaf in jax.tree.leaves(final_arrays(path))] for path in (directory, alone)]
-    assert shapes[0] == shapes[1]
-    assert {path.name for path in directory.iterdir()} == {path.name for path in alone.iterdir()}
+    assert_same_rows(directory, whole[0])
+    one, two = ({name: leaf.shape for name, leaf in final_arrays(path).items()} for path in (directory, whole[0]))
+    assert one == two
+    assert {path.name for path in directory.iterdir()} == {path.name for path in whole[0].iterdir()}
 
 
 @pytest.mark.parametrize("spec", ["here", "h:1,2", "h:1,2,2", "h:1,two,0", "h,2,0"])
-def test_a_wrong_address_is_refused(spec):
+def test_a_wrong_address_is_an_error(spec):
     with pytest.raises(ValueError, match="--distributed=" + spec):
         hosts.start(spec)
 
@@ -96,3 +86,27 @@ def test_one_process_needs_no_others():
     tree = {"a": np.arange(3), "none": None}
     assert hosts.gather(tree) is tree
     assert hosts.share(range(5)) == slice(0, 5) and hosts.agree(7) == 7 and hosts.first()
+
+
+def test_two_processes_gather_every_bit_and_share_the_trials(monkeypatch):
+    """Simulated: the other process holds the same numbers, negated."""
+    from jax.experimental import multihost_utils
+
+    tree = {"a": np.array([[1, 2**40]]), "b": np.array([0.1], np.float32), "c": np.array([True])}
+    other = {"a": -tree["a"], "b": -tree["b"], "c": ~tree["c"]}
+    monkeypatch.setattr("jax.process_count", lambda: 2)
+    monkeypatch.setattr("jax.process_index", lambda: 1)
+
+    def gather(message):
+        theirs = np.concatenate([np.ascontiguousarray(leaf).reshape(-1).view(np.uint8) for leaf in other.values()])
+        return np.stack([message, theirs])
+
+    monkeypatch.setattr(multihost_utils, "process_allgather", gather)
+    for name, leaf in hosts.gather(tree).items():
+        np.testing.assert_array_equal(leaf, np.concatenate([tree[name], other[name]]), strict=True)
+    assert hosts.share(range(6)) == slice(3, 6) and not hosts.first()
+    with pytest.raises(ValueError, match="5 trials .* do not divide among 2 processes"):
+        hosts.share(range(5))
+    monkeypatch.setattr(multihost_utils, "process_allgather", lambda message: 1 / 0)
+    with pytest.raises(hosts.LostProcess, match="division"):
+        hosts.gather(tree)

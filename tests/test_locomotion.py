@@ -1,4 +1,4 @@
-"""Built-in locomotion data: every dataset from its own controllers, the same bytes whatever the number of processes."""
+"""Built-in locomotion data, each dataset from its own controllers, and hosted data of Adroit and the kitchen."""
 
 import json
 
@@ -9,7 +9,6 @@ import stored
 import gtp_jax
 from gtp_jax import datasets
 from gtp_jax.datasets.builtin import ids, rollouts
-from gtp_jax.datasets.builtin.collect import collect
 from gtp_jax.datasets.builtin.locomotion import BODIES, LOCOMOTION
 from gtp_jax.runs import scores
 
@@ -31,11 +30,11 @@ def short(collection, index, steps=3):
 def test_every_collection_moves_its_body(collection):
     body = BODIES[collection.family]
     first, again, other = (short(collection, index) for index in (4, 4, 5))
-    assert first.observations.shape == (4, body.observation_dim) and first.action.shape == (3, body.action_dim)
-    assert first.observations.dtype == np.float32 and (np.abs(first.action) <= 1).all() and first.options == {}
-    np.testing.assert_array_equal(first.action, again.action)
-    assert first.seed != other.seed and (first.action != other.action).any()
-    assert scores.family(ids.BuiltIn(collection, 100, 0).id) == collection.family
+    assert first.observations.shape == (4, body.observation_dim) and first.actions.shape == (3, body.action_dim)
+    assert first.observations.dtype == np.float32 and (np.abs(first.actions) <= 1).all() and first.options == {}
+    np.testing.assert_array_equal(first.actions, again.actions)
+    assert first.seed != other.seed and (first.actions != other.actions).any()
+    assert scores.reference_family(ids.BuiltIn(collection, 100, 0).id) == collection.family
 
 
 def test_a_mixture_has_more_than_one_stage():
@@ -44,27 +43,25 @@ def test_a_mixture_has_more_than_one_stage():
         assert len(medium) == 1 and medium < replay and medium < expert, body
 
 
+def test_names_alone_tell_which_settings_fit():
+    hopper, umaze = "gtp/hopper/medium-300-v0", "gtp/antmaze/umaze-v0"
+    with pytest.raises(ValueError, match='episodes = "successful" needs a goal that is reached; only AntMaze'):
+        datasets.check_dataset(hopper, episodes="successful")
+    for dataset_id, observation in ((hopper, "maze-scales"), (hopper, "observation"), (umaze, "identity")):
+        with pytest.raises(ValueError, match=f"{dataset_id}: data.observation = '{observation}' must be one of "):
+            datasets.check_dataset(dataset_id, observation=observation)
+    datasets.check_dataset(hopper, observation="identity")
+    datasets.check_dataset(umaze, observation="observation", episodes="successful")
+
+
 def test_actions_bring_back_observations_and_noise_is_as_stated(tmp_path):
-    collect(ids.parse("gtp/hopper/medium-v0", 300), tmp_path / "one", 1)
-    data, twice = (
-        datasets.load("gtp/hopper/medium-300-v0", root=tmp_path / root, standardise=False) for root in ("one", "two")
-    )
-    assert data.fingerprint == twice.fingerprint
-    metadata = json.loads((tmp_path / "one" / data.id / "data" / "metadata.json").read_text())
+    data = datasets.load("gtp/hopper/medium-300-v0", root=tmp_path, standardise=False)
+    metadata = json.loads((tmp_path / data.id / "data" / "metadata.json").read_text())
     assert "hopper_" in metadata["description"] and metadata["ref_max_score"] == 3234.3
     assert data.maze is None and data.summary["behaviour_success"] is None and data.summary["observation"] == "identity"
-    with pytest.raises(ValueError, match='episodes = "successful" means a goal that is reached, and only AntMaze'):
-        datasets.check_dataset(data.id, episodes="successful")
-    for id_, observation in ((data.id, "maze-scales"), (data.id, "observation"), ("gtp/antmaze/umaze-v0", "identity")):
-        with pytest.raises(ValueError, match=f"{id_}: data.observation = '{observation}' must be one of "):
-            datasets.check_dataset(id_, observation=observation)
-    datasets.check_dataset(data.id, observation="identity")
-    datasets.check_dataset("gtp/antmaze/umaze-v0", observation="observation", episodes="successful")
     env = data.make_env()
-    drawn = short(LOCOMOTION["hopper"]["medium"], 0)
-    rows = int((data.episode == 0).sum())
-    seen, _ = env.reset(seed=drawn.seed)
-    for i in range(rows):
+    seen, _ = env.reset(seed=short(LOCOMOTION["hopper"]["medium"], 0).seed)
+    for i in range(int((data.episode == 0).sum())):
         np.testing.assert_array_equal(data.batch.obs[i], np.float32(seen))
         seen, reward, *_ = env.step(data.batch.action[i])
         assert data.batch.reward[i] == np.float32(reward)
@@ -76,25 +73,18 @@ def test_actions_bring_back_observations_and_noise_is_as_stated(tmp_path):
 
 
 def test_hosted_adroit_data_name_an_environment_that_is_built(tmp_path):
-    steps = {"observations": np.zeros((4, 45)), "actions": np.zeros((3, 24), np.float32)}
-    stored.write(
-        tmp_path,
-        "D4RL/pen/human-v2",
-        [stored.episode(3, **steps)],
-        env_spec=stored.spec("AdroitHandPen-v1", max_episode_steps=2),
-    )
-    data = datasets.load("D4RL/pen/human-v2", root=tmp_path, observation="identity", reward="standardise")
+    name, arrays = "D4RL/pen/human-v2", stored.counting(0, 3, [1, 2, 3], size=45, actions=24)
+    stored.write(tmp_path, name, [arrays], env_spec=stored.spec("AdroitHandPen-v1", max_episode_steps=2))
+    data = datasets.load(name, root=tmp_path, observation="identity", reward="standardise")
     env = data.make_env()
     assert data.observe(env.reset(seed=0)[0]).shape == (45,) and env.action_space.shape == (24,)
-    assert [env.step(np.zeros(24))[3] for _ in range(2)] == [False, True]  # the data's time limit, not its own
+    assert [env.step(np.zeros(24))[3] for _ in range(2)] == [False, True]  # the data's time limit, not the registered
     env.close()
-    metadata = tmp_path / "D4RL/pen/human-v2/data/metadata.json"
-    bad = json.loads(metadata.read_text()) | {"env_spec": stored.spec("AdroitHandPen-v1", max_episode_steps=0)}
-    metadata.write_text(json.dumps(bad))
-    with pytest.raises(ValueError, match="max_episode_steps = 0 of env_spec must be a whole number from 1"):
-        datasets.load("D4RL/pen/human-v2", root=tmp_path, observation="identity")
     np.testing.assert_allclose([data.batch.reward.mean(), data.batch.reward.std()], [0, 1], atol=1e-6)
-    assert scores.family("D4RL/pen/human-v2") == "pen"
+    assert scores.reference_family(name) == "pen"
+    stored.write(tmp_path, name, [arrays], env_spec=stored.spec("AdroitHandPen-v1", max_episode_steps=0))
+    with pytest.raises(ValueError, match="max_episode_steps = 0 of env_spec must be a whole number from 1"):
+        datasets.load(name, root=tmp_path)
 
 
 def test_the_kitchen_is_refused_where_mujoco_breaks_it(tmp_path, monkeypatch):
@@ -105,19 +95,14 @@ def test_the_kitchen_is_refused_where_mujoco_breaks_it(tmp_path, monkeypatch):
             datasets.check_dataset(name)
     monkeypatch.setattr("importlib.metadata.version", lambda package: "3.9.1")
     datasets.check_dataset(name)
-    leaves = {"observations/observation": np.zeros((4, 59)), "observations/desired_goal/kettle": np.zeros((4, 7))}
-    arrays = stored.episode(3, actions=np.zeros((3, 9), np.float32)) | leaves
-    del arrays["observations"]
+    arrays = stored.counting(0, 3, size=59, actions=9)
+    arrays["observations/observation"] = arrays.pop("observations")
+    arrays["observations/desired_goal/kettle"] = np.zeros((4, 7))
     space = stored.dicts(observation=stored.box(59), desired_goal=stored.dicts(kettle=stored.box(7)))
-    for tasks, good in ((["kettle", "microwave"], True), (["os.system"], False), ([], False), (None, False)):
-        stored.write(
-            tmp_path,
-            name,
-            [arrays],
-            observation_space=space,
-            env_spec=stored.spec("FrankaKitchen-v1", kwargs={"tasks_to_complete": tasks}),
-        )
-        if good:
+    for tasks in (["kettle", "microwave"], ["os.system"], [], None):
+        spec = stored.spec("FrankaKitchen-v1", kwargs={"tasks_to_complete": tasks})
+        stored.write(tmp_path, name, [arrays], observation_space=space, env_spec=spec)
+        if tasks and "kettle" in tasks:
             data = datasets.load(name, root=tmp_path, observation="observation")
             assert data.batch.obs.shape == (3, 59) and data.make_env.keywords == {"tasks_to_complete": tasks}
         else:
@@ -125,15 +110,16 @@ def test_the_kitchen_is_refused_where_mujoco_breaks_it(tmp_path, monkeypatch):
                 datasets.load(name, root=tmp_path, observation="observation")
 
 
+@pytest.mark.slow
 def test_a_run_from_nothing_scores_normalised_returns(runner, tmp_path):
     """`--config=gym.py:TASK,METHOD`, shrunk: collected, trained, evaluated, and loaded again."""
     output = runner(
         f"--workdir={tmp_path / 'run'}",
-        config="gym.py:hopper-medium,gtp-condition",
+        config="gym.py:hopper-medium,gtp-conditioned",
         dataset="gtp/hopper/medium-600-v0",
         num_seeds=2,
     )
-    assert "gtp, value critic, condition" in output and "behaviour policy" not in output
+    assert "value critic" in output and "behaviour policy" not in output
     summary, episodes = (
         json.loads((tmp_path / "run" / f"{name}.json").read_text()) for name in ("summary", "episodes")
     )
@@ -141,5 +127,5 @@ def test_a_run_from_nothing_scores_normalised_returns(runner, tmp_path):
     assert episodes["success"] is None and summary["score"]["per_seed"] == np.mean(episodes["score"], axis=1).tolist()
     assert all(0 < score < 40 for score in np.ravel(episodes["score"]))  # it falls at once, and falling scores 1 or so
     policy = gtp_jax.load_policy(tmp_path / "run")
-    action = policy(np.zeros(11), seed_index=1)
+    action = policy(np.zeros(11), trial=1)
     assert action.shape == (3,) and (np.abs(action) <= 1).all()

@@ -58,19 +58,7 @@ def expected(*steps, kind=float):
 
 
 def test_the_table_holds_the_rows_of_the_record(tmp_path):
-    log(tmp_path, close=False)
-    assert not (tmp_path / "metrics.csv").exists()
-    log(tmp_path, 1, 2, 3)
-    with open(tmp_path / "metrics.csv", newline="") as file:
-        table = list(csv.DictReader(file))
-    assert list(table[0]) == ["step", "seed", "eta", "policy/loss", "score"]
-    read = [{name: float(value) for name, value in row.items() if value} for row in table]
-    rows = read_rows(tmp_path / "metrics.jsonl")
-    assert read == [{name: value for name, value in row.items() if value is not None} for row in rows]
-    assert table[5]["policy/loss"] == table[0]["score"] == ""
-
-
-def test_after_a_crash_the_table_forgets_what_the_record_forgets(tmp_path):
+    """Also after a crash, when it forgets what the record forgets."""
     whole, resumed = tmp_path / "whole", tmp_path / "resumed"
     for folder in (whole, resumed):
         folder.mkdir()
@@ -83,6 +71,12 @@ def test_after_a_crash_the_table_forgets_what_the_record_forgets(tmp_path):
     log(resumed, 3, 4, after=2)
     for name in ("metrics.csv", "metrics.jsonl"):
         assert (whole / name).read_bytes() == (resumed / name).read_bytes()
+    with open(whole / "metrics.csv", newline="") as file:
+        table = list(csv.DictReader(file))
+    assert list(table[0]) == ["step", "seed", "eta", "policy/loss", "score"]
+    read = [{name: float(value) if value else None for name, value in row.items()} for row in table]
+    rows = read_rows(whole / "metrics.jsonl")
+    assert read == [{"score": None, **row} for row in rows] and rows[5]["policy/loss"] is None
 
 
 def test_event_files_hold_every_number_once(tmp_path):

@@ -4,56 +4,48 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from oracles import quick_jit
 
 from gtp_jax.agent.networks import ACTIVATIONS, flow_network, mish, of_columns, q_network, time_embedding, v_network
 
 
 def compiled(network):
     """Compiled as a whole: operation by operation, compilation takes most of the tests' time."""
-    return network._replace(init=jax.jit(network.init), apply=jax.jit(network.apply))
+    return network._replace(init=quick_jit(network.init), apply=quick_jit(network.apply))
 
 
 def normal(*shape):
     return np.random.default_rng(sum(shape)).normal(size=shape).astype(np.float32)
 
 
-def reference_mish(x):
-    return x * np.tanh(np.logaddexp(0, x))
+def test_mish_and_its_gradient_in_float32():
+    """Against x tanh(s) and tanh(s) + x sigmoid(x) (1 - tanh(s)^2) with s = softplus(x), in float64.
 
-
-def test_mish_in_float32():
-    """Relative to the float64 value, which falls to -1.7e-16 at -40."""
-    x = np.linspace(-40, 60, 20_001).astype(np.float32)
-    exact = reference_mish(x.astype(np.float64))
-    np.testing.assert_allclose(mish(x), exact, rtol=1e-6)
-
-
-def test_mish_gradient_in_float32():
-    """Against the derivative tanh(s) + x sigmoid(x) (1 - tanh(s)^2) with s = softplus(x), in float64."""
+    The value falls to -1.7e-16 at -40.
+    """
+    gradient = quick_jit(jax.vmap(jax.grad(mish)))
     x = np.linspace(-40, 60, 20_001).astype(np.float32)
     wide = x.astype(np.float64)
     factor = np.tanh(np.logaddexp(0, wide))
+    np.testing.assert_allclose(mish(x), wide * factor, rtol=1e-6)
     exact = factor + wide / (1 + np.exp(-wide)) * (1 - factor) * (1 + factor)
-    np.testing.assert_allclose(jax.jit(jax.vmap(jax.grad(mish)))(x), exact, rtol=1e-5, atol=1e-6)
-
-
-def test_mish_far_out():
-    x = jnp.array([-1e4, -100.0, 100.0, 1e4])
-    np.testing.assert_allclose(mish(x), [0, 0, 100, 1e4], atol=1e-30)
-    np.testing.assert_allclose(jax.jit(jax.vmap(jax.grad(mish)))(x), [0, 0, 1, 1], atol=1e-30)
+    np.testing.assert_allclose(gradient(x), exact, rtol=1e-5, atol=1e-6)
+    far = jnp.array([-1e4, -100.0, 100.0, 1e4])
+    np.testing.assert_allclose(mish(far), [0, 0, 100, 1e4], atol=1e-30)
+    np.testing.assert_allclose(gradient(far), [0, 0, 1, 1], atol=1e-30)
 
 
 def test_time_embedding():
     t = jnp.array([0.0, 1e-4, 0.002, 0.0021, 80.0])
-    embed = jax.jit(time_embedding, static_argnames="width")
+    embed = quick_jit(time_embedding, static_argnames="width")
     embedded = np.asarray(embed(t))
     assert embedded.shape == (5, 16) and np.isfinite(embedded).all()
     np.testing.assert_array_equal(embedded[0], embedded[1])  # below the floor
     distance = np.linalg.norm(embedded[None] - embedded[:, None], axis=-1)[1:, 1:]
-    assert (distance[~np.eye(4, dtype=bool)] > 0.1).all()  # neighbours of the grid are told apart
+    assert (distance[~np.eye(4, dtype=bool)] > 0.1).all()  # neighbours of the grid differ
     np.testing.assert_allclose(embed(t.reshape(5, 1)), embedded[:, None], atol=1e-6)
     assert embed(jnp.float32(1.0), width=4).shape == (4,)
-    assert np.isfinite(jax.jit(jax.vmap(jax.jacobian(time_embedding)))(t)).all()
+    assert np.isfinite(quick_jit(jax.vmap(jax.jacobian(time_embedding)))(t)).all()
 
 
 def test_flow_network_depends_on_all_of_its_inputs():
@@ -93,17 +85,12 @@ def test_an_ensemble_is_several_networks(layer_norm):
     assert has_norm == layer_norm
 
 
-def test_v_network():
-    network = compiled(v_network((8,)))
-    obs = normal(5, 4, 3)
-    assert network.apply(network.init(jax.random.key(0), obs), obs).shape == (5, 4)
-
-
 def test_a_network_of_some_columns_sees_no_others():
     columns, obs = (2, 0), normal(5, 4, 3)
-    network, inner = of_columns(v_network((8,)), columns), v_network((8,))
+    network, inner = compiled(of_columns(v_network((8,)), columns)), compiled(v_network((8,)))
     params = network.init(jax.random.key(0), obs)
     value = network.apply(params, obs)
+    assert value.shape == (5, 4)
     np.testing.assert_array_equal(value, inner.apply(params, obs[..., [2, 0]]))
     np.testing.assert_array_equal(value, network.apply(params, obs + np.array([0, 7, 0], np.float32)))
 

@@ -1,4 +1,4 @@
-"""Mazes, planner and the table of the built-in AntMaze datasets."""
+"""Mazes, the planner, the table of the built-in AntMaze datasets, and their ids."""
 
 import numpy as np
 import pytest
@@ -14,8 +14,7 @@ def test_shortest_path_from_start_to_goal(maze, length):
     start, goal = maze.cells_of("r")[0], maze.cells_of("g")[0]
     assert distances(maze, goal)[start] == length
     path = [start, *shortest_path(maze, start, goal, np.random.default_rng(0))]
-    assert len(path) == length + 1 and path[-1] == goal
-    assert set(path) <= set(maze.free_cells)
+    assert len(path) == length + 1 and path[-1] == goal and set(path) <= set(maze.free_cells)
     assert all(abs(a[0] - b[0]) + abs(a[1] - b[1]) == 1 for a, b in zip(path, path[1:], strict=False))
 
 
@@ -24,34 +23,31 @@ def test_distances_are_those_of_matrix_powers(maze):
     cells = maze.free_cells
     near = np.array([[abs(a[0] - b[0]) + abs(a[1] - b[1]) <= 1 for b in cells] for a in cells])
     reached, expected = np.eye(len(cells), dtype=bool), np.zeros((len(cells), len(cells)), int)
-    while not reached.all():
+    for _ in cells:
         expected += ~reached
-        grown = (reached.astype(int) @ near) > 0
-        assert (grown != reached).any(), "some cell cannot be reached"
-        reached = grown
+        reached = (reached.astype(int) @ near) > 0
+    assert reached.all()
     for i, goal in enumerate(cells):
         assert distances(maze, goal) == {cell: expected[i, j] for j, cell in enumerate(cells)}
 
 
 @pytest.mark.parametrize("collection", ANTMAZE.values(), ids=list(ANTMAZE))
 def test_cells_of_every_collection_are_free_and_goals_reachable(collection):
-    assert set(collection.starts) | set(collection.goals) <= set(collection.maze.free_cells)
-    assert len(set(collection.starts)) == len(collection.starts) and len(set(collection.goals)) == len(collection.goals)
-    for goal in collection.goals:
-        assert set(collection.starts) <= set(distances(collection.maze, goal))
-    assert all(any(goal != start for goal in collection.goals) for start in collection.starts)
+    starts, goals = set(collection.starts), set(collection.goals)
+    assert starts | goals <= set(collection.maze.free_cells)
+    assert len(collection.starts) == len(starts) and len(collection.goals) == len(goals)
+    assert all(starts <= set(distances(collection.maze, goal)) for goal in goals)
+    assert all(goals - {start} for start in starts)
     assert collection.maze.start_xy is not None and collection.maze.goal_xy is not None
 
 
 @pytest.mark.parametrize("name", ["umaze", "medium-play", "large-play"])
 def test_cells_lie_where_the_environment_puts_them(name):
-    collection = ANTMAZE[name]
-    env = collection.eval_env().make_env()
-    theirs, maze = env.unwrapped.maze, collection.maze
+    maze, env = ANTMAZE[name].maze, ANTMAZE[name].eval_env().make_env()
     for cell in maze.free_cells:
-        np.testing.assert_array_equal(maze.cell_to_xy(cell), theirs.cell_rowcol_to_xy(np.array(cell)))
+        np.testing.assert_array_equal(maze.cell_to_xy(cell), env.unwrapped.maze.cell_rowcol_to_xy(np.array(cell)))
         assert maze.xy_to_cell(maze.cell_to_xy(cell)) == cell
-    assert env.spec.max_episode_steps == collection.max_episode_steps
+    assert env.spec.max_episode_steps == ANTMAZE[name].max_episode_steps
     observation, _ = env.reset(seed=0)
     assert observation["observation"].shape == (27,)
     # Positions are drawn within a metre of the cell's centre, along each axis.
@@ -61,22 +57,22 @@ def test_cells_lie_where_the_environment_puts_them(name):
 
 
 def test_planner_leads_a_point_to_its_goal_through_no_wall():
-    maze, rng = LARGE, np.random.default_rng(0)
-    xy, goal = np.array(maze.start_xy), np.array(maze.goal_xy) + [0.7, -0.9]
-    planner = Planner(maze, xy, goal, rng)
+    xy, goal = np.array(LARGE.start_xy), np.array(LARGE.goal_xy) + [0.7, -0.9]
+    planner = Planner(LARGE, xy, goal, np.random.default_rng(0))
     for _ in range(2000):
         direction = planner.direction(xy)
         assert np.linalg.norm(direction) == pytest.approx(1)
         xy = xy + 0.1 * direction
-        assert maze.xy_to_cell(xy) in maze.free_cells
+        assert LARGE.xy_to_cell(xy) in LARGE.free_cells
         if np.linalg.norm(xy - goal) < 0.2:
             return
     pytest.fail(f"the point stopped at {xy}")
 
 
 def test_a_stuck_ant_gets_a_new_plan():
-    planner = Planner(UMAZE, np.array(UMAZE.start_xy), np.array(UMAZE.goal_xy), np.random.default_rng(0))
-    directions = [tuple(planner.direction(np.array(UMAZE.start_xy))) for _ in range(80)]
+    start = np.array(UMAZE.start_xy)
+    planner = Planner(UMAZE, start, np.array(UMAZE.goal_xy), np.random.default_rng(0))
+    directions = [tuple(planner.direction(start)) for _ in range(80)]
     # After 2 s, at step 40, and again at step 80.
     assert [len(set(part)) for part in (directions[:39], directions[39:79], directions)] == [1, 1, 3]
 
@@ -88,20 +84,20 @@ def test_ids_name_size_and_seed():
     assert small.id == "gtp/antmaze/medium-play-5k-seed3-v0" and parse(small.id) == small
     assert parse("gtp/antmaze/umaze-100000-v0").id == "gtp/antmaze/umaze-v0"
     assert parse("gtp/antmaze/umaze-1234-v0").id == "gtp/antmaze/umaze-1234-v0"
-    with pytest.raises(ValueError, match="did you mean 'gtp/antmaze/medium-play-v0'"):
-        parse("gtp/antmaze/medum-play-v0")
-    with pytest.raises(ValueError, match="names transitions 5000, but transitions=600"):
-        parse("gtp/antmaze/umaze-5k-v0", transitions=600)
-    with pytest.raises(ValueError, match="transitions must be at least 1 and at most 100000000, got -5"):
-        parse("gtp/antmaze/umaze-v0", transitions=-5)
-    with pytest.raises(ValueError, match="the seed must be below 2147483648 and not negative, got -1"):
-        parse("gtp/antmaze/umaze-v0", seed=-1)
+    for name, given, says in (
+        ("medum-play", {}, "did you mean 'gtp/antmaze/medium-play-v0'"),
+        ("umaze-5k", {"transitions": 600}, "names transitions 5000, but transitions=600"),
+        ("umaze", {"transitions": -5}, "transitions must be at least 1 and at most 100000000, got -5"),
+        ("umaze", {"seed": -1}, "the seed must be below 2147483648 and not negative, got -1"),
+    ):
+        with pytest.raises(ValueError, match=says):
+            parse(f"gtp/antmaze/{name}-v0", **given)
     assert stand_in("D4RL/antmaze/large-diverse-v1") == "gtp/antmaze/large-diverse-v0"
     assert stand_in("mujoco/hopper/medium-v0") == "gtp/hopper/medium-v0"
     assert stand_in("mujoco/hopper/simple-v0") is None
 
 
-def test_a_malformed_map_is_refused():
-    for bad in ("1", [], [[1], [1, 1]], [[1, [0]]], [[2]], [["x"]], [[True]]):
-        with pytest.raises(ValueError, match="here: maze_map"):
-            MazeInfo.from_data(bad, "here")
+@pytest.mark.parametrize("bad", ["1", [], [[1], [1, 1]], [[1, [0]]], [[2]], [["x"]], [[True]]])
+def test_a_malformed_map_is_refused(bad):
+    with pytest.raises(ValueError, match="here: maze_map"):
+        MazeInfo.from_data(bad, "here")

@@ -89,12 +89,10 @@ def test_curves_draw_score_and_losses(tmp_path):
     # The band over the seeds is the only large tinted area.
     tinted = [((image[..., 2] - image[..., 0]) > 0.1).sum() for image in (whole, unshaded)]
     assert tinted[0] > 2 * tinted[1]
-    assert [path.name for path in tmp_path.iterdir()] == ["curves.png"]
 
 
-@pytest.mark.parametrize("num_losses", [0, 1, 5])
+@pytest.mark.parametrize("num_losses", [0, 5])
 def test_curves_of_any_number_of_losses_before_the_first_evaluation(tmp_path, num_losses):
-    steps = np.array([1000])
-    metrics = {f"{i}_loss": (steps, np.array([[1.0, np.nan]])) for i in range(num_losses)}
+    metrics = {f"{i}_loss": (np.array([1000]), np.array([[1.0, np.nan]])) for i in range(num_losses)}
     plots.curves(metrics, tmp_path / "curves.png")
     assert pixels(tmp_path / "curves.png").std() > 0.01

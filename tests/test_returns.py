@@ -7,6 +7,7 @@ from oracles import assert_trees_equal, random_batch
 
 from gtp_jax.config.settings import Settings
 from gtp_jax.datasets import Dataset, Positions, returns
+from gtp_jax.diagnosis import statistics
 from gtp_jax.runs.terminal import Terminal
 from gtp_jax.training.loop import Training, training_batch
 
@@ -36,7 +37,7 @@ def test_to_go_is_the_discounted_sum_to_the_episodes_end(batch):
 def test_what_came_after_goes_on_behind_time_outs_alone(batch):
     """For each row but the last of its episode: the rewards from the next one on, then the value where time ran out."""
     rows = np.flatnonzero(np.diff(EPISODE) == 0)[::-1]
-    found = returns.after(batch, EPISODE, rows, GAMMA, lambda rest: rest.next_obs[:, 0])
+    found = statistics.returns_after(batch, EPISODE, rows, GAMMA, lambda rest: rest.next_obs[:, 0])
     for row, total in zip(rows, found, strict=True):
         rest = [GAMMA**k * r for k, r in enumerate(batch.reward[row + 1 : END[row] + 1])]
         beyond = GAMMA ** len(rest) * batch.discount[END[row]] * batch.next_obs[END[row], 0]
@@ -80,7 +81,7 @@ def test_one_step_is_the_data(batch):
 
 @pytest.mark.parametrize("steps", [1, 3, 6, 100])
 def test_a_subgoal_is_the_displacement_to_a_later_position_or_to_the_goal(batch, steps):
-    """One loop for each row; of an episode that terminated, its last rows aim at the goal, which lies beyond the end."""
+    """One loop for each row; the last rows of an episode that terminated aim at the goal, which lies beyond its end."""
     here, to = np.random.default_rng(2).normal(size=(2, 16, 2)).astype(np.float32)
     after = np.where(np.arange(16)[:, None] < END[:, None], np.roll(here, -1, axis=0), here + 1)
     positions = Positions(here, after, to)

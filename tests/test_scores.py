@@ -21,7 +21,7 @@ from gtp_jax.runs import scores
 )
 def test_a_return_is_normalised_by_the_references_of_its_family(dataset_id, family):
     low, high = REFERENCES[family]
-    assert scores.family(dataset_id) == family
+    assert scores.reference_family(dataset_id) == family
     returns = np.array([[low, high], [(low + high) / 2, low]])
     np.testing.assert_allclose(scores.of_episodes(dataset_id, returns), [[0, 100], [50, 0]], atol=1e-12)
 
@@ -92,10 +92,10 @@ def test_the_interval_covers_the_truth():
 def test_a_seed_without_a_score_leaves_no_statistic():
     """Those of the other seeds would hide it; other combinations of a sweep keep theirs."""
     episodes = np.array([[1.0, 3.0], [np.nan, np.nan]])
-    row = scores.table([({}, [0, 1])], episodes, None)["score"]
+    row = scores.score_table([({}, [0, 1])], episodes, None)["score"]
     np.testing.assert_array_equal(row["per_seed"], [2.0, np.nan])
     assert all(np.isnan(row[name]) for name in ("mean", "std", "iqm")) and np.isnan(row["ci95"]).all()
-    sweep = scores.table([({"eta": 0.1}, [0]), ({"eta": 1.0}, [1])], episodes, None)["sweep"]
+    sweep = scores.score_table([({"eta": 0.1}, [0]), ({"eta": 1.0}, [1])], episodes, None)["sweep"]
     assert sweep[0]["score"]["mean"] == 2 and np.isnan(sweep[1]["score"]["mean"])
 
 

@@ -1,6 +1,7 @@
 """Many seeds in one program: independent of one another, of their packing and of the devices."""
 
 import functools
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import chex
@@ -22,16 +23,24 @@ class Counter(NamedTuple):
     seen: jax.Array  # counts of the rows
 
 
-def counter(rows=8, **settings):
+@functools.cache
+def counter(seeds, devices=1, at_once=0):
+    """An engine, compiled once for all tests; five updates of it: the states before and after, and the metrics."""
+
     def init(key):
-        return Counter(jax.random.normal(key, (3,)), key, jnp.zeros((), jnp.int32), jnp.zeros(rows, jnp.int32))
+        return Counter(jax.random.normal(key, (3,)), key, jnp.zeros((), jnp.int32), jnp.zeros(8, jnp.int32))
 
     def update(state, batch):
         seen = state.seen.at[batch["row"]].add(1)
         state = state._replace(step=state.step + 1, seen=seen, value=jnp.sin(state.value) + batch["row"].mean())
         return state, {"row": batch["row"].mean(), "step": state.step}
 
-    return Seeds(init, update, {"row": np.arange(rows)}, **({"batch_size": 4} | settings))
+    data, used = {"row": np.arange(8)}, jax.devices()[:devices]
+    engine = Seeds(init, update, data, seeds=seeds, batch_size=4, devices=used, at_once=at_once)
+    first = engine.init()
+    initial = engine.gather(first)
+    state, metrics = engine.advance(first, 5)
+    return engine, (initial, engine.gather(state), engine.gather(metrics))
 
 
 def test_batch_indices_are_pinned():
@@ -45,45 +54,30 @@ def test_batch_indices_cover_the_data_and_change_with_step_and_seed():
     learner, data = seed_keys([0, 1])
     draw = lambda key, step: np.asarray(batch_indices(key, step, 400, 10))
     assert set(draw(data[0], 0)) == set(range(10))
-    assert (draw(data[0], 0) != draw(data[0], 1)).any()
-    assert (draw(data[0], 0) != draw(data[1], 0)).any()
+    assert (draw(data[0], 0) != draw(data[0], 1)).any() and (draw(data[0], 0) != draw(data[1], 0)).any()
     every = np.concatenate([jax.random.key_data(learner), jax.random.key_data(data)])
     assert len(np.unique(every, axis=0)) == 4
 
 
 @pytest.mark.parametrize("seeds", [[3], [5, 3], [1, 2, 3, 4], [3, 9, 8]])
-def test_what_a_seed_draws_does_not_depend_on_the_others(seeds):
-    learner, data = seed_keys(seeds)
-    alone = seed_keys([3])
-    place = seeds.index(3)
-    np.testing.assert_array_equal(jax.random.key_data(learner)[place], jax.random.key_data(alone[0])[0])
-    np.testing.assert_array_equal(jax.random.key_data(data)[place], jax.random.key_data(alone[1])[0])
-
-
-@functools.cache
-def run_counter(seeds, devices=1):
-    """The first state, the state after five updates and the metrics, on the host."""
-    engine = counter(seeds=seeds, devices=jax.devices()[:devices])
-    first = engine.init()
-    initial = engine.gather(first)
-    state, metrics = engine.advance(first, 5)
-    return initial, engine.gather(state), engine.gather(metrics)
+def test_the_keys_of_a_seed_do_not_depend_on_the_others(seeds):
+    for keys, alone in zip(seed_keys(seeds), seed_keys([3]), strict=True):
+        np.testing.assert_array_equal(jax.random.key_data(keys)[seeds.index(3)], jax.random.key_data(alone)[0])
 
 
 @pytest.mark.parametrize(("seeds", "devices"), [((5, 3), 1), ((5, 3), 2), ((1, 3, 7, 4), 2), ((7, 1, 2, 4, 3), 1)])
 def test_initial_states_and_batches_do_not_depend_on_neighbours_or_devices(seeds, devices):
     """Bit for bit: initial values, keys, and the rows of every minibatch."""
-    alone, packed = run_counter((3,)), run_counter(seeds, devices)
-    place = seeds.index(3)
-    for one, many in zip(alone, packed, strict=True):
-        one, many = seed_of(one, 0), seed_of(many, place)
+    for one, many in zip(counter((3,))[1], counter(seeds, devices)[1], strict=True):
+        one, many = seed_of(one, 0), seed_of(many, seeds.index(3))
         if isinstance(one, Counter):  # `value` is the sum of several numbers, whose order may differ
             one, many = (tree._replace(value=np.zeros(())) if tree.step else tree for tree in (one, many))
         assert_trees_equal(one, many)
 
 
-def test_the_rows_are_those_of_batch_indices():
-    _, state, _ = run_counter((5, 3))
+def test_rows_are_those_of_batch_indices_and_metrics_are_means_over_the_chunk():
+    _, (_, state, metrics) = counter((5, 3), 1)
+    np.testing.assert_allclose(metrics["step"], [3, 3])
     for place, seed in enumerate((5, 3)):
         rows = [batch_indices(seed_keys([seed])[1][0], step, 4, 8) for step in range(5)]
         np.testing.assert_array_equal(state.seen[place], np.bincount(np.concatenate(rows), minlength=8))
@@ -91,45 +85,42 @@ def test_the_rows_are_those_of_batch_indices():
 
 @pytest.mark.parametrize("devices", [1, 2])
 def test_gather_undoes_place(devices):
-    engine = counter(seeds=(0, 1, 2, 3), devices=jax.devices()[:devices])
+    engine, _ = counter((5, 3), devices)
     tree = {
-        "float": np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32),
-        "int": np.arange(4, dtype=np.int32),
-        "bool": np.array([True, False, False, True]),
+        "float": np.random.default_rng(0).normal(size=(2, 3)).astype(np.float32),
+        "int": np.arange(2, dtype=np.int32),
+        "bool": np.array([True, False]),
         "nothing": None,
     }
     placed = engine.place(tree)
-    assert placed["float"].shape == (devices, 4 // devices, 3)
+    assert placed["float"].shape == (devices, 2 // devices, 3)
     assert len(placed["float"].sharding.device_set) == devices
     assert_trees_equal(engine.gather(placed), tree)
-    keys = jax.random.split(jax.random.key(0), 4)
+    keys = jax.random.split(jax.random.key(0), 2)
     np.testing.assert_array_equal(engine.gather(engine.place(keys)), jax.random.key_data(keys))
 
 
-def test_metrics_are_means_over_the_chunk():
-    _, _, metrics = run_counter((5, 3))
-    np.testing.assert_allclose(metrics["step"], [3, 3])
-
-
-def test_a_state_is_consumed_and_what_was_gathered_is_not():
-    engine = counter(seeds=(0, 1))
+@pytest.mark.parametrize("devices", [1, 2])
+def test_a_state_is_consumed_and_nothing_moves_between_host_and_devices(devices):
+    """Neither the data, nor the state, nor a constant: a transfer would raise an error. Gathered arrays stay."""
+    engine, _ = counter((5, 3), devices)
     state = engine.init()
     host = engine.gather(state)
     before = jax.tree.map(np.copy, host)
-    after, _ = engine.advance(state, 3)
-    assert all(leaf.is_deleted() for leaf in jax.tree.leaves(state))
-    assert not any(leaf.is_deleted() for leaf in jax.tree.leaves(after))
+    with jax.transfer_guard("disallow"):
+        after, _ = engine.advance(state, 5)
+        assert all(leaf.is_deleted() for leaf in jax.tree.leaves(state))
+        assert not any(leaf.is_deleted() for leaf in jax.tree.leaves(after))
+        after, metrics = engine.advance(after, 5)
+        jax.block_until_ready(metrics)
+    np.testing.assert_array_equal(engine.gather(after).step, [10, 10])
     assert_trees_equal(host, before)
 
 
 def test_chunks_of_one_length_are_traced_once():
     chex.clear_trace_counter()
-
-    class Learner(NamedTuple):
-        step: jax.Array
-
-    update = chex.assert_max_traces(lambda state, batch: (Learner(state.step + 1), {}), n=1)
-    init = lambda key: Learner(jnp.zeros((), jnp.int32))
+    update = chex.assert_max_traces(lambda state, batch: (state._replace(step=state.step + 1), {}), n=1)
+    init = lambda key: Counter(None, None, jnp.zeros((), jnp.int32), None)
     engine = Seeds(init, update, np.arange(8), seeds=(0, 1), batch_size=4, devices=jax.devices())
     state = engine.init()
     for _ in range(4):
@@ -138,60 +129,38 @@ def test_chunks_of_one_length_are_traced_once():
     assert engine.compile_seconds > 0
 
 
-@pytest.mark.parametrize("devices", [1, 2])
-def test_nothing_moves_between_host_and_devices_while_updates_run(devices):
-    """After the first chunk, neither the data, nor the state, nor a constant: a transfer would raise."""
-    engine = counter(seeds=(0, 1), devices=jax.devices()[:devices])
-    state, _ = engine.advance(engine.init(), 3)
-    with jax.transfer_guard("disallow"):
-        for _ in range(3):
-            state, metrics = engine.advance(state, 3)
-        jax.block_until_ready(metrics)
-    np.testing.assert_array_equal(engine.gather(state).step, [12, 12])
-
-
 @pytest.mark.parametrize("at_once", [1, 2, 3])
 def test_groups_of_seeds_are_all_of_them(at_once):
     """Five seeds in groups, the last one smaller: keys, rows and order as side by side."""
-    whole = counter(seeds=(7, 1, 2, 4, 3))
-    parts = counter(seeds=(7, 1, 2, 4, 3), at_once=at_once)
-    loops = [
-        engine._advance.lower(engine.init(), engine._data_keys, engine.data, 5).as_text().count("stablehlo.while")
-        for engine in (whole, parts)
-    ]
+    whole, parts = counter((7, 1, 2, 4, 3), 1), counter((7, 1, 2, 4, 3), 1, at_once)
+    lowered = [each._advance.lower(each.init(), each._data_keys, each.data, 5).as_text() for each, _ in (whole, parts)]
+    loops = [text.count("stablehlo.while") for text in lowered]
     assert loops[1] > loops[0]  # one more, over the groups
-    (expected, metrics), (got, values) = (engine.advance(engine.init(), 5) for engine in (whole, parts))
-    expected, got = whole.gather(expected), parts.gather(got)
+    (_, (_, expected, metrics)), (_, (_, got, values)) = whole, parts
     np.testing.assert_allclose(got.value, expected.value, rtol=1e-5)
     assert_trees_equal(got._replace(value=None), expected._replace(value=None))
-    np.testing.assert_allclose(parts.gather(values)["row"], whole.gather(metrics)["row"], rtol=1e-6)
+    np.testing.assert_allclose(values["row"], metrics["row"], rtol=1e-6)
 
 
-def test_what_a_seed_has_of_its_own_reaches_its_first_state():
+def test_own_arguments_of_a_seed_reach_its_first_state():
     init = lambda key, one, two: one + two["x"]
     own = [jnp.arange(4.0), {"x": jnp.arange(4.0) * 10}]
     engine = Seeds(init, lambda s, b: (s, {}), np.arange(8), seeds=range(4), batch_size=2, own=own)
     np.testing.assert_array_equal(engine.gather(engine.init()), [0, 11, 22, 33])
 
 
-def test_seeds_must_divide_among_the_devices():
+def test_devices_divide_the_seeds():
+    assert [len(choose_devices(seeds)) for seeds in (1, 2, 3, 4)] == [1, 2, 1, 2]
+    assert len(choose_devices(4, 1)) == 1
     with pytest.raises(ValueError, match="3 seeds do not divide among 2 devices"):
-        counter(seeds=(0, 1, 2), devices=jax.devices())
+        counter((0, 1, 2), 2)
     with pytest.raises(ValueError, match=r"num_seeds = 3 does not divide among devices = 2; devices may be \[1\]"):
         choose_devices(3, 2)
     with pytest.raises(ValueError, match="devices = 4, but JAX finds 2"):
         choose_devices(4, 4)
 
 
-def test_devices_are_chosen_to_divide_the_seeds():
-    assert [len(choose_devices(seeds)) for seeds in (1, 2, 3, 4)] == [1, 2, 1, 2]
-    assert len(choose_devices(4, 1)) == 1
-
-
-def test_the_processor_computes_beside_where_updates_leave_it_idle():
-    class Elsewhere:
-        platform = "gpu"
-
-    processor = jax.local_devices(backend="cpu")[0]
-    assert device_beside([processor], "auto") is device_beside([Elsewhere()], "never") is None
-    assert device_beside([Elsewhere()], "auto") is device_beside([processor], "always") is processor
+def test_the_cpu_computes_beside_where_updates_leave_it_idle():
+    elsewhere, cpu = SimpleNamespace(platform="gpu"), jax.local_devices(backend="cpu")[0]
+    assert device_beside([cpu], "auto") is device_beside([elsewhere], "never") is None
+    assert device_beside([elsewhere], "auto") is device_beside([cpu], "always") is cpu

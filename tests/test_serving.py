@@ -1,18 +1,19 @@
-"""Acting: seeds in one program, best-of-N against a loop, and refusal where nothing could choose."""
+"""Acting: trials in one program, best-of-N against a loop, and policies loaded from checkpoints."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from oracles import assert_trees_equal, quick_jit, random_batch, settings_with
+from toy import Untrained
 
-from gtp_jax.agent import build
 from gtp_jax.agent.acting import BestOf, acting
+from gtp_jax.agent.build import build_critic, build_policy
 from gtp_jax.agent.networks import q_network
-from gtp_jax.datasets import Observer
-from gtp_jax.runs.checkpoints import SCHEMA, Checkpoints, DamagedCheckpoint, Saved
-from gtp_jax.serving.policy import LoadedPolicy, load_policy
+from gtp_jax.runs.checkpoints import DamagedCheckpoint
+from gtp_jax.serving.policy import load_policy
 
+LOW, HIGH = -np.ones(2, np.float32), np.ones(2, np.float32)
 SEEDS, ENVS, N, OBS, ACTIONS = (4, 9), 5, 6, 3, 2
 TABLE = np.random.default_rng(0).normal(size=(len(SEEDS), N, ENVS, ACTIONS)).astype(np.float32)
 TABLE_OBS = np.random.default_rng(1).normal(size=(len(SEEDS), ENVS, OBS)).astype(np.float32)
@@ -25,7 +26,7 @@ def table_sample(params, key, obs, num_steps, temperature):
 
 
 def test_best_of_n_is_a_naive_argmax():
-    """One seed, one environment, one candidate at a time; each seed is judged by its own critic."""
+    """One seed, one environment, one candidate at a time; each trial is judged by its own critic."""
     network = q_network(2, (8,))
     batch = random_batch(1, OBS, ACTIONS)
     init = quick_jit(jax.vmap(lambda key: network.init(key, batch.obs, batch.action)))
@@ -56,8 +57,7 @@ def test_best_of_n_is_a_naive_argmax():
 
 def test_candidates_are_different_samples_and_best_of_one_is_plain_acting():
     """Through a real policy: with more candidates the critic's value of what acts does not fall, and rises for most."""
-    settings = settings_with(policy__name="gaussian")
-    policy = build.make_policy(settings["policy"], -np.ones(2, np.float32), np.ones(2, np.float32), 16)
+    policy = build_policy(settings_with(policy__name="gaussian", guidance__name="none"), LOW, HIGH, None)
     batch = random_batch(1, OBS, ACTIONS)
     params = quick_jit(jax.vmap(lambda key: policy.init(key, batch)))(jax.random.split(jax.random.key(0), 2))
     value = lambda params, obs, action: jnp.sum(action, axis=-1)[None]
@@ -87,89 +87,116 @@ def test_a_seeds_noise_does_not_depend_on_its_neighbours():
     assert (both[0] != both[1]).all() and (both != later).all()
 
 
-def loaded(directory, settings, obs_dim=OBS):
-    """A LoadedPolicy from a checkpoint of two seeds as they were initialised, and their state."""
-    agent, hparams = build.make(settings, -np.ones(ACTIONS, np.float32), np.ones(ACTIONS, np.float32))
-    batch, keys = random_batch(1, obs_dim, ACTIONS), jax.random.split(jax.random.key(0), len(SEEDS))
-    state = quick_jit(jax.vmap(lambda key: agent.init(key, batch, hparams)))(keys)
-    observer = Observer("identity", np.zeros(obs_dim, np.float32), np.ones(obs_dim, np.float32))
-    about = {
-        "schema": SCHEMA,
-        "settings": settings,
-        "lanes": [{"seed": seed} for seed in SEEDS],
-        "observer": observer.spec(),
-    }
-    about |= {"action_low": ACTIONS * [-1.0], "action_high": ACTIONS * [1.0]}
-    checkpoints = Checkpoints(directory)
-    checkpoints.save(
-        1, jax.tree.map(np.asarray, Saved(state.policy_ema, state.critic_ema, {"step": state.step})), about
-    )
-    checkpoints.close()
-    policy = LoadedPolicy(checkpoints.about(1), checkpoints, 1)
-    checkpoints.close()
-    return policy, state
+@pytest.fixture(scope="module")
+def cloned(tmp_path_factory):
+    return Untrained(tmp_path_factory.mktemp("cloned"), SEEDS, guidance__name="none")
 
 
-def test_a_loaded_policy_multiplies_in_the_precision_of_its_run(tmp_path):
-    settings = settings_with(policy__name="gaussian", guidance__name="none", matmul_precision="bfloat16")
-    policy, _ = loaded(tmp_path, settings)
-    alone = jax.tree.map(lambda leaf: leaf[0], policy.params)
-    given = (alone, jax.random.key(0), jnp.zeros((1, OBS)), 1, jnp.float32(1))
+@pytest.fixture(scope="module")
+def guided(tmp_path_factory):
+    changes = {"critic__name": "expectile", "guidance__name": "unnormalised"}
+    return Untrained(tmp_path_factory.mktemp("guided"), SEEDS, **changes)
+
+
+def test_actions_have_the_leading_axes_of_the_observations(cloned):
+    policy, obs = cloned.policy, np.random.default_rng(0).normal(size=(2, 5, OBS))
+    assert policy(obs[0, 0]).shape == (ACTIONS,) and policy(obs).shape == (2, 5, ACTIONS)
+    assert policy(obs, trial=None).shape == (len(SEEDS), 2, 5, ACTIONS)
+    for trial in range(len(SEEDS)):
+        np.testing.assert_allclose(policy(obs, trial=None)[trial], policy(obs, trial=trial), rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(policy(obs), policy(obs))
+    assert (policy(obs) != policy(obs, key=jax.random.key(1))).any()
+    keys = [jax.random.key(seed) for seed in (1, 2)]
+    np.testing.assert_array_equal(*(policy(obs, key=key, temperature=0) for key in keys))
+    assert policy.seeds == SEEDS and policy.settings == cloned.settings and policy.info == cloned.info
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"num_steps": 0}, "num_steps = 0 must be a whole number"),
+        ({"num_steps": 2.0}, "num_steps = 2.0 must be a whole number"),
+        ({"temperature": -1.0}, "temperature = -1.0 must be at least 0 and finite"),
+        ({"temperature": np.inf}, "temperature = inf must be"),
+        ({"trial": 2}, r"trial = 2: this run has 2 trials, counted from 0 \(seeds 4, 9\); None is all of them"),
+        ({"trial": -1}, "trial = -1"),
+    ],
+)
+def test_impossible_arguments_are_named(cloned, given, says):
+    with pytest.raises(ValueError, match=says):
+        cloned.policy(np.zeros(OBS), **given)
+
+
+def test_a_loaded_policy_multiplies_in_the_precision_of_its_run(tmp_path, cloned):
+    def text(policy):
+        given = (policy.params_of(0), jax.random.key(0), jnp.zeros((1, OBS)), 1, jnp.float32(1))
+        return str(jax.make_jaxpr(policy.sampling, static_argnums=3)(*given))
+
     with jax.default_matmul_precision("float32"):  # as something else may have left it
-        text = str(jax.make_jaxpr(policy.sampling, static_argnums=3)(*given))
-    assert "HIGHEST" not in text
-    policy.settings["matmul_precision"] = "float32"
-    assert "HIGHEST" in str(jax.make_jaxpr(lambda *a: policy.sampling(*a[:3], 1, a[3]))(*given[:3], given[4]))
+        assert "HIGHEST" not in text(Untrained(tmp_path, guidance__name="none", matmul_precision="bfloat16").policy)
+    assert "HIGHEST" in text(cloned.policy)
 
 
-def test_a_checkpoint_of_another_layout_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="layout 1 by gtp_jax 0.0.9, and this version reads layout"):
-        LoadedPolicy({"schema": 1, "versions": {"gtp_jax": "0.0.9"}}, Checkpoints(tmp_path), 1)
-
-
-def test_several_candidates_without_a_critic_are_refused(tmp_path):
-    policy, _ = loaded(tmp_path, settings_with(policy__name="gaussian", guidance__name="none"))
+def test_what_needs_a_critic_is_refused_without(cloned):
     given = {"num_steps": 1, "temperature": 1.0, "noise_seed": 0}
     with pytest.raises(ValueError, match="candidates = 2.*has no critic"):
-        policy.acting(**given, candidates=2)
-    assert policy.acting(**given, candidates=1)(0, TABLE_OBS).shape == (2, ENVS, ACTIONS)
+        cloned.policy.acting(**given, candidates=2)
+    assert cloned.policy.acting(**given, candidates=1)(0, TABLE_OBS).shape == (2, ENVS, ACTIONS)
+    with pytest.raises(ValueError, match="has no critic; train one with guidance"):
+        cloned.policy.estimate_values(random_batch(4, OBS, ACTIONS))
 
 
-def test_a_loaded_run_acts_by_its_averaged_critic(tmp_path):
-    """Best-of-N from a checkpoint is best-of-N with the state's own parameters."""
-    settings = settings_with(policy__name="gaussian", critic__name="expectile", guidance__name="unnormalised")
-    policy, state = loaded(tmp_path, settings)
+def test_a_critic_of_states_alone_chooses_no_action(tmp_path):
+    policy = Untrained(tmp_path, critic__name="value").policy
+    with pytest.raises(ValueError, match="candidates = 2: critic.name = 'value' values states, not actions; use 1"):
+        policy.acting(num_steps=1, temperature=1.0, noise_seed=0, candidates=2)
+
+
+def test_a_loaded_run_acts_and_values_by_its_averaged_critic(guided):
+    """Best-of-N and values from a checkpoint are those with the state's own parameters."""
+    policy, state, settings = guided.policy, guided.state, guided.settings
     given = {"num_steps": 1, "temperature": 1.0, "noise_seed": 7}
-    made = build.make_policy(settings["policy"], -np.ones(2, np.float32), np.ones(2, np.float32), 16)
-    best = BestOf(3, build.make_critic(settings["critic"]).q, state.critic_ema)
-    expected = acting(made.sample, state.policy_ema, SEEDS, **given, best=best)(0, TABLE_OBS)
+    critic = build_critic(settings, None)
+    best = BestOf(3, critic.q, state.critic_ema)
+    sample = build_policy(settings, LOW, HIGH, None).sample
+    expected = acting(sample, state.policy_ema, SEEDS, **given, best=best)(0, TABLE_OBS)
     got = policy.acting(**given, candidates=3)(0, TABLE_OBS)
     np.testing.assert_array_equal(got, expected)
     assert (np.asarray(got) != np.asarray(policy.acting(**given)(0, TABLE_OBS))).any()
+    batch = random_batch(4, OBS, ACTIONS)
+    own = jax.tree.map(lambda leaf: leaf[1], state.critic_ema)
+    direct = critic.evaluate(own, own, batch, None, None, {"discount": 0.99})
+    for one, two in zip(policy.estimate_values(batch, trial=1), direct, strict=True):
+        np.testing.assert_allclose(one, two, rtol=1e-5, atol=1e-6)
 
 
 def test_loading_passes_over_damaged_steps(tmp_path):
     """Named in a warning that points at the caller; a step that was asked for is no other one."""
-    directory = tmp_path / "checkpoints"
-    _, state = loaded(directory, settings_with(policy__name="gaussian", guidance__name="none"))
-    checkpoints = Checkpoints(directory)
-    later = jax.tree.map(lambda leaf: np.asarray(leaf) + 1, state.policy_ema)
-    checkpoints.save(2, Saved(later, (), {"step": np.ones(2, np.int32)}), checkpoints.about(1))
-    checkpoints.close()
+    run = Untrained(tmp_path, guidance__name="none")
+    later = jax.tree.map(lambda leaf: np.asarray(leaf) + 1, run.state.policy_ema)
+    run.save(2, later)
     assert_trees_equal(load_policy(tmp_path).params, later)
-    assert_trees_equal(load_policy(tmp_path, step=1).params, state.policy_ema)
+    assert_trees_equal(load_policy(tmp_path, step=1).params, run.state.policy_ema)
     with pytest.raises(FileNotFoundError, match="holds no step 7; there are 1, 2"):
         load_policy(tmp_path, step=7)
-    (directory / "2" / "digest" / "metadata").write_text("{}")
+    (run.folder / "2" / "digest" / "metadata").write_text("{}")
     with pytest.warns(UserWarning, match="passing over a damaged checkpoint: .*checkpoints/2") as caught:
         policy = load_policy(tmp_path)
     assert policy.step == 1 and caught[0].filename == __file__
-    assert_trees_equal(policy.params, state.policy_ema)
+    assert_trees_equal(policy.params, run.state.policy_ema)
     with pytest.raises(DamagedCheckpoint, match="checkpoints/2"):
         load_policy(tmp_path, step=2)
-    (directory / "1" / "about" / "metadata").unlink()
+    (run.folder / "1" / "info" / "metadata").unlink()
     with (
         pytest.warns(UserWarning, match="checkpoints/"),
         pytest.raises(FileNotFoundError, match="holds no sound checkpoint"),
     ):
+        load_policy(tmp_path)
+
+
+def test_a_directory_without_checkpoints_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="checkpoints does not exist; is .* the directory of a run"):
+        load_policy(tmp_path)
+    (tmp_path / "checkpoints").mkdir()
+    with pytest.raises(FileNotFoundError, match="holds no finished checkpoint yet"):
         load_policy(tmp_path)

@@ -1,70 +1,117 @@
 """Settings: anything out of place is refused by name, value and what is allowed; anything in its range is accepted."""
 
-import copy
+import dataclasses
+import functools
+import json
 import math
 
 import pytest
 from hypothesis import example, given, settings, strategies
 
 from gtp_jax import critics, datasets, policies
-from gtp_jax.agent import build, networks
-from gtp_jax.agent.guidance import GUIDANCE
-from gtp_jax.config.ranges import CHOICES, MAX_DEPTH, MOST, RANGES, TEXTS, WIDTH, choices
-from gtp_jax.config.settings import DEFAULTS, HPARAMS, allowed, check, flatten
-from gtp_jax.flow import map as flow_map
-from gtp_jax.flow import policy as flow_policy
-from gtp_jax.flow.times import GAPS, TAUS
-from gtp_jax.names import members
-from gtp_jax.policies import diffusion
+from gtp_jax.agent import guidance, hierarchy, networks
+from gtp_jax.config import groups
+from gtp_jax.config.settings import Settings, describe, hparam_names, is_cloning, structural, uses_labels
+from gtp_jax.config.table import declarations, is_free, reference
+from gtp_jax.datasets.transforms import OBSERVATIONS, Observer
+from gtp_jax.declare import MAX_DEPTH, MAX_INT, WIDTHS
 
-FLAT = dict(flatten(DEFAULTS))
-NUMBERS = sorted(RANGES)
-WHOLE = sorted(name for name in NUMBERS if isinstance(FLAT[name], int))
-WORDS = sorted(name for name in FLAT if choices(name))
-
-
-def with_value(name, value):
-    """The defaults with one setting changed, and those that must follow it."""
-    changed = copy.deepcopy(DEFAULTS)
-    *parents, last = name.split(".")
-    part = changed
-    for parent in parents:
-        part = part[parent]
-    part[last] = value
-    if name == "policy.subgoal_way":
-        changed["policy"]["subgoal_steps"] = 20
-        changed["data"]["observation"] = "maze-egocentric" if value == "bearing" else "maze-scales"
-    return changed
+DECLARED = {name: each.setting for name, each in declarations().items() if not name.startswith("sweep.")}
+SWEPT = sorted(name for name in declarations() if name.startswith("sweep."))
+NUMBERS = sorted(name for name, each in DECLARED.items() if type(each.default) in (int, float))
+WORDS = sorted(name for name, each in DECLARED.items() if each.words())
+TEXTS = sorted(name for name, each in DECLARED.items() if each.text)
+SWITCHES = sorted(name for name, each in DECLARED.items() if isinstance(each.default, bool))
+TUPLES = sorted(name for name, each in DECLARED.items() if isinstance(each.default, tuple))
 
 
-def refusal(name, value):
+def refusal(changes, make=Settings.of):
+    """The one line with which settings are refused."""
     with pytest.raises(ValueError) as error:
-        check(with_value(name, value))
+        make(changes)
     text = str(error.value)
-    assert name in text and "\n" not in text and len(text) < 1000, text
+    assert "\n" not in text and len(text) < 1000, text
     return text
 
 
-def test_every_setting_has_a_range_a_list_or_a_kind():
-    """None is left that check would let through as whatever it is."""
-    of_a_kind = {n for n, v in FLAT.items() if isinstance(v, bool | tuple)} | {*TEXTS}
-    assert {*RANGES} | {*WORDS} | of_a_kind == {*FLAT}
-    assert set(RANGES).isdisjoint(WORDS) and set(RANGES).isdisjoint(of_a_kind)
-    assert all(allowed(name) for name in FLAT)
+def owner(name):
+    """The member that a setting belongs to, if only some have it."""
+    owners, part = declarations()[name].owners, name.partition(".")[0]
+    return {f"{part}.name": owners[0]} if owners and part != "sweep" else {}
+
+
+def refused(name, value):
+    text = refusal(owner(name) | {name: value})
+    assert name in text, text
+    return text
+
+
+def companions(name, value):
+    """The settings without which a setting cannot have a value: what has to divide or to exceed it."""
+    found = owner(name)
+    if name == "log_every":
+        found |= {"checkpoint_every": value, "eval.every": value}
+    elif name in ("checkpoint_every", "eval.every"):
+        found["log_every"] = 1
+    elif name == "policy.sigma_min":
+        found["policy.sigma_max"] = min(2 * value, 1e6)
+    elif name == "policy.sigma_max":
+        found["policy.sigma_min"] = value / 2
+    elif name == "seed_offset":
+        found["num_seeds"] = 1
+    elif name == "devices":
+        found["num_seeds"] = value or 1
+    elif name == "policy.high_level_hidden":
+        found["policy.subgoal_steps"] = 20
+    elif name == "policy.subgoal_encoding":
+        found |= {"policy.subgoal_steps": 20}
+        found["data.observation"] = "maze-egocentric" if value == "egocentric" else "maze-scales"
+    return {"guidance.name": "none"} | found
+
+
+def accepted(name, value):
+    """Makes settings with the value, which they hold in their own place, flat, and after a trip through JSON."""
+    changes = companions(name, value) | {name: value}
+    if changes.get("policy.sigma_min", 0.002) >= changes.get("policy.sigma_max", 80.0):
+        return None
+    made = Settings.of(changes)
+    again = Settings.from_json(json.loads(json.dumps(made.to_json())))
+    assert again == made and repr(again) == repr(made) and made.replace({}) == made
+    assert made.flat()[name] == value and type(again.flat()[name]) is type(DECLARED[name].default)
+    part, _, last = name.rpartition(".")
+    group = getattr(made, part) if part else made
+    assert getattr(group if hasattr(group, last) else group.own, last) == value
+    return made
+
+
+def test_every_setting_has_a_kind_a_documentation_and_an_allowed_default():
+    kinds = (NUMBERS, WORDS, TEXTS, SWITCHES, TUPLES)
+    assert sorted(sum(kinds, [])) == sorted(DECLARED)
+    for name, each in DECLARED.items():
+        assert each.allows(each.default) and each.allowed() and each.doc.endswith("."), name
+        assert (each.range is None) == (name not in NUMBERS + TUPLES), name
+    assert [row.name for row in reference()] == list(DECLARED)
+    made = Settings()
+    assert made == Settings.of({}) == Settings.from_json({})
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        made.policy.num_steps = 3
 
 
 def test_the_words_are_those_that_the_code_knows():
-    assert set(CHOICES["guidance.name"]) == set(GUIDANCE)
-    assert set(CHOICES["data.reward"]) == set(datasets.REWARDS)
-    assert set(CHOICES["data.observation"]) == set(datasets.OBSERVATIONS)
-    assert set(CHOICES["data.episodes"]) == set(datasets.EPISODES)
-    assert set(CHOICES["policy.activation"]) == set(CHOICES["critic.activation"]) == set(networks.ACTIVATIONS)
-    assert set(CHOICES["policy.target"]) == set(flow_policy.TARGETS)
-    assert set(CHOICES["policy.solver"]) == set(flow_map.SOLVERS)
-    assert set(CHOICES["policy.teacher"]) == {"score", *flow_map.SOLVERS}
-    assert (CHOICES["policy.gap"], CHOICES["policy.tau"]) == (GAPS, TAUS)
-    assert (CHOICES["policy.times"], CHOICES["policy.weighting"]) == (diffusion.TIMES, diffusion.WEIGHTINGS)
-    assert choices("policy.name") == members(policies) and choices("critic.name") == members(critics)
+    assert set(DECLARED["guidance.name"].words()) == set(groups.GUIDANCE) == set(guidance.GUIDANCE)
+    for name, facts in groups.GUIDANCE.items():
+        made = guidance.GUIDANCE[name]()
+        assert facts.label == (made.label is not None) and facts.q_values == (made.improve is not None)
+        assert made.needs_critic == (name != "none")
+    assert set(DECLARED["data.reward"].words()) == set(datasets.REWARDS)
+    assert set(DECLARED["data.observation"].words()) == set(OBSERVATIONS)
+    assert set(DECLARED["data.episodes"].words()) == set(datasets.EPISODES)
+    assert set(groups.ACTIVATIONS) == set(networks.ACTIVATIONS)
+    assert set(DECLARED["policy.subgoal_encoding"].words()) == set(hierarchy.ENCODINGS)
+    assert DECLARED["policy.name"].words() == policies.FAMILY.names()
+    assert DECLARED["critic.name"].words() == critics.FAMILY.names()
+    observers = {name: Observer(name, *2 * [DECLARED]) for name in OBSERVATIONS}  # statistics play no part
+    assert {name for name, each in observers.items() if each.layout} == set(groups.WITH_POSITIONS)
 
 
 NOT_NUMBERS = strategies.one_of(
@@ -78,216 +125,219 @@ NOT_NUMBERS = strategies.one_of(
     strategies.dictionaries(strategies.text(max_size=2), strategies.integers(), max_size=2),
     strategies.sampled_from([math.nan, math.inf, -math.inf, -0.0, float("1e400"), 10**400, -(10**5000)]),
 )
+often = functools.partial(settings, max_examples=200, deadline=None)
 
 
-@settings(max_examples=200, deadline=None)
+@often()
 @given(strategies.sampled_from(NUMBERS), NOT_NUMBERS)
 @example("num_seeds", "9" * 2000)
 def test_what_is_no_number_is_refused_for_a_number(name, value):
-    text = refusal(name, value)
-    assert isinstance(value, dict) or "must be a" in text
+    assert "must be a" in refused(name, value)
 
 
-@settings(max_examples=200, deadline=None)
-@given(strategies.sampled_from(NUMBERS), strategies.floats(allow_nan=False) | strategies.integers())
-@example("policy.learning_rate", 1e-300)  # 0 in float32
-@example("guidance.eta", 1e-45)
-@example("num_seeds", 2.0)  # a float for a count
-def test_numbers_outside_their_range_are_refused_and_the_others_accepted(name, value):
-    inside = RANGES[name].low <= value <= RANGES[name].high and value not in RANGES[name].excluded
-    inside = inside and (value >= 1e-30 or (value == 0 and math.copysign(1, value) > 0))
-    if inside and (name not in WHOLE or isinstance(value, int)):
-        accepted(name, value)
-    else:
-        assert str(RANGES[name]) in refusal(name, value)
-
-
-def accepted(name, value):
-    changed = with_value(name, value)
-    if name == "log_every":
-        changed["checkpoint_every"] = changed["eval"]["every"] = value
-    elif name in ("checkpoint_every", "eval.every"):
-        changed["log_every"] = 1
-    elif name == "policy.sigma_min":
-        changed["policy"]["sigma_max"] = min(2 * value, 1e6)
-    elif name == "policy.sigma_max":
-        changed["policy"]["sigma_min"] = value / 2
-    elif name == "seed_offset":
-        changed["num_seeds"] = 1
-    elif name == "devices":
-        changed["num_seeds"] = value or 1
-    if changed["policy"]["sigma_min"] < max(changed["policy"]["sigma_max"], 1e-29):
-        check(changed)
-
-
-@settings(max_examples=200, deadline=None)
+@often(max_examples=400)
 @given(strategies.data())
-def test_every_number_in_its_range_is_accepted(data):
+def test_numbers_outside_their_range_are_refused_and_the_others_accepted(data):
     name = data.draw(strategies.sampled_from(NUMBERS))
-    low, high = RANGES[name].low, RANGES[name].high
-    numbers = strategies.integers(int(low), int(high)) if name in WHOLE else strategies.floats(low, high)
-    value = data.draw(numbers)
-    if value in RANGES[name]:
+    range_, is_whole = DECLARED[name].range, isinstance(DECLARED[name].default, int)
+    inside = strategies.integers(int(range_.low), int(range_.high)) if is_whole else strategies.floats(*range_[:2])
+    near_0 = strategies.sampled_from([1e-300, 1e-45, 2.0, 1.0, *range_.excluded])  # the first two are 0 in float32
+    value = data.draw(inside | strategies.floats(allow_nan=False) | strategies.integers() | near_0)
+    is_inside = range_.low <= value <= range_.high and value not in range_.excluded
+    is_inside = is_inside and (value >= 1e-30 or (value == 0 and math.copysign(1, value) > 0))
+    if is_inside and (not is_whole or isinstance(value, int)):
         accepted(name, value)
     else:
-        assert value in RANGES[name].excluded or 0 <= value < 1e-30
+        assert str(range_) in refused(name, value)
 
 
-@settings(max_examples=200, deadline=None)
+@often()
 @given(strategies.sampled_from(WORDS), strategies.text(max_size=12) | NOT_NUMBERS)
 def test_words_that_there_are_not_are_refused(name, value):
-    if isinstance(value, str) and value in choices(name):
-        check(with_value(name, value))
-    else:
-        text = refusal(name, value)
-        assert isinstance(value, dict) or all(word in text for word in choices(name))
-
-
-@pytest.mark.parametrize("name", TEXTS)
-@pytest.mark.parametrize("value", [None, 3, True, b"a", "a\nb", "a" * 201, "a\0b", "x?y", ["a"]])
-def test_names_that_anybody_may_choose_have_a_form(name, value):
-    check(with_value(name, "some-name_2.x"))
-    assert allowed(name) in refusal(name, value)
+    if not isinstance(value, str) or value not in DECLARED[name].words():
+        assert all(word in refused(name, value) for word in DECLARED[name].words())
 
 
 @pytest.mark.parametrize("name", WORDS)
-def test_the_nearest_word_is_named(name):
-    for word in choices(name):
-        check(with_value(name, word))
+def test_each_word_is_accepted_and_named_as_the_nearest(name):
+    for word in DECLARED[name].words():
+        accepted(name, word)
         if len(word) > 3:
-            assert f"did you mean {word!r}?" in refusal(name, word + "x")
+            assert f"did you mean {word!r}?" in refused(name, word + "x")
 
 
-WIDTHS = strategies.lists(strategies.integers(int(WIDTH.low), int(WIDTH.high)), min_size=1, max_size=5)
+@pytest.mark.parametrize("name", TEXTS)
+def test_names_that_anybody_may_choose_have_a_form(name):
+    accepted(name, "some-name_2.x")
+    for value in (None, 3, True, b"a", "a\nb", "a" * 201, "a\0b", "x?y", ["a"]):
+        assert DECLARED[name].allowed() in refused(name, value)
 
 
-@settings(max_examples=40, deadline=None)
-@given(strategies.sampled_from(["policy.hidden", "critic.hidden"]), WIDTHS, NOT_NUMBERS, strategies.integers(0))
-def test_widths_are_whole_numbers(name, widths, wrong, place):
-    check(with_value(name, tuple(widths)))
-    place %= len(widths)
-    assert "whole number" in refusal(name, (*widths[:place], wrong, *widths[place + 1 :])) or isinstance(wrong, dict)
-    for bad in ((), (0,), (True,), (8.0,), (8,) * (MAX_DEPTH + 1), 8, "8", None):
-        refusal(name, bad)
-
-
-@settings(max_examples=100, deadline=None)
-@given(strategies.sampled_from(sorted(HPARAMS)), NOT_NUMBERS, strategies.booleans())
-def test_swept_values_are_numbers_of_the_settings_range(name, wrong, second):
-    range_ = RANGES[HPARAMS[name]]
-    fine = range_.low + (range_.high - range_.low) / 2
-    check(with_value(f"sweep.{name}", (fine,)))
-    text = refusal(f"sweep.{name}", (fine, wrong) if second else (wrong,))
-    assert str(range_) in text and HPARAMS[name] in text
-    if not isinstance(wrong, tuple | list):
-        refusal(f"sweep.{name}", wrong)
-    assert "twice" in refusal(f"sweep.{name}", (fine, fine))
-
-
-@pytest.mark.parametrize("name", [name for name, value in FLAT.items() if isinstance(value, bool)])
+@pytest.mark.parametrize("name", SWITCHES)
 def test_switches_are_true_or_false(name):
+    assert {accepted(name, value).flat()[name] for value in (True, False)} == {True, False}
     for value in (0, 1, "True", None, 1.0, ()):
-        assert "True or False" in refusal(name, value)
+        assert "True or False" in refused(name, value)
 
 
-def test_unknown_and_missing_keys_are_named_with_the_nearest():
-    for name, near in (("polcy.rho", "policy.rho"), ("learning_rate", "learning_rate"), ("policy.rh", "policy.rho")):
-        changed = copy.deepcopy(DEFAULTS)
-        part = changed.setdefault(name.split(".")[0], {}) if "." in name else changed
-        part[name.rpartition(".")[2]] = 1.0
-        with pytest.raises(ValueError, match="no setting") as error:
-            check(changed)
-        assert name.split(".")[0] in str(error.value)
-        if name != "polcy.rho":
-            assert f"did you mean {near}" in str(error.value) or near in str(error.value)
-    with pytest.raises(ValueError, match="policy = 3 must be a group of settings: name"):
-        check(with_value("policy", 3))
-    for wrong in (None, 3, [DEFAULTS], "policy"):
-        with pytest.raises(ValueError, match="the configuration = .* must be a group"):
-            check(wrong)
-    with pytest.raises(ValueError, match="no setting '7'"):
-        check({**DEFAULTS, 7: 1})
-    for name in FLAT:
-        changed = with_value(name, 0)
-        part = changed
-        for parent in name.split(".")[:-1]:
-            part = part[parent]
-        del part[name.rpartition(".")[2]]
-        with pytest.raises(ValueError, match=f"lacks {name}"):
-            check(changed)
+MANY_WIDTHS = strategies.lists(strategies.integers(int(WIDTHS.low), int(WIDTHS.high)), min_size=1, max_size=5)
+
+
+@often(max_examples=40)
+@given(strategies.sampled_from(TUPLES), MANY_WIDTHS, NOT_NUMBERS, strategies.integers(0))
+def test_widths_are_tuples_of_whole_numbers(name, widths, wrong, place):
+    made = accepted(name, tuple(widths))
+    assert made == made.replace({name: widths})  # a list, as of JSON
+    place %= len(widths)
+    assert "whole number" in refused(name, (*widths[:place], wrong, *widths[place + 1 :]))
+    for bad in ((), (0,), (True,), (8.0,), (8,) * (MAX_DEPTH + 1), 8, "8", None, {8: 8}):
+        refused(name, bad)
+
+
+@often(max_examples=100)
+@given(strategies.sampled_from(SWEPT), NOT_NUMBERS, strategies.booleans())
+def test_swept_values_are_numbers_of_the_settings_range(name, wrong, second):
+    range_ = declarations()[name].setting.range
+    fine = range_.low + (range_.high - range_.low) / 2
+    made = Settings.of({name: [fine]})
+    assert made.sweep == {name.partition(".")[2]: (fine,)}
+    assert Settings.from_json(json.loads(json.dumps(made.to_json()))) == made
+    text = refused(name, (fine, wrong) if second else (wrong,))
+    assert str(range_) in text
+    if not isinstance(wrong, tuple | list):
+        assert str(range_) in refused(name, wrong)
+    assert "twice" in refused(name, (fine, fine))
+    assert Settings.of({name: ()}) == Settings()
+
+
+SUBGOALS, NO_POSITIONS = {"policy.subgoal_steps": 20}, {"data.observation": "identity"}
+OF_POSITIONS = {"critic.name": "value", "critic.observation": "position"}
+EGOCENTRIC, BODY = {"policy.subgoal_encoding": "egocentric"}, {"data.observation": "maze-egocentric"}
 
 
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"policy.sigma_min": 80.0}, "policy.sigma_min = 80.0 must be below policy.sigma_max = 80.0"),
+        ({"policy.rh": 1.0}, "there is no setting 'policy.rh'; did you mean policy.rho?"),
+        ({"learning_rate": 1.0}, "did you mean policy.learning_rate?"),
+        ({"policy.subgoal_way": "vector"}, "there is no setting 'policy.subgoal_way'"),
+        ({"sweep.eat": (1.0,)}, "there is no setting 'sweep.eat'; did you mean sweep.eta?"),
+        ({"policy": 3}, "policy is a group of settings: policy.name, policy.num_steps"),
+        ({7: 1}, "there is no setting 7"),
         ({"checkpoint_every": 251}, "checkpoint_every = 251 must be a multiple of log_every = 250"),
+        ({"eval.every": 251}, "eval.every = 251 must be a multiple of log_every = 250"),
+        ({"policy.sigma_min": 80.0}, "policy.sigma_min = 80.0 must be below policy.sigma_max = 80.0"),
+        ({"devices": 3}, "devices = 3 must divide the 4 trials"),
+        ({"seed_offset": MAX_INT}, "seed_offset = 2147483647 must be at most 2147483644 with num_seeds = 4"),
+        ({"num_seeds": 65_536, "sweep.eta": (0.1, 1.0)}, "num_seeds = 65536 times what is swept are 131072 trials"),
+        (OF_POSITIONS | NO_POSITIONS, "critic.observation = 'position' needs data.observation = .*set .* = 'all'"),
         (
-            {"critic.observes": "place", "data.observation": "ant"},
-            "critic.observes = 'place' needs .* 'goal-scales' or 'maze-.*, and it is 'ant'; else set .*es = 'all'",
+            SUBGOALS | NO_POSITIONS,
+            "policy.subgoal_steps = 20 needs .*it is 'identity'; else set policy.subgoal_steps = 0",
         ),
+        (SUBGOALS | BODY, "subgoal_encoding = 'displacement' cannot go with data.observation = 'maze-egocentric'"),
+        (SUBGOALS | EGOCENTRIC, "subgoal_encoding = 'egocentric' cannot go with data.observation = 'maze-scales'"),
+        (EGOCENTRIC | BODY, "policy.subgoal_encoding = 'egocentric' means nothing to policy.subgoal_steps = 0"),
+        ({"policy.high_level_hidden": (8,)}, "policy.high_level_hidden = .* means nothing to policy.subgoal_steps = 0"),
+        ({"guidance.name": "filter", "guidance.eta": 0.0}, "guidance.eta = 0.0 means nothing to .*'filter'; to clone"),
+        ({"guidance.name": "conditioning", "guidance.eta": 0.0}, "eta = 0.0 means nothing to .*conditioning"),
         (
-            {"policy.subgoal_steps": 20, "data.observation": "ant"},
-            "policy.subgoal_steps = 20 needs .* 'goal-scales' or 'maze-.*, and it is 'ant'; else set .*_steps = 0",
+            {"guidance.name": "q", "critic.name": "value"},
+            "guidance.name = 'q' asks for .* critic.name = 'value' values",
         ),
-        ({"devices": 3}, "devices = 3 must divide the 4 trainings"),
-        ({"seed_offset": MOST}, "seed_offset = 2147483647: with num_seeds = 4 it must be at most 2147483644"),
-        ({"num_seeds": 65_536, "sweep.eta": (0.1, 1.0)}, "num_seeds = 65536, times what is swept, are 131072"),
+        ({"policy.name": "vp_diffusion"}, "critic.num_steps = 2 must be policy.num_steps = 5: vp_diffusion samples in"),
+        ({"guidance.name": "none", "sweep.discount": (0.9, 1.0)}, "sweep.discount = .* means nothing to gtp-bc, K = 5"),
+        ({"policy.name": "gaussian", "sweep.lambda_flow": (1.0,)}, "sweep.lambda_flow = .* means nothing to gaussian"),
+        ({"guidance.name": "filter", "sweep.eta": (1.0,)}, "sweep.eta = .* means nothing to gtp, .* filter, K = 5"),
+        ({"critic.n_step": 0, "sweep.discount": (0.9, 1.0)}, "sweep.discount = .* cannot go with critic.n_step = 0"),
     ],
 )
-def test_settings_that_do_not_go_together(changes, says):
-    together = copy.deepcopy(DEFAULTS)
-    for name, value in changes.items():
-        group, _, last = name.rpartition(".")
-        (together[group] if group else together)[last] = value
+def test_what_does_not_go_together_is_refused_by_name(changes, says):
     with pytest.raises(ValueError, match=says):
-        check(together)
-    if "devices" in changes:
-        check({**together, "devices": 2})
+        Settings.of(changes)
 
 
-def test_agents_are_made_of_checked_settings_only():
-    import numpy as np
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"devices": 2},
+        {"policy.name": "vp_diffusion", "guidance.name": "none"},  # no critic samples
+        {"policy.name": "vp_diffusion", "critic.name": "expectile"},  # nor does this one
+        {"policy.name": "vp_diffusion", "critic.num_steps": 5},
+        {"guidance.name": "none", "sweep.policy_lr": (1e-4, 1e-3)},
+        {"sweep.eta": (0.0, 1.0), "sweep.discount": (0.9, 1.0)},
+        SUBGOALS | EGOCENTRIC | BODY,
+    ],
+)
+def test_settings_that_go_together_although_others_like_them_do_not(changes):
+    assert changes.items() <= Settings.of(changes).flat().items()
 
-    bound = np.ones(2, np.float32)
-    for name, value in (("policy.rho", "7"), ("guidance.name", "adv"), ("num_updates", True)):
-        for make in (lambda s: build.make(s, -bound, bound), build.check):
-            with pytest.raises(ValueError, match=f"{name} = "):
-                make(with_value(name, value))
+
+@pytest.mark.parametrize(
+    ("member", "name", "value"),
+    [
+        ("gaussian", "policy.solver", "heun"),
+        ("gaussian", "policy.sigma_data", 0.4),
+        ("mean_flow", "policy.target", "ema"),
+        ("flow_matching", "policy.weighting", "edm"),
+        ("consistency", "policy.gap", "any"),
+        ("gtp", "policy.adaptive_power", 0.5),
+        ("ctm", "policy.lambda_consistency", 0.5),
+        ("shortcut", "policy.tau", "zero"),
+        ("diffusion", "policy.lambda_flow", 0.5),
+        ("twin_q", "critic.observation", "position"),
+        ("value", "critic.backup_samples", 2),
+    ],
+)
+def test_a_setting_of_another_member_is_refused_by_name_with_its_owners(member, name, value):
+    part, owners = name.partition(".")[0], ", ".join(declarations()[name].owners)
+    text = refusal({f"{part}.name": member, name: value})
+    assert f"{name} = {value!r} means nothing to {part}.name = {member!r}" in text
+    assert f"belongs to {owners})" in text and member not in declarations()[name].owners
+    at_default = Settings.of({f"{part}.name": member, name: DECLARED[name].default, "guidance.name": "none"})
+    assert name not in at_default.flat()  # as the flags give all of them
 
 
-def test_minibatches_are_not_larger_than_the_data():
-    with pytest.raises(ValueError, match="batch_size = 601 must be at most 600, the transitions of gtp/antmaze/umaze"):
-        datasets.check("gtp/antmaze/umaze-600-v0", batch_size=601)
-    datasets.check("gtp/antmaze/umaze-600-v0", batch_size=600)
+def test_a_change_to_another_member_drops_the_defaults_of_the_one_before():
+    assert Settings().replace({"policy.name": "gaussian"}) == Settings.of({"policy.name": "gaussian"})
+    with pytest.raises(ValueError, match=r"policy.rho = 5.0 means nothing .*belongs to .*gtp\)"):
+        Settings.of({"policy.rho": 5.0}).replace({"policy.name": "gaussian"})
 
 
-def test_dataset_ids_and_transforms_are_checked_by_name_alone(tmp_path):
-    for bad in (
-        "gtp/antmaze/umazes-v0",
-        "../x-v0",
-        "gtp/antmaze/../x-v0",
-        "/etc/x-v0",
-        "",
-        3,
-        None,
-        "a/" * 200 + "x-v0",
-    ):
-        with pytest.raises(ValueError, match="dataset"):
-            datasets.check(bad)
-    with pytest.raises(ValueError, match="did you mean 'gtp/antmaze/umaze-v0'"):
-        datasets.check("gtp/antmaze/umazes-v0")
-    for size in ("0", "100000001", "9" * 60):
-        with pytest.raises(ValueError, match="transitions must be at least 1 and at most"):
-            datasets.check(f"gtp/antmaze/umaze-{size}-v0")
-    with pytest.raises(ValueError, match="the seed must be below"):
-        datasets.check("gtp/antmaze/umaze-seed99999999999-v0")
-    # Before a file is looked at, let alone collected or downloaded.
-    for given_, says in (
-        ({"reward": "minus-won"}, "no reward transform 'minus-won'.*did you mean 'minus-one'"),
-        ({"observation": "goal-scale"}, "did you mean 'goal-scales'"),
-        ({"reward": None}, "no reward transform None"),
-    ):
-        with pytest.raises(ValueError, match=says):
-            datasets.load("gtp/antmaze/umaze-v0", root=tmp_path, **given_)
-    assert list(tmp_path.iterdir()) == []
+@pytest.mark.parametrize("wrong", [None, 3, [Settings().to_json()], "policy", {"policy": 3}])
+def test_json_that_is_no_settings(wrong):
+    assert "group" in refusal(wrong, Settings.from_json)
+
+
+def test_what_follows_from_settings():
+    assert set(hparam_names(Settings())) == {name.partition(".")[2] for name in SWEPT if name != "sweep.adaptive_power"}
+    assert hparam_names(Settings())["eta"] == "guidance.eta"
+    trained = structural(Settings())
+    assert {"policy.hidden", "policy.sigma_data", "critic.ensemble"} <= trained.keys()
+    cloned = structural(Settings.of({"guidance.eta": 0.0}))
+    assert cloned == {name: value for name, value in trained.items() if not name.startswith("critic.")}
+    assert is_free("num_updates") and is_free("log.wandb") and not is_free("policy.rho") and not is_free("nonsense")
+
+
+def test_which_settings_clone_and_which_label():
+    for name, facts in groups.GUIDANCE.items():
+        assert is_cloning(Settings.of({"guidance.name": name})) == (name == "none")
+        assert uses_labels(Settings.of({"guidance.name": name})) == facts.label
+        if facts.eta:
+            assert is_cloning(Settings.of({"guidance.name": name, "guidance.eta": 0.0}))
+            assert not is_cloning(Settings.of({"guidance.name": name, "sweep.eta": (0.0, 1.0)}))
+            assert "sweep.eta = (0.0,) means nothing to gtp-bc" in refusal({"guidance.name": name, "sweep.eta": (0.0,)})
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"guidance.eta": 0.3, "policy.num_steps": 2}, "gtp, twin_q critic, advantage eta = 0.3, K = 2"),
+        ({"guidance.eta": 0.0, "policy.temperature": 0.5}, "gtp-bc, K = 5, temperature 0.5"),
+        ({"guidance.name": "filter", "sweep.policy_lr": (0.1,)}, "gtp, twin_q critic, filter, K = 5"),
+        ({"sweep.eta": (0.1, 1.0)}, "gtp, twin_q critic, advantage, K = 5"),
+        (SUBGOALS | {"guidance.name": "none"}, "gtp-bc, displacement subgoals 20 steps ahead, K = 5"),
+    ],
+)
+def test_methods_are_described_by_what_matters_for_their_score(changes, text):
+    assert describe(Settings.of(changes)) == text

@@ -11,7 +11,7 @@ from gtp_jax.agent.guidance import GUIDANCE
 from gtp_jax.agent.update import make_agent
 from gtp_jax.envs.evaluation import Evaluator
 from gtp_jax.parallel.seeds import seed_keys
-from gtp_jax.types import Critic, Evaluation, Policy
+from gtp_jax.types import Critic, Policy, ValueEstimate
 
 
 def words(key):
@@ -39,11 +39,11 @@ def test_keys_of_an_agent():
     )
     critic = Critic(
         init=lambda key, batch: remember("critic", key, jnp.zeros(())),
-        evaluate=lambda params, target, batch, *_: Evaluation(batch.reward, batch.reward),
+        evaluate=lambda params, target, batch, *_: ValueEstimate(batch.reward, batch.reward),
         loss=lambda params, target, batch, next_value, hparams: (params * batch.reward, {}),
         q=None,
         next_samples=1,
-        samples=1,
+        baseline_samples=1,
     )
     batch = random_batch(4)
     agent = make_agent(policy, critic, GUIDANCE["advantage"](), num_steps=2)

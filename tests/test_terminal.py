@@ -35,13 +35,13 @@ def logged(path):
 
 
 def test_every_line_is_logged_with_the_time(tmp_path, capsys):
-    """Those that were printed before the log was known, and a bar's milestones, too."""
+    """Those that were printed before the log was known, or above a bar, too."""
     terminal = Terminal()
     terminal.say("first")
     terminal.log = tmp_path / "run.log"
     terminal.facts("facts", {"seeds": "0, 1"})
-    with terminal.progress("training", 10, "updates") as bar:
-        bar.milestone("half")
+    with terminal.progress("training", 10, "updates"):
+        terminal.say("half")
     assert logged(terminal.log) == ["first", "facts", "  seeds  0, 1", "half"]
     assert capsys.readouterr().out.splitlines() == ["first", "facts", "  seeds  0, 1", "half"]
 
@@ -77,7 +77,8 @@ def progress_lines(monkeypatch, first, every, updates, wait_for=0):
     monkeypatch.setattr(module, "FIRST_SECONDS", first)
     monkeypatch.setattr(module, "EVERY_SECONDS", every)
     terminal = Terminal(Console(file=io.StringIO(), highlight=False, soft_wrap=True))
-    lines, deadline = (lambda: terminal.console.file.getvalue().splitlines()), time.monotonic() + 30
+    lines = lambda: terminal.console.file.getvalue().splitlines()
+    deadline = time.monotonic() + 30
     with terminal.progress("training", 4000, "updates", 1000) as bar:
         for update in updates:
             bar.update(*update)
@@ -87,14 +88,15 @@ def progress_lines(monkeypatch, first, every, updates, wait_for=0):
 
 
 def test_without_a_terminal_progress_is_a_line_now_and_then(monkeypatch):
-    """Also while no update ends, as in a long evaluation; a short run prints none."""
+    """Also while no update ends, as in a long evaluation; a short run prints none. The clock tells the time left."""
     assert module.FIRST_SECONDS < 60 and module.EVERY_SECONDS == 30
-    update = (2000, 80.0, "policy 0.25  critic 1.5  score 61.0")
-    lines = progress_lines(monkeypatch, 0.01, 0.01, [update], wait_for=2)
-    assert lines[0] in (lines[1], "training  1,000/4,000 updates")  # it may come before the update
-    assert lines[1] == "training  2,000/4,000 updates  80 updates/s  0:00:25 left  policy 0.25  critic 1.5  score 61.0"
+    updates = [(2000, 80.0, "policy 0.5"), (3000, 80.0, "policy 0.25  critic 1.5  score 61.0")]
+    clock = iter([100.0, 150.0, 0.0])
+    monkeypatch.setattr(module, "monotonic", lambda: next(clock))
+    lines = progress_lines(monkeypatch, 0.05, 0.01, updates, wait_for=2)
+    assert lines[1] == "training  3,000/4,000 updates  80 updates/s  0:00:50 left  policy 0.25  critic 1.5  score 61.0"
     assert progress_lines(monkeypatch, 0.01, 60.0, [], wait_for=1) == ["training  1,000/4,000 updates"]
-    assert progress_lines(monkeypatch, 60.0, 0.01, [update]) == []
+    assert progress_lines(monkeypatch, 60.0, 0.01, updates[2:]) == []
 
 
 def test_a_table_without_a_terminal_is_as_wide_as_it_is():

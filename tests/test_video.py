@@ -15,17 +15,15 @@ from gtp_jax.envs import video
 
 def test_what_is_recorded_is_what_was_played():
     recorded = video.Recorded(gymnasium.make("HalfCheetah-v5", disable_env_checker=True))
-    positions = []
+    played = []
     for episode in range(2):
         recorded.reset(seed=episode)
-        positions.append([recorded.env.unwrapped.data.qpos.copy()])
+        played.append([recorded.env.unwrapped.data.qpos.copy()])
         for _ in range(3):
             recorded.step(np.ones(6, np.float32))
-            positions[-1].append(recorded.env.unwrapped.data.qpos.copy())
+            played[-1].append(recorded.env.unwrapped.data.qpos.copy())
     recorded.close()
-    assert [[moment.qpos.tolist() for moment in episode] for episode in recorded.episodes] == [
-        [qpos.tolist() for qpos in episode] for episode in positions
-    ]
+    np.testing.assert_array_equal([[moment.qpos for moment in episode] for episode in recorded.episodes], played)
     np.testing.assert_allclose(np.diff([moment.time for moment in recorded.episodes[1]]), 0.05, rtol=1e-6)
 
 
@@ -125,11 +123,9 @@ def test_the_first_backend_that_works_is_chosen(monkeypatch):
         tried.clear()
         video.choose_backend()
         assert tried == expected and os.environ["MUJOCO_GL"] == expected[-1]
-    working.remove("egl")
-    monkeypatch.setenv("MUJOCO_GL", "egl")  # the user's own choice is kept, and not replaced where it fails
-    with pytest.raises(ValueError, match="MUJOCO_GL=egl failed; install EGL"):
-        video.choose_backend()
-    working.clear()
-    monkeypatch.setenv("MUJOCO_GL", "")
-    with pytest.raises(ValueError, match="MUJOCO_GL=egl and MUJOCO_GL=osmesa failed"):
-        video.choose_backend()
+    # The user's own choice is kept, and not replaced where it fails.
+    for fails, given, says in (("egl", "egl", "=egl failed; install EGL"), ("osmesa", "", "=egl and MUJOCO_GL=osmesa")):
+        working.remove(fails)
+        monkeypatch.setenv("MUJOCO_GL", given)
+        with pytest.raises(ValueError, match=f"MUJOCO_GL{says}"):
+            video.choose_backend()

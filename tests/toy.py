@@ -1,19 +1,27 @@
 """Whole runs in this process: a toy environment, random data, tiny networks, one compiled program for all of them."""
 
+import contextlib
 import errno
 import io
 
 import gymnasium
 import jax
 import numpy as np
-from oracles import random_batch, settings_with
+from oracles import quick_jit, random_batch, settings_with
 from rich.console import Console
+from runs import arrays as arrays
+from runs import run_info
 
+import gtp_jax
+from gtp_jax import files
+from gtp_jax.agent.build import build_agent
+from gtp_jax.config.trials import Trial
 from gtp_jax.datasets import Dataset
 from gtp_jax.datasets.transforms import Observer
 from gtp_jax.envs.maze import MazeInfo
-from gtp_jax.runs.checkpoints import Checkpoints
+from gtp_jax.runs.checkpoints import Checkpoints, Saved
 from gtp_jax.runs.terminal import Terminal
+from gtp_jax.serving.policy import load_policy
 from gtp_jax.training.loop import Training
 
 UPDATES = 20
@@ -61,10 +69,19 @@ def dataset(dataset_id: str) -> Dataset:
         action_low=-np.ones(2, np.float32),
         action_high=np.ones(2, np.float32),
         fingerprint="0" * 64,
-        summary={"transitions": 64, "behaviour_success": None, "environment": "toy"},
+        summary={
+            **{"transitions": 64, "behaviour_success": None, "environment": "toy"},
+            **{"reward": "none", "observation": "identity", "standardise": False, "episodes_used": "all"},
+        },
         make_env=ThreeSteps,
         maze=MazeInfo([[1, 1, 1, 1], [1, "r", "g", 1], [1, 1, 1, 1]]) if "antmaze" in dataset_id else None,
     )
+
+
+def train(directory=None, dataset_id=SETTINGS["dataset"], progress=None, **changes):
+    """`gtp_jax.train` on the toy; changes by dotted name."""
+    given = {"dataset": dataset(dataset_id), "directory": directory, "progress": progress, "quiet": True}
+    return gtp_jax.train(settings_with(**SETTINGS), changes, **given)
 
 
 ENGINES = {}  # by number of seeds: of the first such run, for all of them
@@ -93,18 +110,19 @@ class Run:
     def __init__(self, workdir, *, before=None, **changes):
         workdir.mkdir(exist_ok=True)
         self.workdir, self.settings, self.output = workdir, settings_with(**(SETTINGS | changes)), io.StringIO()
+        files.write_json(workdir / "config.json", self.settings.to_json())
         terminal = Terminal(Console(file=self.output, highlight=False, soft_wrap=True))
-        self.training = Training(self.settings, workdir, dataset(self.settings["dataset"]), terminal)
-        engine = ENGINES.setdefault(self.settings["num_seeds"], self.training.engine)
+        self.training = Training(self.settings, workdir, dataset(self.settings.dataset), terminal)
+        engine = ENGINES.setdefault(self.settings.num_seeds, self.training.engine)
         self.training.engine = Meddling(engine, before or (lambda step, state: state))
 
-    def __call__(self):
-        """Runs to the end; returns the summary."""
+    def __call__(self, expect=0):
+        """Runs to the end, whose code is the expected one; returns the summary."""
         try:
             summary, code = self.training.run()
         finally:
             self.training.close()
-        assert not code
+        assert code == expect
         return summary
 
     def poison(self, state, field: str, value: float, seed: int = 1):
@@ -121,15 +139,23 @@ class Run:
         return engine.place(host._replace(key=jax.random.wrap_key_data(host.key, impl="threefry2x32")))
 
 
-def arrays(workdir, step: int = UPDATES):
-    """Every array of a checkpoint by its name, as Orbax reads it without being told what to expect."""
-    checkpoints = Checkpoints(workdir / "checkpoints")
-    args = checkpoints._ocp.args
-    items = ("policy", "critic", "training")
-    read = checkpoints._read(step, **{name: args.StandardRestore() for name in items})
-    checkpoints.close()
-    leaves = jax.tree_util.tree_leaves_with_path({name: read[name] for name in items})
-    return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}
+class Untrained:
+    """A run's directory whose checkpoint holds a policy as it was initialised, and the policy loaded from it."""
+
+    def __init__(self, directory, seeds=(0,), **changes):
+        self.settings = settings_with(policy__name="gaussian", **changes)
+        agent, hparams = build_agent(self.settings, -np.ones(2, np.float32), np.ones(2, np.float32), None)
+        batch, keys = random_batch(1), jax.random.split(jax.random.key(0), len(seeds))
+        self.state = quick_jit(jax.vmap(lambda key: agent.init(key, batch, hparams)))(keys)
+        self.info = run_info(settings=self.settings, trials=tuple(Trial(seed, {}) for seed in seeds))
+        self.directory, self.folder = directory, directory / "checkpoints"
+        self.save(1, self.state.policy_ema)
+        self.policy = load_policy(directory)
+
+    def save(self, step, params, folder=None):
+        with contextlib.closing(Checkpoints(folder or self.folder)) as checkpoints:
+            saved = Saved(params, self.state.critic_ema, {"step": self.state.step})
+            checkpoints.save(step, jax.tree.map(np.asarray, saved), self.info)
 
 
 def full_disk(*_, **__):

@@ -1,18 +1,14 @@
 """Where along the noise a denoiser of actions is good, and how far samples at temperature 0 are from the data.
 
-    python benchmarks/family/denoising.py [--runs=runs/umaze_study]
-
 Takes the runs of umaze_study.py. The error by noise level is that of the rows that differ in the times and weights of
 their instantaneous loss. Held-out data are 20,000 transitions collected with another seed. Writes
 RESULTS/denoising.json.
 """
 
-import sys
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
-
-sys.path.insert(0, __file__.rpartition("/benchmarks/")[0])
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +18,7 @@ from benchmarks import shared
 from benchmarks.family.flow_map_study import FIXED_STEPS, ROWS, STEPS
 from gtp_jax import datasets, load_policy
 from gtp_jax.agent import build, networks
+from gtp_jax.datasets.builtin import ids
 from gtp_jax.flow import map as flow_map
 from gtp_jax.flow.paths import VARIANCE_EXPLODING, interpolate
 
@@ -70,11 +67,12 @@ def measure(runs: Path) -> dict[str, Any]:
     """The errors of every row that has been run."""
     there = [row for row in ROWS if (runs / row).exists()]
     if not there:
-        raise SystemExit(f"{runs} holds no run; python benchmarks/family/umaze_study.py leaves them there")
+        raise SystemExit(f"{runs} holds no run; python benchmarks/run.py umaze_study leaves them there")
     rows, deterministic, dataset = {}, {}, None
     for row in there:
         policy = load_policy(runs / row)
-        dataset = dataset or datasets.load(policy.settings.dataset, seed=1, transitions=20_000)
+        other, transforms = ids.parse(policy.settings.dataset, 20_000, seed=1).id, asdict(policy.settings.data)
+        dataset = dataset or datasets.load(other, **transforms)
         obs, action = held_out(policy, dataset)
         steps = [k for k in FIXED_STEPS.get(row, STEPS) if k in (1, 5)]
         deterministic[row] = {k: deterministic_errors(policy, obs, action, k) for k in steps}
@@ -86,7 +84,3 @@ def measure(runs: Path) -> dict[str, Any]:
 
 
 main = partial(shared.measure, __file__, __doc__, measure, runs=shared.ROOT / "runs" / "umaze_study")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,7 +1,5 @@
 """One family, one difference: every policy class and ablation of GTP on the same network, data, updates and batch.
 
-    python benchmarks/family/flow_map_study.py [--tasks=density,goals] [--rows=gtp,...] [--updates=20000]
-
 Behaviour cloning of two-dimensional data by 5 vmapped seeds. A cell is a task and a row; a finished one is
 RESULTS/TASK-ROW.json and is not run again. figures.py draws samples of the policy classes, which their cells keep.
 
@@ -9,13 +7,10 @@ density: four modes 0.8 from the origin, standard deviation 0.05; observations a
 goals: the multi-goal task of arXiv 2510.11499, unit steps from the origin to one of four goals 5 away.
 """
 
-import sys
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
-
-sys.path.insert(0, __file__.rpartition("/benchmarks/")[0])
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -34,45 +29,10 @@ NUM_SAMPLES = 2000
 DIRECTIONS = np.array([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]])
 DRAWN_STEPS = (1, 5)  # K of the samples that figures.py draws
 
-# Policy settings of each policy class, and of each ablation.
-MEMBERS: dict[str, dict[str, Any]] = {
-    "gtp": {},
-    "consistency": {"name": "consistency"},
-    "ctm": {"name": "ctm"},
-    "shortcut": {"name": "shortcut"},
-    "mean_flow": {"name": "mean_flow"},
-    "flow_matching": {"name": "flow_matching"},
-    "diffusion": {"name": "diffusion"},
-    "vp_diffusion": {"name": "vp_diffusion", "num_steps": 5},
-    "gaussian": {"name": "gaussian"},
-}
-ABLATIONS: dict[str, dict[str, Any]] = {
-    "gtp-no-consistency": {"lambda_consistency": 0.0},
-    "gtp-no-flow": {"lambda_flow": 0.0},
-    "gtp-tau-zero": {"tau": "zero"},
-    "gtp-any-gap": {"gap": "any"},
-    "gtp-fixed-grid": {"intervals": 80},
-    "gtp-solver-teacher": {"teacher": "heun"},
-    "gtp-ema-target": {"target": "ema"},
-    "gtp-edm-flow": {"flow_times": "log-normal"},
-    "gtp-small-t": {"sigma_max": 5.0},
-    "diffusion-edm": {"name": "diffusion", "times": "log-normal", "weighting": "edm"},
-    "diffusion-edm-times": {"name": "diffusion", "times": "log-normal"},
-    "diffusion-edm-weights": {"name": "diffusion", "weighting": "edm"},
-    "diffusion-edm-small-t": {"name": "diffusion", "times": "log-normal", "weighting": "edm", "sigma_max": 3.0},
-    "diffusion-heun": {"name": "diffusion", "solver": "heun"},
-    "flow_matching-heun": {"name": "flow_matching", "solver": "heun"},
-}
-ROWS = MEMBERS | ABLATIONS
+# The policy settings of each policy class and ablation.
+MEMBERS, ROWS = shared.ROWS["members"], shared.ROWS["members"] | shared.ROWS["ablations"]
 # Policy classes that sample in a fixed number of steps.
 FIXED_STEPS = {"vp_diffusion": (5,), "gaussian": (1,)}
-
-
-class Task(NamedTuple):
-    """A two-dimensional cloning problem."""
-
-    data: Callable[[np.random.Generator, int], tuple[np.ndarray, np.ndarray]]  # -> obs [N, 2], action [N, 2]
-    measure: Callable[[Callable, np.random.Generator], dict[str, Any]]  # (act(key, obs [S, N, 2]), rng) -> by seed
 
 
 def policy_settings(row: str) -> dict[str, Any]:
@@ -141,17 +101,18 @@ def goals_measure(act: Callable, rng: np.random.Generator) -> dict[str, Any]:
     return numbers(first, held_out, position, 5 * DIRECTIONS, 0.5, np.stack(paths)[:, 0, :100].swapaxes(0, 1))
 
 
-TASKS = {"density": Task(density_data, density_measure), "goals": Task(goals_data, goals_measure)}
+# The data, obs and action [N, 2] of (rng, N), and the numbers by seed of (act(key, obs [S, N, 2]), rng).
+TASKS = {"density": (density_data, density_measure), "goals": (goals_data, goals_measure)}
 
 
 def run_cell(task_name: str, row: str, updates: int) -> dict[str, Any]:
     """Trains and measures one cell."""
     command = shared.command(__file__, tasks=task_name, rows=row, updates=updates)
-    about, task, started = shared.source(command), TASKS[task_name], time.perf_counter()
+    about, (make_data, measure), started = shared.source(command), TASKS[task_name], time.perf_counter()
     changes = {"num_updates": updates, "curriculum_updates": updates, "num_seeds": len(SEEDS), "guidance.name": "none"}
     changes |= {"policy.hidden": (128, 128, 128), "policy.learning_rate": 1e-3} | policy_settings(row)
     settings = Settings.of(changes)
-    obs, action = task.data(np.random.default_rng(0), 100_000)
+    obs, action = make_data(np.random.default_rng(0), 100_000)
     zero = np.zeros(len(obs), np.float32)
     batch = Batch(obs.astype(np.float32), action.astype(np.float32), zero, zero, obs.astype(np.float32))
     bound = np.full(2, 2.0, np.float32)
@@ -177,7 +138,7 @@ def run_cell(task_name: str, row: str, updates: int) -> dict[str, Any]:
         def act(key, obs, sample=sample):
             return np.asarray(sample(params, jax.random.split(key, len(SEEDS)), jnp.asarray(obs, jnp.float32)))
 
-        by_steps[num_steps] = task.measure(act, np.random.default_rng(1))
+        by_steps[num_steps] = measure(act, np.random.default_rng(1))
         if row not in MEMBERS or num_steps not in DRAWN_STEPS:
             del by_steps[num_steps]["samples"]
     kept = {name: value for name, value in settings.flat().items() if name.startswith("policy.")}
@@ -200,7 +161,3 @@ def main(argv: list[str] | None = None) -> None:
     arguments = shared.parse(__doc__, argv, tasks=TASKS, rows=ROWS, updates=20_000, results=RESULTS)
     cells = [(task, row) for task in arguments.tasks for row in arguments.rows]
     shared.run_cells(arguments.results, {"-".join(cell): partial(run_cell, *cell, arguments.updates) for cell in cells})
-
-
-if __name__ == "__main__":
-    main()

@@ -1,17 +1,12 @@
 """What the score approximation costs: the practical and the ideal objective of GTP, measured apart.
 
-    python benchmarks/family/theorem.py [--figure=docs/theorem.png]
-
 Writes RESULTS/theorem.json and draws the figure of docs/theorem.md. Quadrature and closed forms in float64; nothing is
 trained.
 """
 
-import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
-
-sys.path.insert(0, __file__.rpartition("/benchmarks/")[0])
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -70,14 +65,14 @@ def order(sizes: np.ndarray, errors: np.ndarray) -> float:
     return float(np.log(errors[-2] / errors[-1]) / np.log(sizes[-2] / sizes[-1]))
 
 
-def measure() -> dict[str, Any]:
-    """All series and orders."""
+def measure(figure: Path | None = None) -> dict[str, Any]:
+    """All series and orders, drawn where asked."""
     steps, gaps, intervals = 2 ** np.arange(0, 9), 0.5 ** np.arange(1, 11), 10 * 2 ** np.arange(0, 8)
     pairs = [(1.0, 0.5), (1.0, 0.9), (1.0, 0.99), (2.0, 0.1)]
     two_points = np.array([two_points_distance(1.0, 1.0 - gap, 256, 2) for gap in gaps])
     gaussian = np.array([gaussian_difference(1.0, 1.0 - gap, 0.5) for gap in gaps])
     bias = np.array([trained_map_bias(int(n), 0.5) for n in intervals])
-    return {
+    result = {
         "solver_steps": steps.tolist(),
         "over_solver_steps": {
             f"t={t:g}, u={u:g}": {str(p): [two_points_distance(t, u, int(n), p) for n in steps] for p in (1, 2)}
@@ -91,12 +86,8 @@ def measure() -> dict[str, Any]:
         "trained_map_bias": bias.tolist(),
         "order_of_trained_map_bias": order(1 / intervals, bias),
     }
-
-
-def measure_and_draw(figure: Path) -> dict[str, Any]:
-    """All series, drawn to a file."""
-    result = measure()
-    draw(result, figure)
+    if figure:
+        draw(result, figure)
     return result
 
 
@@ -121,8 +112,4 @@ def draw(result: dict[str, Any], path: Path) -> None:
     figure.savefig(path, dpi=150)
 
 
-main = partial(shared.measure, __file__, __doc__, measure_and_draw, figure=shared.ROOT / "docs" / "theorem.png")
-
-
-if __name__ == "__main__":
-    main()
+main = partial(shared.measure, __file__, __doc__, measure, figure=shared.ROOT / "docs" / "theorem.png")

@@ -1,17 +1,12 @@
 """The family on the built-in U-Maze: behaviour cloning by every policy class and every ablation of GTP, at several K.
 
-    python benchmarks/family/umaze_study.py [--rows=gtp,...] [--runs=runs/umaze_study]
-
 Same network, data, 20,000 updates and evaluation, two seeds of 50 episodes, temperature 1; only the policy's objective
 changes. The rows are those of flow_map_study.py; a finished one is RESULTS/ROW.json and is not run again.
 """
 
-import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
-
-sys.path.insert(0, __file__.rpartition("/benchmarks/")[0])
 
 from benchmarks import shared
 from benchmarks.family.flow_map_study import FIXED_STEPS, ROWS, STEPS, policy_settings
@@ -35,7 +30,3 @@ def main(argv: list[str] | None = None) -> None:
     """Runs the rows that are not there yet."""
     arguments = shared.parse(__doc__, argv, rows=ROWS, runs=Path("runs/umaze_study"), results=RESULTS)
     shared.run_cells(arguments.results, {row: partial(run_cell, row, arguments.runs / row) for row in arguments.rows})
-
-
-if __name__ == "__main__":
-    main()

@@ -16,9 +16,8 @@ def aggregate(per_task: Sequence[ArrayLike]) -> dict[str, Any]:
       per_task: each task's scores of its seeds, [S_i].
 
     Returns:
-      `mean` and `iqm` over all seeds of all tasks, the seeds of each task weighing as much as those of another, with
-      `mean_ci95` and `iqm_ci95`, percentile intervals of 10,000 stratified bootstraps: seeds are drawn anew within each
-      task, tasks are not.
+      `mean` and `iqm`, each task weighing the same, with `mean_ci95` and `iqm_ci95`, percentile intervals of 10,000
+      stratified bootstraps: seeds are drawn anew within each task, tasks are not.
     """
     tasks = [np.asarray(scores, np.float64) for scores in per_task]
     if not tasks or any(scores.ndim != 1 or not scores.size or not np.isfinite(scores).all() for scores in tasks):
@@ -43,11 +42,8 @@ def _weighted_iqm(scores: np.ndarray, weight: np.ndarray) -> np.ndarray:
 def improvement(ours: Sequence[ArrayLike], theirs: Sequence[ArrayLike]) -> float:
     """The probability of improvement: of a seed of ours scoring above one of theirs on a task drawn evenly.
 
-    Ties count half (Mann and Whitney's U, averaged over tasks; arXiv 2108.13264, section 4.3).
-
-    Args:
-      ours: each task's scores of our seeds, [S_i].
-      theirs: the same tasks' scores of theirs, [S'_i].
+    Ties count half (Mann and Whitney's U, averaged over tasks; arXiv 2108.13264, section 4.3). Both are scores of the
+    seeds, [S_i], of the same tasks.
     """
     if len(ours) != len(theirs) or not ours:
         raise ValueError(f"both need scores of the same tasks, got {len(ours)} and {len(theirs)} tasks")

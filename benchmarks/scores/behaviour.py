@@ -1,20 +1,15 @@
 """How good the built-in locomotion data are: collects what is not there, and scores its own episodes.
 
-    python benchmarks/scores/behaviour.py
-
 Writes RESULTS/behaviour.json.
 """
 
-import sys
 from functools import partial
 from typing import Any
-
-sys.path.insert(0, __file__.rpartition("/benchmarks/")[0])
 
 import numpy as np
 
 from benchmarks import shared
-from gtp_jax.config.tasks import GYM, TASKS
+from gtp_jax.config.tasks import TASKS
 from gtp_jax.datasets import load
 from gtp_jax.runs import scores
 
@@ -40,9 +35,5 @@ def measure(datasets: list[str]) -> dict[str, Any]:
     return {"rows": [measure_one(each) for each in datasets]}
 
 
-DATASETS = tuple(task.builtin for task in TASKS.values() if task.family is GYM)
+DATASETS = tuple(task.builtin for task in TASKS.values() if task.family == "gym")
 main = partial(shared.measure, __file__, __doc__, measure, datasets=DATASETS)
-
-
-if __name__ == "__main__":
-    main()

@@ -68,7 +68,9 @@ def score_text(cell: dict[str, Any] | None) -> str:
 
 def behaviour(summary: dict[str, Any]) -> str:
     """The score of the data's own episodes, as behaviour.py measured it where it did."""
-    measured = {each["dataset"]: each["score"] for each in shared.read(BEHAVIOUR)["rows"]}
+    measured = {
+        each["dataset"]: each["score"] for each in shared.read(shared.RESULTS / "scores" / "behaviour.json")["rows"]
+    }
     own, dataset = summary["behaviour"], summary["dataset"]
     if dataset.startswith("D4RL/kitchen/"):
         return "-"  # these data go on being rewarded for a task that is done, and evaluation does not
@@ -77,9 +79,6 @@ def behaviour(summary: dict[str, Any]) -> str:
     if own["behaviour_success"] is not None:
         return f"{100 * own['behaviour_success']:.0f}"
     return f"{float(scores.of_episodes(dataset, own['mean_return'])):.0f}"
-
-
-BEHAVIOUR = shared.RESULTS / "scores" / "behaviour.json"
 
 
 def markdown(cells: Cells, tasks: Sequence[str] | None = None, methods: Sequence[str] = tuple(METHODS)) -> str:
@@ -99,19 +98,13 @@ def origin(found: Iterable[dict[str, Any]]) -> str:
     if not summaries:
         return "No cell was run."
 
-    def every(*values: Any, joined: str = " or ") -> str:
-        return joined.join(dict.fromkeys(map(str, values)))
+    def every(text: str, joined: str = " or ") -> str:
+        return joined.join(dict.fromkeys(text.format(**each, many=len(each["seeds"])) for each in summaries))
 
-    seeds = every(*(len(each["seeds"]) for each in summaries))
+    dates = sorted({each["timing"]["finished"][:10] for each in summaries})
     return (
-        f"{every(*(format(each['num_updates'], ',') for each in summaries))} updates, "
-        f"{seeds} seed{'s' if seeds != '1' else ''}, "
-        f"{every(*(each['eval_episodes'] for each in summaries))} episodes a seed, temperature "
-        f"{every(*(each['temperature'] for each in summaries))}, one sample per action, last checkpoint, 95 % interval "
-        f"over seeds and episodes; {every(*(each['device']['platform'] for each in summaries))}, "
-        f"{every(*(each['device']['host_cores'] for each in summaries))} cores, jax "
-        f"{every(*(each['versions']['jax'] for each in summaries))}, mujoco "
-        f"{every(*(each['versions']['mujoco'] for each in summaries))}; "
-        f"{every(*sorted(each['timing']['finished'][:10] for each in summaries), joined=', ')}, commits "
-        f"{every(*(str(each['commit'])[:10] for each in summaries), joined=', ')}."
+        f"{every('{num_updates:,}')} updates, {every('{many}')} seeds, {every('{eval_episodes}')} episodes a seed, "
+        f"temperature {every('{temperature}')}, one sample per action, last checkpoint, 95 % interval over seeds and "
+        f"episodes; {every('{device[platform]}, {device[host_cores]} cores')}, jax {every('{versions[jax]}')}, mujoco "
+        f"{every('{versions[mujoco]}')}; {', '.join(dates)}, commits {every('{commit:.10}', ', ')}."
     )

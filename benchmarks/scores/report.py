@@ -1,17 +1,14 @@
 """The report of the suite: one HTML page that needs nothing else, docs/report.html.
 
-    python benchmarks/scores/report.py [--results=benchmarks/results/scores/suite] [--page=docs/report.html]
-
 Cells that were not run are named so. tables.py prints the same scores in Markdown.
 """
 
 import html
 import io
 import re
-import sys
+import string
+from pathlib import Path
 from typing import Any
-
-sys.path.insert(0, __file__.rpartition("/benchmarks/")[0])
 
 import matplotlib
 import numpy as np
@@ -23,14 +20,9 @@ from benchmarks.scores.cells import Cells, behaviour, by_place, diverged_seeds, 
 from benchmarks.scores.suite import METHODS, RESULTS
 from gtp_jax.config.tasks import TASKS
 
+TEMPLATE = Path(__file__).with_suffix(".html")
 _COLOURS = "#7f7f7f #1f77b4 #d62728 #ff7f0e #17becf #bcbd22 #9467bd #2ca02c #8c564b"
 COLOURS = dict(zip(METHODS, _COLOURS.split(), strict=True))
-STYLE = """body { font: 16px/1.5 system-ui, sans-serif; max-width: 80rem; margin: 2rem auto; padding: 0 1rem; }
-table { border-collapse: collapse; font-size: .9rem; } .wide { overflow-x: auto; } svg { max-width: 100%; }
-th, td { padding: .3rem .5rem; border-bottom: 1px solid #ddd; text-align: right; vertical-align: top; }
-th:first-child, td:first-child, td.words { text-align: left; } td.words { max-width: 26rem; } td.none { color: #888; }
-small { color: #666; display: block; font-weight: 400; white-space: nowrap; } td.best, dt { font-weight: 600; }
-code { font-size: .8rem; overflow-wrap: anywhere; } .note { background: #f4f4f0; padding: .8rem 1rem; }"""
 
 
 def _table(header: list[str], rows: list[list[str]]) -> str:
@@ -159,45 +151,21 @@ def commands(cells: Cells) -> str:
 def page(found: list[dict[str, Any]]) -> str:
     """The whole page."""
     cells, hosted = by_place(found), by_place(found, "hosted")
-    counts = sorted({each["summary"]["num_updates"] for each in cells.values()})
     hosted_part = "<p>Not run: no hosted data were at hand.</p>"
     if hosted:
         hosted_part = f"<p>{html.escape(origin(hosted.values()))}</p>{scores_table(hosted)}"
-    meanings = "".join(f"<dt>{name}</dt><dd>{html.escape(text)}</dd>" for name, text in METHODS.items())
-    return f"""<!doctype html>
-<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<title>gtp_jax: the suite</title><style>{STYLE}</style>
-<h1>gtp_jax: the suite</h1>
-<p>Offline reinforcement learning with generative policies: each column is a method, each row a task; one network, data
-path and evaluation for all of them. Every score is that of the last checkpoint, never of the best one.</p>
-<p class="note"><b>Not comparable.</b> The first table is on <em>built-in</em> data, which this project collects
-itself (ids that begin with <code>gtp/</code>), after {" or ".join(f"{count:,}" for count in counts)} updates. The
-second one is on D4RL's data after one or two million. Compare scores within a table only.</p>
-<h2>The methods</h2>
-<dl>{meanings}</dl>
-<h2>Scores on built-in data</h2>
-<p>Success rate in per cent for AntMaze, D4RL's normalised return for the others; below, the 95 % interval and the
-seeds. Bold: the highest mean. {html.escape(origin(cells.values()))}</p>
-{scores_table(cells)}
-<h2>Published scores on D4RL's own data</h2>
-<p>From arXiv 2510.11499, tables 1 and 2: GTP with K = 5; the others as quoted there. BC: arXiv 2110.06169, table 1.</p>
-{published_table(tasks_of(cells))}
-<h2>Scores on hosted data</h2>
-{hosted_part}
-<h2>All tasks together</h2>
-<p>Each method beside cloning, over the tasks that both have. Stratified bootstrap over seeds, 95 %; the probability of
-improvement is that of a seed of the method scoring above one of cloning, ties counted half.</p>
-{aggregates_table(cells)}
-<h2>Learning curves</h2>
-{curves(cells)}
-<h2>How to repeat it</h2>
-<p>Each command is that of the cell's commit. All of it, from nothing:
-<code>python benchmarks/scores/umaze.py --results=runs/again</code>,
-<code>python benchmarks/scores/suite.py --results=runs/again</code>, then
-<code>python benchmarks/scores/report.py --results=runs/again</code>. One by one:</p>
-{commands(cells)}
-</html>
-"""
+    counts = sorted({each["summary"]["num_updates"] for each in cells.values()})
+    return string.Template(TEMPLATE.read_text()).substitute(
+        updates=" or ".join(f"{count:,}" for count in counts),
+        methods="".join(f"<dt>{name}</dt><dd>{html.escape(text)}</dd>" for name, text in METHODS.items()),
+        origin=html.escape(origin(cells.values())),
+        scores=scores_table(cells),
+        published=published_table(tasks_of(cells)),
+        hosted=hosted_part,
+        aggregates=aggregates_table(cells),
+        curves=curves(cells),
+        commands=commands(cells),
+    )
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -208,7 +176,3 @@ def main(argv: list[str] | None = None) -> None:
         raise SystemExit(f"--results={arguments.results} holds no cell")
     arguments.page.write_text(page(found))
     print(f"{arguments.page}: {len(found)} cells")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,7 +1,5 @@
 """The suite: every task by every method, cell by cell.
 
-    python benchmarks/scores/suite.py [--tasks=antmaze-umaze,...] [--methods=gtp-bc,...] [--hosted] [--part=1/2]
-
 A cell is a task and a method: one run of experiments/run.py, three seeds, and the same network, data, updates, learning
 rate, temperature and evaluation for every method of a task; policy, critic and guidance change, with the rewards, K and
 gradient norm that belong to them. U-Maze's cells of GTP come from umaze.py, five seeds. A finished cell is
@@ -9,16 +7,13 @@ RESULTS/DATA/TASK/METHOD.json and is not run again; a run that was stopped resum
 machines each take a part of the list, and the files are put together afterwards. report.py makes the page.
 """
 
-import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, __file__.rpartition("/benchmarks/")[0])
-
 from benchmarks import shared
 from gtp_jax.config.methods import method_refusal
-from gtp_jax.config.tasks import TASKS, Task, configuration
+from gtp_jax.config.tasks import TASK_FAMILIES, TASKS, Task
 from gtp_jax.runs import metrics
 
 RESULTS = shared.RESULTS / "scores" / "suite"
@@ -30,28 +25,7 @@ ORDER = (
     *("halfcheetah-medium", "halfcheetah-medium-replay", "halfcheetah-medium-expert"),
     *("antmaze-large-play", "antmaze-large-diverse"),
 )
-METHODS = {
-    "gtp-bc": "GTP that clones the data: no critic",
-    "gtp": "GTP with the paper's weights, exp(eta max(0, A) / std(A)), from a twin critic",
-    "gtp-conditioned": "advantage-conditioned GTP: it observes the optimality label and acts with label 1",
-    "gtp-mc": "GTP weighted by the Monte Carlo advantage",
-    "gtp-hierarchical": "hierarchical GTP: an advantage-conditioned high level predicts subgoals 20 steps ahead",
-    "gtp-hierarchical-bc": "the same hierarchy, cloned: no critic",
-    "diffusion-ql": "diffusion (5 steps) with a Q term, as Diffusion-QL",
-    "consistency-ac": "consistency (2 steps) with a Q term, as Consistency-AC",
-    "iql-flow": "flow matching (5 steps) with IQL's critic and weights",
-}
-# In 20,000 updates the learning rates published for a million learn little.
-SETTINGS: dict[str, Any] = {
-    "num_updates": 20_000,
-    "num_seeds": 3,
-    "log_every": 500,
-    "checkpoint_every": 5_000,
-    "eval.every": 5_000,
-    "cpu_devices": 1,
-    "policy.learning_rate": 1e-3,
-    "policy.temperature": 0.5,
-}
+METHODS, SETTINGS = shared.ROWS["methods"], shared.ROWS["suite"]
 
 
 def possible_cells(tasks: list[str], methods: list[str], data: str) -> list[tuple[Task, str]]:
@@ -60,19 +34,14 @@ def possible_cells(tasks: list[str], methods: list[str], data: str) -> list[tupl
     return [(task, method) for task in chosen for method in methods if not method_refusal(method, task)]
 
 
-def preset(task: Task, method: str, data: str) -> str:
-    """The preset of a cell, as --config takes it."""
-    config = configuration(task)
-    return f"{config.partition(':')[0]}:{task.hosted},{method}" if data == "hosted" else f"{config},{method}"
-
-
 def run_cell(task: Task, method: str, data: str, runs: Path) -> dict[str, Any]:
     """Trains and evaluates one cell; a run that was stopped resumes."""
-    episodes = task.family.episodes
+    episodes = TASK_FAMILIES[task.family].episodes
     settings = SETTINGS | {"eval.num_episodes": episodes, "eval.progress_episodes": episodes // 5}
     workdir = runs / task.name / (method if data == "builtin" else f"{method}-hosted")
+    config = f"{task.family}.py:{getattr(task, data)},{method}"
     command = shared.command(__file__, tasks=task.name, methods=method, hosted=data == "hosted")
-    return finished_cell(task, method, data, command, workdir, preset(task, method, data), settings)
+    return finished_cell(task, method, data, command, workdir, config, settings)
 
 
 def finished_cell(
@@ -86,25 +55,13 @@ def finished_cell(
     return about | {"curve": [{key: row[key] for key in ("step", "seed", "score")} for row in rows if "score" in row]}
 
 
-def part_of(text: str) -> slice:
-    """The part of a list that "2/3" names; SystemExit for another text."""
-    part, _, parts = text.partition("/")
-    if not (part.isdecimal() and parts.isdecimal() and 1 <= int(part) <= int(parts)):
-        raise SystemExit(f"--part={text}: expected I/N with I from 1 to N, as in 2/3")
-    return slice(int(part) - 1, None, int(parts))
-
-
 def main(argv: list[str] | None = None) -> None:
     """Runs the cells that are not there yet."""
-    options = {"tasks": ORDER, "methods": METHODS, "hosted": False, "part": "1/1"}
+    options = {"tasks": ORDER, "methods": METHODS, "hosted": False}
     arguments = shared.parse(__doc__, argv, **options, runs=Path("runs/suite"), results=RESULTS)
     data = "hosted" if arguments.hosted else "builtin"
-    cells = possible_cells(arguments.tasks, arguments.methods, data)[part_of(arguments.part)]
+    cells = possible_cells(arguments.tasks, arguments.methods, data)
     names = {
         f"{data}/{task.name}/{method}": partial(run_cell, task, method, data, arguments.runs) for task, method in cells
     }
     shared.run_cells(arguments.results, names)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,18 +1,13 @@
 """The built-in U-Maze at several K: the README's first command, advantage-conditioned, weighted and cloned, five seeds.
 
-    python benchmarks/scores/umaze.py [--methods=gtp-hierarchical,...] [--num_steps=1,2,5] [--temperature=1,0.5]
-
 Each method's file is its cell of the suite, RESULTS/builtin/antmaze-umaze/METHOD.json, with the scores at every K and
 temperature beside it. A finished cell is not run again. The pictures of the first method go to docs/.
 """
 
 import shutil
-import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
-
-sys.path.insert(0, __file__.rpartition("/benchmarks/")[0])
 
 from benchmarks import shared
 from benchmarks.scores import suite
@@ -44,7 +39,3 @@ def main(argv: list[str] | None = None) -> None:
     how = (arguments.runs, arguments.num_steps, arguments.temperature)
     cells = {f"builtin/antmaze-umaze/{method}": partial(run_cell, method, *how) for method in arguments.methods}
     shared.run_cells(arguments.results, cells)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,7 +1,5 @@
 """Seeds over devices and processes: `pmap` beside `jit` with a NamedSharding, 1, 2 and 4 mocked devices, two processes.
 
-    python benchmarks/speed/devices.py [--rounds=7] [--updates=20]
-
 The update of work.py, one seed a device but for one case. Mocked devices share the machine's cores, so what can be
 gained ends at their number; and one device alone uses more than one core where operations do not depend on each other,
 hence the first case, of a process pinned to one. Each case is a process of its own, since JAX counts its devices once.
@@ -14,8 +12,6 @@ import socket
 import subprocess
 import sys
 from typing import Any
-
-sys.path.insert(0, __file__.rpartition("/benchmarks/")[0])
 
 from benchmarks import shared
 
@@ -90,7 +86,11 @@ def run_case(devices: int, num_seeds: int, processes: int, cores: int, rounds: i
     words = [str(n) for n in (devices, num_seeds, cores, rounds, updates)]
     specs = [f"127.0.0.1:{port},{processes},{i}" if processes > 1 else "" for i in range(processes)]
     children = [
-        subprocess.Popen([sys.executable, __file__, "--child", *words, spec], stdout=subprocess.PIPE, text=True)
+        subprocess.Popen(
+            [sys.executable, shared.ROOT / "benchmarks/run.py", "devices", "--child", *words, spec],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
         for spec in specs
     ]
     found = [json.loads(each.communicate()[0].splitlines()[-1]) for each in children]
@@ -110,10 +110,6 @@ def measure(rounds: int, updates: int) -> dict[str, Any]:
 
 def main(argv: list[str] | None = None) -> None:
     """Measures and writes; with --child, one process of a case."""
-    if "--child" in sys.argv:
-        return child(*(int(word) for word in sys.argv[2:7]), sys.argv[7])
+    if argv and argv[0] == "--child":
+        return child(*map(int, argv[1:6]), argv[6])
     shared.measure(__file__, __doc__, measure, argv, rounds=7, updates=20)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,22 +1,17 @@
 """What an evaluation costs: environment steps per second beside the raw stepping of the same environments.
 
-    python benchmarks/speed/evaluation.py [--seeds=4] [--rounds=3] [--envs=25]
-
 U-Maze, 25 environments a seed, an untrained policy at K = 2, so that every episode lasts its 700 steps. The raw rate is
-that of the same environments stepped with random actions, one after the other in this process and in as many processes
-as there are cores. They take turns. Writes RESULTS/evaluation.json. The machine must be idle.
+that of the same environments stepped with random actions in as many processes as there are cores. They take turns. The
+machine must be idle.
 """
 
 import collections
 import multiprocessing
 import os
-import sys
 import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
-
-sys.path.insert(0, __file__.rpartition("/benchmarks/")[0])
 
 import jax
 import numpy as np
@@ -73,7 +68,6 @@ def measure(seeds: int, rounds: int, envs: int) -> dict[str, Any]:
         pool.map(raw, range(cores))
         for _ in range(rounds):
             rates["evaluation"].append(ours())
-            rates["raw, one process"].append(raw())
             rates["raw, all cores"].append(sum(pool.map(raw, range(cores))))
     medians = {name: float(np.median(each)) for name, each in rates.items()}
     share = medians["evaluation"] / medians["raw, all cores"]
@@ -81,7 +75,3 @@ def measure(seeds: int, rounds: int, envs: int) -> dict[str, Any]:
 
 
 main = partial(shared.measure, __file__, __doc__, measure, seeds=4, rounds=3, envs=25)
-
-
-if __name__ == "__main__":
-    main()

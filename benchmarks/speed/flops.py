@@ -7,10 +7,10 @@ import jax
 from jax.interpreters.partial_eval import dce_jaxpr
 
 
-def of_matmuls(function: Callable, *arguments) -> float:
-    """Of one call of a function that JAX can trace, what no output depends on left out."""
+def matmul_mflop(function: Callable, *arguments) -> float:
+    """Millions, in one call of a function that JAX can trace; what no output depends on is left out."""
     jaxpr = jax.make_jaxpr(function)(*arguments).jaxpr
-    return _of_jaxpr(dce_jaxpr(jaxpr, [True] * len(jaxpr.outvars))[0])
+    return _of_jaxpr(dce_jaxpr(jaxpr, [True] * len(jaxpr.outvars))[0]) / 1e6
 
 
 def _of_jaxpr(jaxpr) -> float:

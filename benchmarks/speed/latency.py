@@ -1,18 +1,13 @@
 """Milliseconds per action of every policy class, at several K: one observation in, one action out, warm; and of GTP,
 batches of 1,000.
 
-    python benchmarks/speed/latency.py [--rounds=40] [--calls=25]
-
 AntMaze size: 36 numbers observed, 8 acted, three layers of 256. The cells take turns; a cell's number is the median
 over rounds of the mean over a round's calls. Parameters are untrained: the time does not depend on them. Writes
 RESULTS/latency.json. The machine must be idle.
 """
 
-import sys
 from functools import partial
 from typing import Any
-
-sys.path.insert(0, __file__.rpartition("/benchmarks/")[0])
 
 import jax
 import numpy as np
@@ -51,7 +46,3 @@ def measure(rounds: int, calls: int) -> dict[str, Any]:
 
 
 main = partial(shared.measure, __file__, __doc__, measure, rounds=40, calls=25)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,17 +1,15 @@
 """CPU time of a training update beside the peers': one run, one core, everyone in turn, each with its own networks.
 
-    python benchmarks/speed/peers.py --peers=diffusion_ql=PATH,flowrl=PATH,... [--peer_python=PYTHON] [--rounds=15]
+    python benchmarks/run.py peers --peers=diffusion_ql=PATH,flowrl=PATH,... [--torch=PYTHON] [--jax=PYTHON]
 
-PATH is a checkout of the peer's repository (the README of benchmarks/ says which); no peer's code is here, only an
-adapter, peers/NAME.py. Ours is one seed with K = 5 in the actions of the critic's target and of a sampled baseline,
-once with mish and once with ReLU. All have 29 numbers observed, 8 acted, batches of 256, three layers of 256. Acting is
-one sample for one observation, and for 1,000, by each program's own sampler without its choice among candidates: ours
-and the diffusions' in 5 steps, Consistency-AC's in 2, FQL's in 1, SORL's in 8.
+PATH is a checkout of the peer's repository (the README of benchmarks/ names it); programs.py says how each is called.
+All have 29 numbers observed, 8 acted, batches of 256, three layers of 256. Ours is one seed with K = 5, with mish and
+with ReLU. Acting is one sample for one observation, and for 1,000, by each program's own sampler without a choice among
+candidates: ours and the diffusions' in 5 steps, Consistency-AC's in 2, FQL's in 1, SORL's in 8.
 
-Every program is a process of its own, single-threaded, pinned to the same core; it compiles and warms up, then trains
-for so many updates each time its turn comes, while the others wait. A number is the median over rounds; a ratio is
-formed within each round, then its median. Writes RESULTS/peers.json. Linux only. Run it on an idle machine;
-milliseconds of wall time that exceed those of CPU time tell that it was not.
+Every program is a process of its own, single-threaded, on the same core; it compiles and warms up, then trains when its
+turn comes. A number is the median over rounds; a ratio is formed within each round. Linux; the machine must be idle:
+wall time above CPU time tells that it was not.
 """
 
 import contextlib
@@ -20,16 +18,14 @@ import math
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
-
-sys.path.insert(0, __file__.rpartition("/benchmarks/")[0])
+from typing import Any
 
 import numpy as np
 
 from benchmarks import shared
 
-CHILD = Path(__file__).parent / "peers" / "child.py"
 SINGLE_THREADED = {
     "JAX_PLATFORMS": "cpu",
     "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false",
@@ -37,59 +33,38 @@ SINGLE_THREADED = {
     "OPENBLAS_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
 }
-
-
-class Peer(NamedTuple):
-    """What is known of a peer before it runs."""
-
-    library: str  # "torch" or "jax"
-    required: float | None  # how many times its rate ours is meant to reach
-
-
+OURS = {"gtp": "mish", "gtp-relu": "relu"}  # by activation
+# The peers' library, and how many times their rate ours is meant to reach.
 PEERS = {
-    "diffusion_ql": Peer("torch", 3.5),
-    "consistency_ac": Peer("torch", 2.5),
-    "flowrl": Peer("jax", 2.0),
-    "fql": Peer("jax", None),
-    "sorl": Peer("jax", None),
+    "diffusion_ql": ("torch", 3.5),
+    "consistency_ac": ("torch", 2.5),
+    "flowrl": ("jax", 2.0),
+    "fql": ("jax", None),
+    "sorl": ("jax", None),
 }
 REQUIRED_SHARE = 0.75  # of the rate with ReLU
-OURS = {"gtp": "mish", "gtp-relu": "relu"}  # by activation
 
 
-class Program:
-    """A child process that trains when told to."""
-
-    def __init__(self, python: str, adapter: str, checkout: str, options: dict, updates: int):
-        command, self.updates = [python, str(CHILD), adapter, checkout, json.dumps(options)], updates
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-
-    def turn(self) -> dict:
-        """Lets it train, and waits: seconds of CPU and of wall time, the last loss."""
-        self.process.stdin.write(f"{self.updates}\n")
-        self.process.stdin.flush()
-        line = self.process.stdout.readline()
-        if not line:  # the child's own error has gone to this terminal
-            raise SystemExit(f"{' '.join(self.process.args)} ended with exit code {self.process.wait()}")
-        return json.loads(line)
+def turn(program: subprocess.Popen, updates: int) -> dict[str, Any]:
+    """Lets a program train, and waits: seconds of CPU and of wall time, the last loss, milliseconds of acting."""
+    program.stdin.write(f"{updates}\n")
+    program.stdin.flush()
+    line = program.stdout.readline()
+    if not line:  # the child's own error has gone to this terminal
+        raise SystemExit(f"{' '.join(program.args)} ended with exit code {program.wait()}")
+    found = json.loads(line)
+    if not math.isfinite(found["loss"]):
+        raise SystemExit(f"{' '.join(program.args)} diverged: its loss is {found['loss']}")
+    return found
 
 
-def revision(checkout: Path) -> str | None:
+def revision(checkout: str) -> str | None:
     """The commit of a peer's checkout, with "-dirty" where files differ; None where it is none."""
-
-    def git(*words: str) -> str:
-        done = subprocess.run(["git", "-C", checkout, *words], capture_output=True, text=True, check=True)
-        return done.stdout.strip()
-
-    try:
-        if Path(git("rev-parse", "--show-toplevel")).resolve() != checkout.resolve():
-            return None
-        return git("rev-parse", "HEAD") + ("-dirty" if git("status", "--porcelain", "--untracked-files=no") else "")
-    except (OSError, subprocess.SubprocessError):
-        return None
+    words = ["git", "-C", checkout, "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty"]
+    return subprocess.run(words, capture_output=True, text=True).stdout.strip() or None
 
 
-def middle(values) -> dict[str, Any]:
+def middle(values: Any) -> dict[str, Any]:
     """Median and quartiles over rounds."""
     low, median, high = np.quantile(values, (0.25, 0.5, 0.75)).tolist()
     return {"median": median, "quartiles": [low, high]}
@@ -97,10 +72,10 @@ def middle(values) -> dict[str, Any]:
 
 def summarise(name: str, started: dict, turns: list[dict], updates: int) -> dict[str, Any]:
     """The line of one program."""
-    cpu, wall = ([1000 * turn[clock] / updates for turn in turns] for clock in ("cpu", "wall"))
+    cpu, wall = ([1000 * each[clock] / updates for each in turns] for clock in ("cpu", "wall"))
     line = {"program": name, "cpu_milliseconds": middle(cpu), "wall_milliseconds": middle(wall)}
     line |= {"matmul_mflop": started["matmul_mflop"], "start_seconds": started["seconds"]}
-    line["acting_milliseconds"] = {n: middle([turn["acting"][n] for turn in turns]) for n in turns[0]["acting"]}
+    line["acting_milliseconds"] = {n: middle([each["acting"][n] for each in turns]) for n in turns[0]["acting"]}
     return line | {"rounds": cpu, "versions": started["versions"]}
 
 
@@ -108,54 +83,39 @@ def compare(lines: list[dict]) -> dict[str, Any]:
     """How many times each peer's rate ours is, and which share of its own rate with ReLU."""
     rounds = {line["program"]: np.array(line["rounds"]) for line in lines}
     ours, relu = rounds.pop("gtp"), rounds.pop("gtp-relu")
-    ratios = {name: middle(theirs / ours) | {"required": PEERS[name].required} for name, theirs in rounds.items()}
+    ratios = {name: middle(theirs / ours) | {"required": PEERS[name][1]} for name, theirs in rounds.items()}
     return {"times_the_rate_of": ratios, "share_of_relu_rate": middle(relu / ours) | {"required": REQUIRED_SHARE}}
 
 
-def measure(programs: dict[str, tuple], rounds: int, updates: int) -> list[dict]:
+def measure(peers: str, torch: str, jax: str, rounds: int, updates: int) -> dict[str, Any]:
     """Starts every program after the other, then lets them take turns, another one first in each round."""
-    with contextlib.ExitStack() as stack:
-        running, started = {}, {}
-        for name, arguments in programs.items():
-            running[name] = Program(*arguments, updates)
-            stack.enter_context(running[name].process)
-            started[name] = running[name].turn()
-        names, turns = list(programs), {name: [] for name in programs}
-        for i in range(rounds):
-            for name in (names[(i + j) % len(names)] for j in range(len(names))):
-                turns[name].append(running[name].turn())
-                if not math.isfinite(turns[name][-1]["loss"]):
-                    raise SystemExit(f"{name} diverged: its loss is {turns[name][-1]['loss']}")
-    return [summarise(name, started[name], turns[name], updates) for name in names]
-
-
-def main(argv: list[str] | None = None) -> None:
-    """Measures, prints and writes."""
-    pythons = {"peer_python": sys.executable, "jax_python": sys.executable}
-    arguments = shared.parse(
-        __doc__, argv, peers="", **pythons, rounds=15, updates=100, core=-1, results=shared.RESULTS / "speed"
-    )
-    peers = dict(words.split("=", 1) for words in arguments.peers.split(",") if words)
-    if unknown := [name for name in peers if name not in PEERS]:
+    paths = dict(words.split("=", 1) for words in peers.split(",") if words)
+    if unknown := [name for name in paths if name not in PEERS]:
         raise SystemExit(f"--peers: {unknown[0]!r} is none of {', '.join(PEERS)}")
-    if arguments.updates < 10:
-        raise SystemExit(f"--updates={arguments.updates} must be at least 10, so that all is compiled")
-    paths = ",".join(f"{name}=PATH" for name in peers)
-    command = shared.command(__file__, peers=paths, rounds=arguments.rounds, updates=arguments.updates)
-    load, core = os.getloadavg()[0], arguments.core if arguments.core >= 0 else max(os.sched_getaffinity(0))
+    if updates < 10:
+        raise SystemExit(f"--updates={updates} must be at least 10, so that all is compiled")
+    load, core = os.getloadavg()[0], max(os.sched_getaffinity(0))
     os.environ.update(SINGLE_THREADED)
     os.sched_setaffinity(0, {core})
-    programs = {name: (sys.executable, "gtp", "", {"activation": a}) for name, a in OURS.items()}
-    for name, path in peers.items():
-        python = arguments.peer_python if PEERS[name].library == "torch" else arguments.jax_python
-        programs[name] = (python, name, str(Path(path).resolve()), {})
-    about, lines = shared.source(command), measure(programs, arguments.rounds, arguments.updates)
-    about |= {"core": core, "load_average_before": load, "environment": SINGLE_THREADED}
-    about["peers_commits"] = {name: revision(Path(path)) for name, path in peers.items()}
-    ratios = compare(lines)
-    print(*lines, ratios, sep="\n")
-    shared.write(arguments.results / "peers.json", about | {"programs": lines} | ratios)
+    words = {name: [sys.executable, "gtp", "", json.dumps({"activation": each})] for name, each in OURS.items()}
+    for name, path in paths.items():
+        words[name] = [{"torch": torch, "jax": jax}[PEERS[name][0]], name, str(Path(path).resolve()), "{}"]
+    with contextlib.ExitStack() as stack:
+        programs, started, turns = {}, {}, {name: [] for name in words}
+        for name, (python, *rest) in words.items():
+            command = [python, str(Path(__file__).with_name("programs.py")), *rest]
+            made = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            programs[name] = stack.enter_context(made)
+            started[name] = turn(made, updates)
+        names = list(words)
+        for i in range(rounds):
+            for name in (names[(i + j) % len(names)] for j in range(len(names))):
+                turns[name].append(turn(programs[name], updates))
+    lines = [summarise(name, started[name], turns[name], updates) for name in names]
+    about = {"core": core, "load_average_before": load, "environment": SINGLE_THREADED}
+    about["peers_commits"] = {name: revision(path) for name, path in paths.items()}
+    return about | {"programs": lines, **compare(lines)}
 
 
-if __name__ == "__main__":
-    main()
+PYTHONS = {"torch": sys.executable, "jax": sys.executable}  # with each library
+main = partial(shared.measure, __file__, __doc__, measure, peers="", **PYTHONS, rounds=15, updates=100)

@@ -1,16 +1,11 @@
 """Where the time of an update goes on one core: its pieces compiled apart, with the rate of their matrix products.
 
-    python benchmarks/speed/pieces.py [--rounds=9]
-
 The update of work.py. The pieces take turns with the whole; compiled apart they may cost a little more than inside it.
 Writes RESULTS/pieces.json. Linux; the machine must be idle.
 """
 
-import sys
 from functools import partial
 from typing import Any
-
-sys.path.insert(0, __file__.rpartition("/benchmarks/")[0])
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +14,7 @@ import optax
 
 from benchmarks import shared
 from benchmarks.speed import work
+from benchmarks.speed.flops import matmul_mflop
 from gtp_jax.agent import build
 from gtp_jax.config.settings import Settings
 from gtp_jax.parallel.compiler import update_options
@@ -84,7 +80,7 @@ def time_pieces(activation: str, rounds: int) -> dict[str, dict[str, float]]:
 
     seconds = shared.in_turns({name: caller(*piece) for name, piece in made.items()}, rounds)
     milliseconds = {name: 1000 * float(np.median(each)) / 20 for name, each in seconds.items()}
-    mflop = {name: work.matmul_mflop(function, *given) for name, (function, given) in made.items()}
+    mflop = {name: matmul_mflop(function, *given) for name, (function, given) in made.items()}
     return {name: {"milliseconds": milliseconds[name], "matmul_mflop": mflop[name]} for name in made}
 
 
@@ -96,7 +92,3 @@ def measure(rounds: int) -> dict[str, Any]:
 
 
 main = partial(shared.measure, __file__, __doc__, measure, rounds=9)
-
-
-if __name__ == "__main__":
-    main()

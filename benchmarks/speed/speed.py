@@ -1,7 +1,5 @@
 """What an update costs, by the number of seeds, the size of the work, and with a sweep.
 
-    python benchmarks/speed/speed.py [--only=seeds,sweep,growth,compiler,memory] [--rounds=7]
-
 The update of work.py. On a CPU on one core, single-threaded; on a GPU the seeds go on to 1,024. Programs that are
 compared take turns; a number is the median over rounds, compilation apart. Writes RESULTS/speed-PLATFORM.json, keeping
 what it did not measure this time. The machine must be idle.
@@ -9,27 +7,14 @@ what it did not measure this time. The machine must be idle.
 
 import gc
 import resource
-import sys
-import time
 from pathlib import Path
 from typing import Any
-
-sys.path.insert(0, __file__.rpartition("/benchmarks/")[0])
 
 import jax
 
 from benchmarks import shared
-from benchmarks.speed.work import (
-    RESULTS,
-    Program,
-    make_agent,
-    make_data,
-    make_engine,
-    matmul_mflop,
-    matmul_peak,
-    settings_with,
-    time_programs,
-)
+from benchmarks.speed import work
+from benchmarks.speed.flops import matmul_mflop
 from gtp_jax.parallel.compiler import update_options
 
 
@@ -41,15 +26,20 @@ def updates_of(on_cpu: int, elsewhere: int) -> int:
 def seeds(rounds: int) -> dict[str, Any]:
     """By the number of seeds on one device, side by side (`vmap`) and, at 8, one after the other (`lax.map`)."""
     counts = (1, 2, 4, 8, 16) if jax.default_backend() == "cpu" else (1, 2, 4, 8, 16, 64, 256, 1024)
-    data, updates = make_data(100_000), updates_of(24, 500)
-    many = {f"{n} seeds": Program(settings_with({"num_seeds": n}), data, min(updates, 20_000 // n)) for n in counts}
-    one, one_by_one = settings_with({"num_seeds": 1}), settings_with({"num_seeds": 8, "seeds_at_once": 1})
-    many["8 seeds, one after the other"] = Program(one_by_one, data, updates)
-    many["1 seed, relu"] = Program(settings_with({"num_seeds": 1}, "relu"), data, updates)
-    found, (agent, hparams) = time_programs(many, rounds), make_agent(one)
+    data, updates = work.make_data(100_000), updates_of(24, 500)
+    many = {
+        f"{n} seeds" if n > 1 else "1 seed": work.Program(
+            work.settings_with({"num_seeds": n}), data, min(updates, 20_000 // n)
+        )
+        for n in counts
+    }
+    one, one_by_one = work.settings_with({"num_seeds": 1}), work.settings_with({"num_seeds": 8, "seeds_at_once": 1})
+    many["8 seeds, one after the other"] = work.Program(one_by_one, data, updates)
+    many["1 seed, relu"] = work.Program(work.settings_with({"num_seeds": 1}, "relu"), data, updates)
+    found, (agent, hparams) = work.time_programs(many, rounds), work.make_agent(one)
     batch = jax.tree.map(lambda column: column[: one.batch_size], data)
     mflop = matmul_mflop(lambda: agent.update(agent.init(jax.random.key(0), batch, hparams), batch))
-    peak, first = matmul_peak(rounds), found["1 seeds"]["milliseconds_per_seed_update"]
+    peak, first = work.matmul_peak(rounds), found["1 seed"]["milliseconds_per_seed_update"]
     for name, numbers in found.items():
         numbers["times_one_seed"] = many[name].num_trials * numbers["milliseconds_per_seed_update"] / first
         numbers["share_of_matmul_peak"] = 1e6 * mflop * numbers["seed_updates_per_second"] / peak
@@ -59,23 +49,23 @@ def seeds(rounds: int) -> dict[str, Any]:
 
 def compare(settings: dict[str, Any], updates: int, rounds: int) -> dict[str, Any]:
     """Two programs that take turns, and the first one's time over the second one's."""
-    data = make_data(100_000)
-    programs = {name: Program(each[0], data, updates, *each[1:]) for name, each in settings.items()}
-    found = time_programs(programs, rounds)
+    data = work.make_data(100_000)
+    programs = {name: work.Program(each[0], data, updates, *each[1:]) for name, each in settings.items()}
+    found = work.time_programs(programs, rounds)
     first, second = (numbers["milliseconds_per_seed_update"] for numbers in found.values())
     return {"programs": found, "ratio": first / second}
 
 
 def sweep(rounds: int) -> dict[str, Any]:
     """Four values of eta with four seeds beside 16 seeds of one value."""
-    swept = settings_with({"num_seeds": 4, "sweep.eta": (0.1, 0.3, 1.0, 3.0)})
-    both = {"4 values of eta x 4 seeds": (swept,), "16 seeds": (settings_with({"num_seeds": 16}),)}
+    swept = work.settings_with({"num_seeds": 4, "sweep.eta": (0.1, 0.3, 1.0, 3.0)})
+    both = {"4 values of eta x 4 seeds": (swept,), "16 seeds": (work.settings_with({"num_seeds": 16}),)}
     return compare(both, updates_of(12, 100), rounds)
 
 
 def compiler(rounds: int) -> dict[str, Any]:
     """With our compiler options and with XLA's own defaults, where they differ."""
-    options, one = update_options(jax.devices()[0]), settings_with({"num_seeds": 1})
+    options, one = update_options(jax.devices()[0]), work.settings_with({"num_seeds": 1})
     if not options:
         return {"options": {}}
     both = {"our options": (one,), "XLA's defaults": (one, {})}
@@ -84,19 +74,21 @@ def compiler(rounds: int) -> dict[str, Any]:
 
 def growth(rounds: int) -> dict[str, Any]:
     """By batch size, by width, and by rows of data with the memory they take."""
-    data, updates = make_data(100_000), updates_of(4, 200)
+    data, updates = work.make_data(100_000), updates_of(4, 200)
     changes = {f"batch {n}": {"batch_size": n} for n in (64, 256, 1024)}
     for width in (128, 256, 512):
         changes[f"width {width}"] = {"policy.hidden": (width,) * 3, "critic.hidden": (width,) * 3}
-    programs = {name: Program(settings_with({"num_seeds": 1} | each), data, updates) for name, each in changes.items()}
-    found = {"work": time_programs(programs, rounds), "rows": {}}
+    programs = {
+        name: work.Program(work.settings_with({"num_seeds": 1} | each), data, updates) for name, each in changes.items()
+    }
+    found = {"work": work.time_programs(programs, rounds), "rows": {}}
     del programs
     for rows in (10_000, 100_000, 1_000_000, 10_000_000):
         gc.collect()
-        big = make_data(rows)
+        big = work.make_data(rows)
         size = sum(column.nbytes for column in big if column is not None)
-        program = Program(settings_with({"num_seeds": 1}), big, updates)
-        found["rows"][f"{rows:,}"] = time_programs({"": program}, rounds)[""] | {"megabytes": size / 1e6}
+        program = work.Program(work.settings_with({"num_seeds": 1}), big, updates)
+        found["rows"][f"{rows:,}"] = work.time_programs({"": program}, rounds)[""] | {"megabytes": size / 1e6}
         del program, big
     return found
 
@@ -105,7 +97,7 @@ def memory(rounds: int) -> dict[str, Any]:
     """Resident memory over 1,000 chunks of a tiny agent, after the first 100."""
     del rounds
     tiny = {"policy.hidden": (8,), "critic.hidden": (8,), "batch_size": 8, "num_seeds": 2}
-    engine = make_engine(settings_with(tiny), make_data(1000))
+    engine = work.make_engine(work.settings_with(tiny), work.make_data(1000))
     state, megabytes = engine.init(), []
     for chunk in range(1001):
         state, metrics = engine.advance(state, 2)
@@ -121,22 +113,14 @@ SECTIONS = {section.__name__: section for section in (seeds, sweep, growth, comp
 
 def main(argv: list[str] | None = None) -> None:
     """Measures the sections asked for and joins them to the file."""
-    arguments = shared.parse(__doc__, argv, only=SECTIONS, rounds=7, results=RESULTS)
+    arguments = shared.parse(__doc__, argv, only=SECTIONS, rounds=7, results=work.RESULTS)
     shared.use_one_core()
     platform = jax.default_backend()
     usual, path = "float32" if platform == "cpu" else "tensorfloat32", arguments.results / f"speed-{platform}.json"
     jax.config.update("jax_default_matmul_precision", usual)
     result = shared.read(path) if path.exists() else {}
     for name in arguments.only:
-        started, about = (
-            time.perf_counter(),
-            shared.source(shared.command(__file__, only=name, rounds=arguments.rounds)),
-        )
+        about = shared.source(shared.command(__file__, only=name, rounds=arguments.rounds))
         result[name] = about | {"matmul_precision": usual} | SECTIONS[name](arguments.rounds)
-        result[name]["wall_seconds"] = time.perf_counter() - started
-        print(name, f"{result[name]['wall_seconds']:.0f} s", flush=True)
+        print(name, flush=True)
         shared.write(path, result)
-
-
-if __name__ == "__main__":
-    main()

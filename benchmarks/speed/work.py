@@ -1,7 +1,7 @@
 """The update that the speed benchmarks time: AntMaze size, 36 numbers observed, 8 acted, on transitions of noise."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks import shared
-from benchmarks.speed import flops
 from gtp_jax.agent import build
 from gtp_jax.config import trials
 from gtp_jax.config.settings import Settings
@@ -105,8 +104,3 @@ def matmul_peak(rounds: int) -> float:
                 product.block_until_ready()
                 best = max(best, count * 2 * rows * inner**2 / (time.perf_counter() - started))
     return best
-
-
-def matmul_mflop(function: Callable, *arguments: Any) -> float:
-    """Millions of floating-point operations of the matrix products of a function."""
-    return flops.of_matmuls(function, *arguments) / 1e6

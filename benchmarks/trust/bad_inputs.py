@@ -1,17 +1,15 @@
 """Thousands of random bad configurations, datasets and files: each must be refused with one line, none silently.
 
-    python benchmarks/trust/bad_inputs.py [--scale=1]
-
-With a fixed seed. `tried` = `refused` + `silent` + `tracebacks`; a refusal is a ValueError of one line that names the
-setting, or the dataset with episode, field and index where the defect is one number; on the command line, exit code 2
-and one line. Files with flipped bytes are counted apart. Bytes that nothing reads leave such a file `unharmed`; a
-flipped bit of a number can give another sound number, `silent` where the file has no digest: built-in datasets have
-one, those of others have none. Writes RESULTS/bad_inputs.json.
+A refusal is a ValueError of one line that names the setting, or the dataset with episode, field and index where the
+defect is one number; on the command line, exit code 2 and one line. Files with flipped bytes are counted apart: bytes
+that nothing reads leave a file `unharmed`; a flipped bit of a number can give another sound number, `silent` where the
+file has no digest, as only built-in datasets have.
 """
 
 import collections
+import contextlib
+import io
 import math
-import os
 import sys
 import tempfile
 import traceback
@@ -20,23 +18,21 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, __file__.rpartition("/benchmarks/")[0])
-sys.path.insert(0, f"{sys.path[0]}/tests")
-
 import numpy as np
 import stored
-from refusals import commands
 
 from benchmarks import shared
-from gtp_jax import datasets, files
+from gtp_jax import commands, datasets, files
+from gtp_jax.commands import run
 from gtp_jax.config.settings import Settings
 from gtp_jax.config.table import declarations
-from gtp_jax.datasets.builtin.ant import AntController
+from gtp_jax.datasets.builtin.controller import Controller
 
 SETTINGS = {name: each.setting for name, each in sorted(declarations().items())}
 NUMBERS = (math.nan, math.inf, -math.inf, -0.0, 10**400, -(10**5000))
 NO_NUMBERS = (None, True, "1", b"1", 1j, [], (1,), {}, {"a": 1}, *NUMBERS)
 BUILTIN = "gtp/antmaze/umaze-40-v0"
+load_controller = partial(Controller.load, feature_dim=29, action_dim=8)
 Case = tuple[str, Callable[[], object], tuple[str, ...]]  # what, the call, the words that its refusal must name
 
 
@@ -111,29 +107,23 @@ def data(rng: np.random.Generator, count: int, root: Path) -> Iterator[Case]:
         yield what, load, ("test/x-v0: ", *says)
 
 
-def damaged(rng: np.random.Generator, whole: bytes) -> bytes:
-    """A file cut short, overwritten from its start, or nothing but noise."""
-    cut = int(rng.integers(len(whole)))
-    noise = rng.bytes(int(rng.integers(8, 500)))
-    return [whole[:cut], noise + whole[len(noise) :], noise][rng.integers(3)]
-
-
 def damaged_files(rng: np.random.Generator, count: int, root: Path) -> Iterator[Case]:
-    """Damaged HDF5, metadata, controllers and JSON of runs."""
+    """HDF5, metadata, controllers and JSON of runs: cut short, overwritten from their start, or nothing but noise."""
     folder = stored.write(root, "test/x-v0", [stored.episode(3), stored.episode(2)])
     controller, config = root / "controller.npz", root / "config.json"
-    np.savez(controller, **AntController.load()._asdict())
+    np.savez(controller, **load_controller("ant.npz")._asdict())
     files.write_json(config, Settings().to_json())
     calls = {
         folder / "main_data.hdf5": ("test/x-v0: ", lambda: datasets.load("test/x-v0", root=root)),
         folder / "metadata.json": ("test/x-v0: ", lambda: datasets.load("test/x-v0", root=root)),
-        controller: (str(controller), lambda: AntController.load(controller)),
+        controller: (str(controller), lambda: load_controller(controller)),
         config: (str(config), lambda: files.read_json(config)),
     }
     for path, (says, call) in calls.items():
         whole = path.read_bytes()
         for _ in range(count // len(calls)):
-            path.write_bytes(damaged(rng, whole))
+            cut, noise = int(rng.integers(len(whole))), rng.bytes(int(rng.integers(8, 500)))
+            path.write_bytes([whole[:cut], noise + whole[len(noise) :], noise][rng.integers(3)])
             yield f"file, {path.name}", call, (says,)
         path.write_bytes(whole)
 
@@ -150,7 +140,7 @@ def flipped(rng: np.random.Generator, count: int, root: Path) -> Iterator[Case]:
     calls = {
         "another's data": (folder / "main_data.hdf5", "test/x-v0: ", lambda: content("test/x-v0")),
         "built-in data": (root / BUILTIN / "data/main_data.hdf5", BUILTIN, lambda: content(BUILTIN)),
-        "controller": (controller, str(controller), lambda: AntController.load(controller)),
+        "controller": (controller, str(controller), lambda: load_controller(controller)),
     }
     for what, (path, says, call) in calls.items():
         whole, before = path.read_bytes(), call()
@@ -180,26 +170,28 @@ def outcome(call: Callable[[], object], says: tuple[str, ...]) -> str:
     return "tracebacks"
 
 
-def command_lines(rng: np.random.Generator, count: int, folder: Path) -> list[str]:
-    """How command lines with one bad setting end."""
-    cases, names = [], list(SETTINGS)
+def command_lines(rng: np.random.Generator, count: int) -> Iterator[str]:
+    """How `gtp-jax run`, which checks settings before JAX starts, ends with one bad setting."""
+    run.start_jax, names = lambda settings: sys.exit(0), list(SETTINGS)
     words = ["abc", "nan", "inf", "-1", "1e400", "-0.0", "(", "None", "9" * 40, "1.5.2", "{}", "\u0663x", "()()"]
-    while len(cases) < count:
-        name, value = names[rng.integers(len(names))], words[rng.integers(len(words))]
+    for _ in range(count):
+        name, value, error = names[rng.integers(len(names))], words[rng.integers(len(words))], io.StringIO()
         sound = (name.startswith("sweep.") or name.endswith("hidden")) and value == "()()"
         if isinstance(SETTINGS[name].default, bool) or sound:
             value = "maybe"
-        if SETTINGS[name].text:
-            value = "a?b"
-        if name in ("seed_offset", "devices", "cpu_devices") and value == "-0.0":
-            value = "0.5"
-        cases.append(["--config=antmaze.py:tiny", f"--config.{name}={value}"])
-    script, environment = shared.ROOT / "experiments" / "run.py", {**os.environ, "MINARI_DATASETS_PATH": str(folder)}
-    ended = commands(script, cases, folder, environment)
-    for words, end in zip(cases, ended, strict=True):
-        if not end.refused:
-            print(words, end, file=sys.stderr)
-    return ["refused" if end.refused else "silent" if end.code == 0 else "tracebacks" for end in ended]
+        integer = isinstance(SETTINGS[name].default, int)
+        value = "a?b" if SETTINGS[name].text else "0.5" if value == "-0.0" and integer else value
+        try:
+            with contextlib.redirect_stderr(error):
+                code = commands.main(["run", "--config=antmaze.py:tiny", f"--config.{name}={value}"])
+        except SystemExit as end:
+            code = end.code
+        except Exception:  # of any kind: that it came is what is counted
+            code = traceback.print_exc()
+        one_line = error.getvalue().startswith("error: ") and error.getvalue().count("\n") == 1
+        yield "refused" if code == 2 and one_line else "silent" if code == 0 else "tracebacks"
+        if code != 2 or not one_line:
+            print(name, value, code, error.getvalue(), file=sys.stderr)
 
 
 def measure(scale: float) -> dict[str, Any]:
@@ -213,7 +205,7 @@ def measure(scale: float) -> dict[str, Any]:
                 counts[what][ended] += 1
                 if ended == "tracebacks" or (ended != "refused" and source is not flipped):
                     print(what, says, ended, file=sys.stderr)
-        counts["command line"].update(command_lines(rng, int(200 * scale), root))
+        counts["command line"].update(command_lines(rng, int(200 * scale)))
     names = ("refused", "silent", "tracebacks", "unharmed")
     rows = {what: {"tried": n.total(), **{name: n[name] for name in names}} for what, n in counts.items()}
     strict = {what: row for what, row in rows.items() if not what.startswith("flipped, ")}
@@ -223,7 +215,3 @@ def measure(scale: float) -> dict[str, Any]:
 
 
 main = partial(shared.measure, __file__, __doc__, measure, scale=1.0)
-
-
-if __name__ == "__main__":
-    main()

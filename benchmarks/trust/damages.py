@@ -1,32 +1,31 @@
 """Whether damaged checkpoints are noticed: a run's checkpoints, damaged at random, are loaded to resume and to act.
 
-    python benchmarks/trust/damages.py [--damages=200] [--seed=0]
-
 A shrunk run is trained once. Each damage hits a fresh copy of it, on the newest step or on the newest two; then the
 state is restored as a resuming run does, and the policy loaded as a user does. Either must end with a step whose every
 bit is what was saved, each newer step named and passed over. Writes RESULTS/damages.json.
 """
 
 import collections
+import dataclasses
 import itertools
 import shutil
-import sys
 import tempfile
 import warnings
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, __file__.rpartition("/benchmarks/")[0])
-sys.path.insert(0, f"{sys.path[0]}/tests")
-
 import jax
 import numpy as np
 import runs
+from rich.console import Console
 
 from benchmarks import shared
-from gtp_jax import load_policy
+from gtp_jax import datasets, load_policy
+from gtp_jax.config.settings import Settings
 from gtp_jax.runs.checkpoints import Checkpoints, Saved
+from gtp_jax.runs.terminal import Terminal
+from gtp_jax.training.loop import Training
 
 KINDS = (
     *("flip a bit", "flip a bit of an array", "overwrite a block", "truncate", "empty a file", "remove a file"),
@@ -66,11 +65,11 @@ def damage(kind: str, step: Path, rng: np.random.Generator) -> None:
 
 def same(one: Any, other: Any) -> bool:
     """Whether two pytrees hold the same bits."""
-    leaves, others = (list(map(np.asarray, jax.tree.leaves(tree))) for tree in (one, other))
-    return len(leaves) == len(others) and all(
-        a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
-        for a, b in zip(leaves, others, strict=True)
-    )
+
+    def bits(tree):
+        return [(leaf.dtype, leaf.shape, leaf.tobytes()) for leaf in map(np.asarray, jax.tree.leaves(tree))]
+
+    return bits(one) == bits(other)
 
 
 def judge(contents: dict[int, Any], found: tuple[int, Any] | None, named: list[str]) -> str:
@@ -111,6 +110,15 @@ def act(workdir: Path) -> tuple[tuple[int, Any] | None, list[str]]:
     return (policy.step, policy.params), [str(warning.message) for warning in caught]
 
 
+def state_like(run: Path, root: str) -> Saved:
+    """What a run that resumes expects of its checkpoints."""
+    settings = Settings.from_json(shared.read(run / "config.json"))
+    dataset = datasets.load(settings.dataset, root=root, **dataclasses.asdict(settings.data))
+    training = Training(settings, None, dataset, Terminal(Console(quiet=True)))
+    training.close()
+    return training.split(training.engine.init())
+
+
 def damage_copies(folder: Path, damages: int, seed: int) -> list[tuple[str, str, str]]:
     """The kind of each damage of a run that is trained first, and what became of resuming and of acting."""
     run, runner, steps = folder / "run", runs.Runner(folder), [40, 50, 60]
@@ -118,7 +126,7 @@ def damage_copies(folder: Path, damages: int, seed: int) -> list[tuple[str, str,
     shutil.copytree(run / "checkpoints" / "40", folder / "40")
     runner(f"--workdir={run}", num_updates=60)
     shutil.copytree(folder / "40", run / "checkpoints" / "40", dirs_exist_ok=True)  # a run keeps two
-    like, everything, acting, rows = runs.state_like(run), {}, {}, []
+    like, everything, acting, rows = state_like(run, runner.env["MINARI_DATASETS_PATH"]), {}, {}, []
     checkpoints = Checkpoints(run / "checkpoints", read_only=True)
     assert checkpoints.steps() == steps
     for step in steps:
@@ -146,7 +154,3 @@ def measure(damages: int, seed: int) -> dict[str, Any]:
 
 
 main = partial(shared.measure, __file__, __doc__, measure, damages=200, seed=0)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,10 +1,8 @@
 """Whether a run that is killed again and again ends as if nothing had been.
 
-    nice python benchmarks/trust/soak.py [--kills=100] [--seed=0]
-
 A shrunk run is trained once without interruption. Then the same command is killed by SIGKILL at a random moment and
-started again, until it ends; its data are collected anew each time round. What it leaves is compared bit for bit but for
-run.log and the timing. Two kills in three are spread evenly over the time of a whole run; every third one waits for
+started again, until it ends; its data are collected anew each time round. What it leaves is compared bit for bit, but
+for run.log and the timing. Two kills in three are spread evenly over the time of a whole run; every third one waits for
 something that is soon over and strikes within 50 ms. RESULTS/soak.json is written after each run, and resumed.
 """
 
@@ -13,14 +11,10 @@ import contextlib
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
-
-sys.path.insert(0, __file__.rpartition("/benchmarks/")[0])
-sys.path.insert(0, f"{sys.path[0]}/tests")
 
 import numpy as np
 import runs
@@ -48,15 +42,9 @@ def phase(run: Path, data: Path, since: float) -> str:
 
 
 def strike(child: subprocess.Popen, run: Path, data: Path, rng: np.random.Generator, aimed: bool, whole: float) -> str:
-    """Kills a run at a random moment and returns the phase that it hit; "" where the run ended before.
+    """Kills a run at a random moment, `whole` being the seconds of a whole run, and returns the phase that it hit.
 
-    Args:
-      child: the run.
-      run: its directory.
-      data: the folder that its dataset is collected into.
-      rng: draws the moment.
-      aimed: whether to wait for something that is soon over.
-      whole: the seconds that a whole run takes.
+    If `aimed`, it waits for something that is soon over. "" is a run that ended before.
     """
     since, aim, moment = time.time(), None, float(rng.uniform(0, whole))
     if aimed:
@@ -118,7 +106,3 @@ def main(argv: list[str] | None = None) -> None:
             shutil.rmtree(run)
             shared.write(path, about | summarise(rounds) | {"rounds": rounds})
             print(summarise(rounds), flush=True)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,1 +1,1 @@
-"""What experiments/train_controller.py needs: a learner, and the worlds that it learns in."""
+"""The learner and the worlds of experiments/train_controller.py."""

@@ -5,15 +5,17 @@ moment; a quarter of the starts are tilted, thrown or twisted, so that it learns
 ant.xml at AntMaze's control rate.
 """
 
+import importlib
 from pathlib import Path
+from typing import Any
 
 import gymnasium
-import mujoco
 import numpy as np
 
 from gtp_jax.datasets.builtin.ant import ACTION_DIM, FEATURE_DIM, features, to_ctrl
 from gtp_jax.datasets.builtin.controller import Controller
 
+mujoco: Any = importlib.import_module("mujoco")  # has no type stubs
 FRAME_SKIP, EPISODE_STEPS, HARD_STARTS = 5, 500, 0.25
 MAX_SPEED = 3.0  # m/s beyond which speed earns nothing
 TEST_STEPS, TEST_SEED = 300, 7
@@ -64,18 +66,20 @@ class Field:
         offset = self.waypoint - self.qpos[:, :2]
         return offset / (np.linalg.norm(offset, axis=1, keepdims=True) + 1e-8)
 
-    def observe(self) -> tuple[np.ndarray, np.ndarray]:
-        """The features [n, 29] and quarter turns k [n] of the present state and way-point."""
-        return features(np.concatenate([self.qpos[:, 2:], self.qvel], axis=1), self._direction())
+    def observe(self) -> np.ndarray:
+        """The features [n, 29] of the present state and way-point, in the frame of the next action."""
+        state = np.concatenate([self.qpos[:, 2:], self.qvel], axis=1)
+        found, self.quarter_turns = features(state, self._direction())
+        return found
 
-    def step(self, action: np.ndarray, k: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Moves every ant by one canonical action [n, 8] and draws new starts and way-points where they are due.
 
         Returns the next features [n, 29], still of the old episode and way-point; the reward [n]: speed towards the
         way-point, up to `max_speed`, less sideways speed, tilt, torques and 5 for a fall; whether the ant has fallen
         [n]; and its speed towards the way-point [n] in m/s.
         """
-        direction, before, ctrl = self._direction(), self.qpos[:, :2].copy(), to_ctrl(action, k)
+        direction, before, ctrl = self._direction(), self.qpos[:, :2].copy(), to_ctrl(action, self.quarter_turns)
         for i, data in enumerate(self.data):
             data.ctrl[:] = ctrl[i]
             mujoco.mj_step(self.model, data, FRAME_SKIP)
@@ -87,7 +91,7 @@ class Field:
         fallen = (upright < 0.1) | (height < 0.2) | (height > 1.2)
         reward = np.minimum(speed, self.max_speed) - 0.2 * sideways + 0.5 * upright - 0.1 * (action**2).sum(1)
         reward = np.clip(reward, -5, 5) - 5.0 * fallen
-        next_features, _ = self.observe()
+        next_features = self.observe()
         self.age += 1
         self.patience -= 1
         arrived = np.linalg.norm(self.waypoint - self.qpos[:, :2], axis=1) < 0.8
@@ -103,8 +107,7 @@ class Field:
         field = Field(len(self.data), np.random.default_rng(TEST_SEED), 0.0, np.inf)
         speeds, falls = [], 0
         for _ in range(TEST_STEPS):
-            obs, k = field.observe()
-            _, _, fallen, speed = field.step(controller.action(obs), k)
+            _, _, fallen, speed = field.step(controller.action(field.observe()))
             speeds.append(speed.mean())
             falls += int(fallen.sum())
         return f"{np.mean(speeds):5.2f} m/s, {falls:4d} falls"

@@ -1,7 +1,7 @@
 """From settings to a learner: which networks, policy, critic and guidance they mean."""
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax.numpy as jnp
@@ -12,7 +12,7 @@ from gtp_jax.agent import hierarchy, networks
 from gtp_jax.agent.guidance import GUIDANCE, label_conditioned
 from gtp_jax.agent.update import make_agent
 from gtp_jax.config.settings import Settings, hparam_names, is_cloning, uses_labels
-from gtp_jax.types import Agent, Array, Critic, Layout, Policy
+from gtp_jax.types import Agent, Array, Critic, Data, Layout, Policy
 
 
 def time_scale(name: str) -> str:
@@ -20,29 +20,35 @@ def time_scale(name: str) -> str:
     return getattr(policies.FAMILY[name], "TIME_SCALE", "log")
 
 
-def _member(settings: Settings, low: Array, high: Array, hidden: Sequence[int]) -> Policy:
+def _call(make: Callable[..., Any], own: Any, **facts: Any) -> Any:
+    """Calls a member's `make` with its own settings and those of the facts that it asks for."""
+    asked = inspect.signature(make).parameters
+    return make(own, **{name: fact for name, fact in facts.items() if name in asked})
+
+
+def _member(settings: Settings, low: Data, high: Data, hidden: Sequence[int]) -> Policy:
     """A policy of actions between `low` [A] and `high` [A]."""
     policy = settings.policy
-    make = policies.FAMILY[policy.name].make
-    facts: dict[str, Any] = {
-        "network": networks.flow_network(len(low), hidden, policy.activation, time_scale(policy.name)),
-        "action_low": jnp.asarray(low),
-        "action_high": jnp.asarray(high),
-        "curriculum_updates": settings.curriculum_updates or settings.num_updates,
-        "num_steps": policy.num_steps,
-    }
-    asked = inspect.signature(make).parameters
-    return make(policy.own, **{name: fact for name, fact in facts.items() if name in asked})
+    return _call(
+        policies.FAMILY[policy.name].make,
+        policy.own,
+        network=networks.flow_network(len(low), hidden, policy.activation, time_scale(policy.name)),
+        action_low=jnp.asarray(low),
+        action_high=jnp.asarray(high),
+        curriculum_updates=settings.curriculum_updates or settings.num_updates,
+        num_steps=policy.num_steps,
+    )
 
 
-def _unlabelled_policy(settings: Settings, low: Array, high: Array, layout: Layout | None) -> Policy:
-    policy = _member(settings, low, high, settings.policy.hidden)
-    if not settings.policy.subgoal_steps:
+def _unlabelled_policy(settings: Settings, low: Data, high: Data, layout: Layout | None) -> Policy:
+    own = settings.policy
+    policy = _member(settings, low, high, own.hidden)
+    if not own.subgoal_steps:
         return policy
     farthest = np.full(2, hierarchy.FARTHEST, np.float32)
-    high_level = _member(settings, -farthest, farthest, settings.policy.high_level_hidden)
-    layout = _needed(layout, f"policy.subgoal_steps = {settings.policy.subgoal_steps}")
-    return hierarchy.make(high=high_level, low=policy, layout=layout, encoding=settings.policy.subgoal_encoding)
+    high_level = _member(settings, -farthest, farthest, own.high_level_hidden)
+    layout = _needed(layout, f"policy.subgoal_steps = {own.subgoal_steps}")
+    return hierarchy.make(high=high_level, low=policy, layout=layout, encoding=own.subgoal_encoding)
 
 
 def _needed(layout: Layout | None, setting: str) -> Layout:
@@ -51,41 +57,32 @@ def _needed(layout: Layout | None, setting: str) -> Layout:
     return layout
 
 
-def build_policy(settings: Settings, action_low: Array, action_high: Array, layout: Layout | None) -> Policy:
-    """Builds the policy as it acts; an advantage-conditioned one acts with label 1.
+def build_policy(settings: Settings, action_low: Data, action_high: Data, layout: Layout | None) -> Policy:
+    """Builds the policy as it acts, between bounds [A]; an advantage-conditioned one acts with label 1.
 
-    Args:
-      settings: of a run.
-      action_low: [A] lower bounds.
-      action_high: [A] upper bounds.
-      layout: of the observations; only a hierarchical policy needs one.
-
-    Raises:
-      ValueError: for a hierarchical policy without a layout.
+    Raises ValueError for a hierarchical policy without the layout of its observations.
     """
     policy = _unlabelled_policy(settings, action_low, action_high, layout)
     return label_conditioned(policy) if uses_labels(settings) else policy
 
 
 def build_critic(settings: Settings, layout: Layout | None) -> Critic:
-    """Builds the critic; arguments and errors as in `build_policy`."""
+    """Builds the critic. Raises ValueError for a critic of positions without the layout of its observations."""
     critic = settings.critic
     shape = (critic.hidden, critic.activation, critic.layer_norm)
     v_network = networks.v_network(*shape)
     if getattr(critic.own, "observation", "all") == "position":
         v_network = networks.of_columns(v_network, _needed(layout, "critic.observation = 'position'").location)
-    given = {"q_network": networks.q_network(critic.ensemble, *shape), "v_network": v_network}
-    make = critics.FAMILY[critic.name].make
-    asked = inspect.signature(make).parameters
-    return make(critic.own, **{name: network for name, network in given.items() if name in asked})
+    q_network = networks.q_network(critic.ensemble, *shape)
+    return _call(critics.FAMILY[critic.name].make, critic.own, q_network=q_network, v_network=v_network)
 
 
 def build_agent(
-    settings: Settings, action_low: Array, action_high: Array, layout: Layout | None
+    settings: Settings, action_low: Data, action_high: Data, layout: Layout | None
 ) -> tuple[Agent, dict[str, Array]]:
     """Builds the agent and the hyperparameters of its state, float32 scalars that may differ between trials.
 
-    Arguments and errors as in `build_policy`.
+    Arguments and errors as in `build_policy` and `build_critic`.
     """
     cloning, flat = is_cloning(settings), settings.flat()
     agent = make_agent(

@@ -21,13 +21,8 @@ def _normalise(advantage: Array) -> Array:
 def advantage_weights(advantage: Array, eta: Array | float, max_weight: float = MAX_WEIGHT) -> Array:
     """w = exp(eta max(0, A) / (std(A) + eps)), clipped at `max_weight` (arXiv 2510.11499, eq. 14).
 
-    Args:
-      advantage: [B], A(obs, a) of the batch; its standard deviation is taken over B.
-      eta: scalar, inverse temperature; 0 gives weights of exactly 1 (behaviour cloning).
-      max_weight: the largest weight.
-
-    Returns:
-      [B] weights in [1, max_weight], without gradient.
+    Maps advantages [B] to weights [B] in [1, max_weight], without gradient. The standard deviation is taken over B; eta
+    is an inverse temperature, and 0 gives weights of exactly 1 (behaviour cloning).
     """
     scaled = jnp.maximum(_normalise(advantage), 0.0)
     return jax.lax.stop_gradient(jnp.minimum(jnp.exp(eta * scaled), max_weight))
@@ -68,24 +63,21 @@ def append_label(obs: Data, label: Data | float) -> Array:
 
 
 def label_conditioned(policy: Policy) -> Policy:
-    """The advantage-conditioned policy: it is trained with the batch's labels, and acts with label 1.
+    """The advantage-conditioned policy: it is trained with the batch's labels and acts with label 1.
 
-    This is CFGRL (arXiv 2505.23458) at guidance weight 1. Its functions take observations [*B, O] without the label;
-    `policy` gets them with the label appended.
+    This is CFGRL (arXiv 2505.23458) at guidance weight 1. `policy` is made for observations with the label appended.
     """
 
-    def labelled(batch: Batch) -> Batch:
-        return batch._replace(obs=append_label(batch.obs, 1.0 if batch.label is None else batch.label))
-
     def init(key: Key, batch: Batch) -> Params:
-        return policy.init(key, labelled(batch))
+        return policy.init(key, batch._replace(obs=append_label(batch.obs, 1.0)))
 
     def loss(
         params: Params, target_params: Params, key: Key, batch: Batch, hparams: HParams, step: Array
     ) -> tuple[Array, Metrics]:
         if batch.label is None:
             raise ValueError("an advantage-conditioned policy is trained on batches with a label, and there is none")
-        return policy.loss(params, target_params, key, labelled(batch), hparams, step)
+        batch = batch._replace(obs=append_label(batch.obs, batch.label))
+        return policy.loss(params, target_params, key, batch, hparams, step)
 
     def sample(params: Params, key: Key, obs: Array, num_steps: int, temperature: Array | float = 1.0) -> Array:
         return policy.sample(params, key, append_label(obs, 1.0), num_steps, temperature)
@@ -99,17 +91,10 @@ def effective_sample_share(weights: Array) -> Array:
 
 
 def normalised_q_loss(key: Key, q: Array) -> Array:
-    """-Q_i(obs, a) / sg mean |Q_j(obs, a)| with the roles i, j drawn at random (arXiv 2208.06193, eq. 3).
+    """-Q_i(obs, a) / sg mean |Q_j(obs, a)| with the roles i, j drawn at random (arXiv 2208.06193, eq. 3), un-reduced.
 
-    Args:
-      key: chooses the roles.
-      q: [E, B] values of actions that the policy sampled, the gradient passing through the actions.
-
-    Returns:
-      [B], un-reduced.
-
-    Raises:
-      ValueError: where q is not [E, B].
+    Maps values q [E, B] of actions that the policy sampled to [B]; the gradient passes through the actions. Raises
+    ValueError where q is not [E, B].
     """
     if q.ndim != 2:
         raise ValueError(f"q of shape {q.shape} must be [E, B], the values that an ensemble of E gives B actions")
@@ -126,14 +111,7 @@ def best_of(actions: Array, q: Array) -> Array:
 def softmax_of(key: Key, actions: Array, q: Array, inverse_temperature: Array | float = 1.0) -> Array:
     """A candidate drawn with probability ~ exp(beta min_j Q_j), as the code of arXiv 2208.06193 draws one of 50.
 
-    Args:
-      key: of the draw.
-      actions: [N, *B, A] candidates.
-      q: [E, N, *B] values, in the critic's own units.
-      inverse_temperature: beta; 0 draws evenly; the larger, the nearer to `best_of`.
-
-    Returns:
-      [*B, A].
+    Shapes as in `best_of`. With beta = 0 the draw is even; the larger beta, the nearer to `best_of`.
     """
     return _take(actions, jax.random.categorical(key, inverse_temperature * jnp.min(q, axis=0), axis=0))
 

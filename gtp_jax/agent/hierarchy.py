@@ -12,7 +12,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from gtp_jax.types import Array, Batch, Data, HParams, Key, Layout, Metrics, Params, Policy
+from gtp_jax.types import Array, Batch, HParams, Key, Layout, Metrics, Params, Policy
 
 UNIT = 4.0  # metres, a cell of the mazes: in it the offsets of 20 steps have about the spread that actions have
 FARTHEST = (
@@ -90,12 +90,7 @@ def make(*, high: Policy, low: Policy, layout: Layout, encoding: str) -> Policy:
         return HierarchicalParams(high=high.init(key_high, for_high), low=low.init(key_low, for_low))
 
     def loss(
-        params: HierarchicalParams,
-        target_params: HierarchicalParams,
-        key: Key,
-        batch: Batch,
-        hparams: HParams,
-        step: Array,
+        params: Params, target_params: Params, key: Key, batch: Batch, hparams: HParams, step: Array
     ) -> tuple[Array, Metrics]:
         if batch.subgoal is None:
             raise ValueError("a hierarchical policy is trained on batches with subgoals, and there are none")
@@ -106,11 +101,8 @@ def make(*, high: Policy, low: Policy, layout: Layout, encoding: str) -> Policy:
         found = {f"high_level/{name.removeprefix('policy/')}": value for name, value in found.items()}
         return high_loss + low_loss, metrics | found
 
-    def sample(
-        params: HierarchicalParams, key: Key, obs: Data, num_steps: int, temperature: Array | float = 1.0
-    ) -> Array:
+    def sample(params: Params, key: Key, obs: Array, num_steps: int, temperature: Array | float = 1.0) -> Array:
         key_high, key_low = jax.random.split(key)
-        obs = jnp.asarray(obs)
         offset = high.sample(params.high, key_high, without_body(obs), num_steps, temperature)
         return low.sample(params.low, key_low, towards(obs, offset), num_steps, temperature)
 

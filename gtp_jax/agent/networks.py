@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from gtp_jax.types import Array, Data, Key, Network, Params
+from gtp_jax.types import Array, Data, FlowApply, Key, Network, Params, QApply, ValueApply
 
 HIDDEN = (256, 256, 256)
 
@@ -59,17 +59,17 @@ class MLP(nn.Module):
         return nn.Dense(self.out)(x)
 
 
-def _mlp(hidden: Sequence[int], out: int, activation: str, layer_norm: bool = False) -> Network:
+def _mlp(hidden: Sequence[int], out: int, activation: str, layer_norm: bool = False) -> Network[ValueApply]:
     if activation not in ACTIVATIONS:
         raise ValueError(f"unknown activation {activation!r}; there are {', '.join(ACTIVATIONS)}")
     mlp = MLP(tuple(hidden), out, activation, layer_norm)
-    return Network(init=mlp.init, apply=lambda params, *inputs: cast(Array, mlp.apply(params, *inputs)))
+    return Network(init=mlp.init, apply=lambda params, x: cast(Array, mlp.apply(params, x)))
 
 
 def flow_network(
     action_dim: int, hidden: Sequence[int] = HIDDEN, activation: str = "mish", time_scale: str = "log"
-) -> Network:
-    """F(obs [*B, O], x [*B, A], t [*B], s [*B]) -> [*B, A]. The leading axes broadcast against each other."""
+) -> Network[FlowApply]:
+    """The network of a policy. The leading axes of its inputs broadcast against each other."""
     mlp = _mlp(hidden, action_dim, activation)
 
     def inputs(obs, x, t, s):
@@ -79,40 +79,42 @@ def flow_network(
 
     return Network(
         init=lambda key, *args: mlp.init(key, inputs(*args)),
-        apply=lambda params, *args: mlp.apply(params, inputs(*args)),
+        apply=lambda params, obs, x, t, s: mlp.apply(params, inputs(obs, x, t, s)),
     )
 
 
 def q_network(
     ensemble: int = 2, hidden: Sequence[int] = HIDDEN, activation: str = "mish", layer_norm: bool = False
-) -> Network:
-    """Q(obs [*B, O], action [*B, A]) -> [E, *B], E independent networks as one batched matmul."""
+) -> Network[QApply]:
+    """Values of actions: an ensemble of independent networks as one batched matmul."""
     mlp = _mlp(hidden, 1, activation, layer_norm)
 
     def init(key: Key, *inputs: Data) -> Params:
         x = jnp.concatenate(inputs, axis=-1)
         return jax.vmap(mlp.init, in_axes=(0, None))(jax.random.split(key, ensemble), x)
 
-    def apply(params: Params, *inputs: Data) -> Array:
-        x = jnp.concatenate(inputs, axis=-1)
+    def apply(params: Params, obs: Data, action: Data) -> Array:
+        x = jnp.concatenate([obs, action], axis=-1)
         return jnp.squeeze(jax.vmap(mlp.apply, in_axes=(0, None))(params, x), axis=-1)
 
     return Network(init=init, apply=apply)
 
 
-def v_network(hidden: Sequence[int] = HIDDEN, activation: str = "mish", layer_norm: bool = False) -> Network:
-    """V(obs [*B, O]) -> [*B]."""
+def v_network(
+    hidden: Sequence[int] = HIDDEN, activation: str = "mish", layer_norm: bool = False
+) -> Network[ValueApply]:
+    """Values of states."""
     mlp = _mlp(hidden, 1, activation, layer_norm)
-    return Network(init=mlp.init, apply=lambda params, *obs: jnp.squeeze(mlp.apply(params, *obs), axis=-1))
+    return Network(init=mlp.init, apply=lambda params, obs: jnp.squeeze(mlp.apply(params, obs), axis=-1))
 
 
-def of_columns(network: Network, columns: Sequence[int]) -> Network:
-    """The network of obs [*B, O] that observes only the numbers at `columns`."""
+def of_columns(network: Network[ValueApply], columns: Sequence[int]) -> Network[ValueApply]:
+    """The network that observes only the numbers at `columns` of its observations."""
 
     def observed(obs: Data) -> Array:
         return jnp.asarray(obs)[..., jnp.array(columns)]
 
     return Network(
         init=lambda key, *obs: network.init(key, *map(observed, obs)),
-        apply=lambda params, *obs: network.apply(params, *map(observed, obs)),
+        apply=lambda params, obs: network.apply(params, observed(obs)),
     )

@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from absl import logging
+
 from gtp_jax.declare import Range
 from gtp_jax.names import there_are
 from gtp_jax.runs import provenance
@@ -41,6 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         elif name not in COMMANDS:
             raise ValueError(f"there is no command {name!r:.80}; {there_are(name, COMMANDS)}")
         else:
+            logging.set_verbosity(logging.WARNING)  # Orbax logs every step of every save otherwise
             return importlib.import_module(f"gtp_jax.commands.{name}").main(rest) or 0
     except (ValueError, OSError) as error:
         refuse(error)
@@ -74,11 +77,7 @@ def check_writable(folder: Path) -> None:
 
 
 def origin(command: str, argv: Sequence[str] | None) -> dict[str, Any]:
-    """Where a result comes from: command, date, device, versions and commit, for JSON."""
-    return {
-        "command": shlex.join(["gtp-jax", command, *(sys.argv[1:] if argv is None else argv)]),
-        "date": provenance.now(),
-        "device": provenance.device(),
-        "versions": provenance.versions(),
-        "commit": provenance.commit(),
-    }
+    """The command, date, device, versions and commit of a result, for JSON."""
+    line = shlex.join(["gtp-jax", command, *(sys.argv[1:] if argv is None else argv)])
+    machine = {"device": provenance.device(), "versions": provenance.versions(), "commit": provenance.commit()}
+    return {"command": line, "date": provenance.now(), **machine}

@@ -36,11 +36,25 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def branch(policy: Any, dataset: Any, arguments: argparse.Namespace, discount: float) -> dict[str, np.ndarray]:
+def check_diagnosable(policy: Any, trial: int) -> None:
+    """Raises ValueError for a run without a critic, or whose data cannot be collected anew with the same rewards."""
+    from gtp_jax.config.settings import is_cloning
+
+    settings = policy.settings
+    if trial >= len(policy.trials):
+        raise ValueError(f"--trial={trial}: this run has {len(policy.trials)} trials, counted from 0")
+    if not settings.dataset.startswith("gtp/antmaze/"):
+        raise ValueError(f"{settings.dataset}: only built-in AntMaze data can be collected anew, with another seed")
+    if (reward := settings.data.reward) in ("standardise", "return-range"):
+        raise ValueError(f"data.reward = {reward!r} depends on all data; other episodes have no such reward")
+    if is_cloning(settings):
+        raise ValueError("this run cloned and has no critic to diagnose")
+
+
+def branch(policy: Any, dataset: Any, arguments: argparse.Namespace, discount: float) -> tuple[np.ndarray, ...]:
     """Tries N actions at each of S states, R times.
 
-    Returns:
-      `obs` [S, O], `action` [S, N, A], the critic's advantage `value` [S, N], and `returns` [S, N, R].
+    Returns observations [S, N, O], actions [S, N, A], the critic's advantages [S, N], and returns [S, N, R].
     """
     import jax
 
@@ -54,32 +68,27 @@ def branch(policy: Any, dataset: Any, arguments: argparse.Namespace, discount: f
     def act(key: Any) -> branches.Act:
         return lambda step, obs: policy(obs, key=jax.random.fold_in(key, step), trial=arguments.trial)
 
-    envs = [dataset.make_env() for _ in range(max(s, 32))]
+    envs = [dataset.make_env() for _ in range(min(max(s, 32), s * n * r))]
     times = np.random.default_rng(arguments.seed).integers(0, steps, s)
-    states = branches.visited(envs[:s], act(keys[0]), times, arguments.seed)
-    every = branches.stack([state for state in states for _ in range(n)])
-    action = act(keys[1])(0, every)
-    jobs = [state for state in states for _ in range(n * r)]
+    states = [state for state in branches.visited(envs[:s], act(keys[0]), times, arguments.seed) for _ in range(n)]
+    action = act(keys[1])(0, branches.stack(states))
+    jobs = [state for state in states for _ in range(r)]
     found = branches.play(envs, act(keys[2]), jobs, np.repeat(action, r, axis=0), steps=steps)
     for env in envs:
         env.close()
     reward = transform_reward(policy.settings.data.reward, found.reward.ravel(), np.zeros(found.reward.size))
     reward = reward.reshape(-1, steps) * (np.arange(steps) < found.length[:, None])
-    obs = policy.observe(every)
-    transitions = Batch(
+    obs = policy.observe(branches.stack(states))
+    once = Batch(
         obs=obs,
         action=action,
         reward=reward[::r, 0].astype(np.float32),
         discount=1.0 - (found.terminated & (found.length == 1))[::r].astype(np.float32),
         next_obs=policy.observe(branches.stack(found.next_obs[::r])),
     )
-    value = np.asarray(policy.estimate_values(transitions, trial=arguments.trial).advantage, np.float64)
-    return {
-        "obs": obs[::n],
-        "action": action.reshape(s, n, -1),
-        "value": value.reshape(s, n),
-        "returns": (reward @ discount ** np.arange(steps)).reshape(s, n, r),
-    }
+    advantage = np.asarray(policy.estimate_values(once, trial=arguments.trial).advantage, np.float64)
+    followed = reward @ discount ** np.arange(steps)
+    return obs.reshape(s, n, -1), action.reshape(s, n, -1), advantage.reshape(s, n), followed.reshape(s, n, r)
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -87,32 +96,20 @@ def main(argv: list[str] | None = None) -> None:
     arguments, terminal = parse(argv), Terminal()
     import jax
     import jax.numpy as jnp
-    from absl import logging
 
     from gtp_jax import load_policy
     from gtp_jax.agent.guidance import GUIDANCE, MAX_WEIGHT
     from gtp_jax.config import trials
-    from gtp_jax.config.settings import describe, is_cloning
+    from gtp_jax.config.settings import describe
     from gtp_jax.datasets import returns
     from gtp_jax.datasets.builtin import ids
     from gtp_jax.diagnosis import plots, statistics
     from gtp_jax.training.train import load_dataset
 
-    logging.set_verbosity(logging.WARNING)
     workdir, policy = arguments.workdir, load_policy(arguments.workdir)
-    settings = policy.settings
-    if arguments.trial >= len(policy.trials):
-        raise ValueError(f"--trial={arguments.trial}: {workdir} has {len(policy.trials)} trials, counted from 0")
-    if not settings.dataset.startswith("gtp/antmaze/"):
-        raise ValueError(f"{settings.dataset}: only built-in AntMaze data can be collected anew, with another seed")
-    if settings.data.reward in ("standardise", "return-range"):
-        raise ValueError(
-            f"data.reward = {settings.data.reward!r} depends on all data: other episodes have no such reward"
-        )
-    if is_cloning(settings):
-        raise ValueError(f"{workdir}: this run cloned and has no critic to diagnose")
+    check_diagnosable(policy, arguments.trial)
     check_writable(workdir)
-    trial, rng = policy.trials[arguments.trial], np.random.default_rng(arguments.seed)
+    settings, trial, rng = policy.settings, policy.trials[arguments.trial], np.random.default_rng(arguments.seed)
     discount, eta = (trials.hyperparameters(settings, [trial])[name][0] for name in ("discount", "eta"))
     dataset = load_dataset(settings, terminal)
     # Held-out episodes: the same task, collected with the next seed, as this policy observes them.
@@ -120,11 +117,14 @@ def main(argv: list[str] | None = None) -> None:
     held_id = own._replace(transitions=arguments.transitions, seed=own.seed + 1).id
     raw = {"dataset": held_id, "data.episodes": "all", "data.standardise": False}
     found = load_dataset(settings.replace(raw), terminal)
-    obs, next_obs = map(policy.observe.scale, (found.batch.obs, found.batch.next_obs))
-    held = found.batch._replace(obs=obs, next_obs=next_obs)
+    held: Any = found.batch
+    held = held._replace(obs=policy.observe.scale(held.obs), next_obs=policy.observe.scale(held.next_obs))
+
+    def estimate(batch: Any) -> Any:
+        return policy.estimate_values(batch, trial=arguments.trial)
 
     def next_value(batch: Any) -> np.ndarray:
-        return np.asarray(policy.estimate_values(batch, trial=arguments.trial).next_value)
+        return np.asarray(estimate(batch).next_value)
 
     def rows_of(batch: Any, rows: np.ndarray) -> Any:
         return jax.tree.map(lambda column: column[rows], batch)
@@ -132,54 +132,45 @@ def main(argv: list[str] | None = None) -> None:
     def followed(batch: Any, episode: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The critic's value of where transitions led, and the returns that followed."""
         inside = rng.permutation(np.flatnonzero(np.diff(episode) == 0))[: arguments.transitions]
-        after = returns.after(batch, episode, inside, discount, next_value)
+        after = statistics.returns_after(batch, episode, inside, discount, next_value)
         return next_value(rows_of(batch, inside)), after
 
-    held_values, tried = followed(held, found.episode), branch(policy, dataset, arguments, discount)
-    mean = tried["returns"].mean(axis=2)
-    critic, truth = (each - each.mean(axis=1, keepdims=True) for each in (tried["value"], mean))
+    held_values = followed(held, found.episode)
+    obs, action, value, tried = branch(policy, dataset, arguments, discount)
+    mean = tried.mean(axis=2)
+    critic, truth = (each - each.mean(axis=1, keepdims=True) for each in (value, mean))
     many = returns.n_step(dataset.batch, dataset.episode, settings.critic.n_step, discount)
     rows = rng.choice(len(many.reward), min(ROWS, len(many.reward)), replace=False)
     guidance = GUIDANCE[settings.guidance.name]()
-    advantage = policy.estimate_values(rows_of(many, rows), trial=arguments.trial).advantage
+    advantage = estimate(rows_of(many, rows)).advantage
     weights, weighed = guidance.weigh(advantage, {"eta": jnp.float32(eta)})
-    weights = np.asarray(weights)
-
-    data, group = (dataset.batch.obs[rows], dataset.batch.action[rows]), dataset.episode[rows]
+    weights, known = np.asarray(weights), rows_of(dataset.batch, rows)
     fresh = rng.choice(len(held.reward), min(1000, len(held.reward)), replace=False)
-    repeated = np.repeat(tried["obs"], arguments.actions, axis=0)
-    picks = np.take_along_axis(tried["action"], np.argmax(tried["value"], axis=1)[:, None, None], axis=1)[:, 0]
+    pick = (np.arange(len(value)), np.argmax(value, axis=1))
     asked = {
         "held-out data": (held.obs[fresh], held.action[fresh]),
-        "sampled": (repeated, tried["action"].reshape(len(repeated), -1)),
-        "picked": (tried["obs"], picks),
+        "sampled": tuple(each.reshape(-1, each.shape[-1]) for each in (obs, action)),
+        "picked": (obs[pick], action[pick]),
     }
+    support, episode = (known.obs, known.action), dataset.episode[rows]
     measured = {
         "values": statistics.calibration(*held_values),
         "values_of_the_data": statistics.calibration(*followed(dataset.batch, dataset.episode)),
-        "actions": statistics.among_actions(tried["returns"])
-        | {"critic_error": np.sqrt(((critic - truth) ** 2).mean()), "critic": critic.std()},
-        "ranking": statistics.ranking(tried["value"], mean),
-        "choice": statistics.choice(tried["value"], mean),
+        "actions": statistics.among_actions(tried)
+        | {"critic_error": float(np.sqrt(((critic - truth) ** 2).mean())), "critic": float(critic.std())},
+        "ranking": statistics.ranking(value, mean),
+        "choice": statistics.choice(value, mean),
         "weights": {
             "effective_share": weighed.get("guidance/effective_share", 1.0),
             "clipped": (weights >= MAX_WEIGHT).mean(),
             "optimal_share": (guidance.label(advantage) > 0).mean() if guidance.label else None,
         },
-        "outside": {name: statistics.outside(data, points, group).mean() for name, points in asked.items()},
+        "outside": {name: statistics.outside(support, each, episode) for name, each in asked.items()},
     }
-    report = {
-        "dataset": dataset.id,
-        "held_out": held_id,
-        "method": describe(settings),
-        "updates": policy.step,
-        "trial": trial.label(),
-        "discount": discount,
-        **measured,
-        "arguments": vars(arguments) | {"workdir": str(workdir)},
-        **origin("diagnose", argv),
-    }
-    report, paths = files.plain(report), (workdir / "diagnostics.json", workdir / "diagnostics.png")
+    facts = {"dataset": dataset.id, "held_out": held_id, "method": describe(settings), "updates": policy.step}
+    facts |= {"trial": trial.label(), "discount": discount, **measured}
+    facts |= {"arguments": vars(arguments) | {"workdir": str(workdir)}, **origin("diagnose", argv)}
+    report, paths = files.plain(facts), (workdir / "diagnostics.json", workdir / "diagnostics.png")
     files.write_json(paths[0], report)
     plots.page(report, held_values, (critic, truth), weights, paths[1])
     for part in measured:

@@ -60,8 +60,6 @@ def milliseconds_per_sample(policy: Any, obs: Any, num_steps: int, repeats: int 
 def main(argv: list[str] | None = None) -> None:
     """Evaluates every combination of steps, temperature and candidates."""
     arguments, terminal = parse(argv), Terminal()
-    from absl import logging
-
     from gtp_jax import load_policy
     from gtp_jax.config import trials
     from gtp_jax.envs import video
@@ -70,7 +68,6 @@ def main(argv: list[str] | None = None) -> None:
     from gtp_jax.training import divergence
     from gtp_jax.training.train import load_dataset
 
-    logging.set_verbosity(logging.WARNING)
     workdir, beta, policy = arguments.workdir, arguments.softmax, load_policy(arguments.workdir, arguments.step)
     for record in policy.info.diverged:
         terminal.say(divergence.describe_record(record))
@@ -97,26 +94,19 @@ def main(argv: list[str] | None = None) -> None:
                 filmed.setdefault(num_steps, first.episodes[0])
                 first.episodes.clear()
             success = episodes.success if dataset.maze else None
-            table = scores.table(combinations, scores.of_episodes(dataset.id, episodes.returns, success), success)
+            table = scores.score_table(combinations, scores.of_episodes(dataset.id, episodes.returns, success), success)
             milliseconds = milliseconds_per_sample(policy, obs, num_steps)
-            result = {
-                "dataset": dataset.id,
-                "updates": policy.step,
-                "seeds": list(dict.fromkeys(policy.seeds)),
-                **asked,
-                "selection": None if candidates == 1 else selection,
-                "episodes": arguments.episodes,
-                **table,
-                "milliseconds_per_sample": milliseconds,
-            }
-            results.append(result | origin("evaluate", argv))
+            facts = {"dataset": dataset.id, "updates": policy.step, "seeds": list(dict.fromkeys(policy.seeds)), **asked}
+            facts |= {"selection": None if candidates == 1 else selection, "episodes": arguments.episodes, **table}
+            results.append(facts | {"milliseconds_per_sample": milliseconds, **origin("evaluate", argv)})
+            how = f"K = {num_steps}, temperature {temperature:g}, {selection} of {candidates}"
+            took = "-" if milliseconds is None else f"{milliseconds:.2f}"
             for (swept, _), row in zip(combinations, table.get("sweep", [table]), strict=True):
-                how = f"K = {num_steps}, temperature {temperature:g}, {selection} of {candidates}"
-                score, seeds = row["score"], " ".join(f"{value:.0f}" for value in row["score"]["per_seed"])
+                name, score = trials.name_values(swept) + ", " * bool(swept), row["score"]
+                low, high = score["ci95"]
+                seeds = " ".join(f"{value:.0f}" for value in score["per_seed"])
                 terminal.say(
-                    f"{trials.name_values(swept)}{', ' if swept else ''}{how}: {score['mean']:5.1f} "
-                    f"[{score['ci95'][0]:.1f}, {score['ci95'][1]:.1f}]  (seeds: {seeds})  "
-                    f"{'-' if milliseconds is None else f'{milliseconds:.2f}'} ms per action"
+                    f"{name}{how}: {score['mean']:5.1f} [{low:.1f}, {high:.1f}]  (seeds: {seeds})  {took} ms per action"
                 )
             files.write_json(workdir / "evaluations.json", results)
         for num_steps, episode in filmed.items():

@@ -46,19 +46,19 @@ def read(path: Path) -> Run:
         score, success = np.array(episodes["score"], float), episodes["success"]
         success = None if success is None else np.array(success, bool)
         metrics = read_rows(path / "metrics.jsonl")
-        names = {name for trial in found for name in trial.label()} | {"step"}
-        lacking = {"fingerprint", "dataset", "algorithm", *_OF_EACH} - summary.keys()
-        if lacking or score.ndim != 2 or len(score) != len(found) or any(names - row.keys() for row in metrics):
+        names, known = tuple(found[0].label()), {tuple(trial.label().values()) for trial in found}
+        sound = score.ndim == 2 and len(score) == len(found) and (success is None or success.shape == score.shape)
+        sound &= {"fingerprint", "dataset", "algorithm", *_OF_EACH} <= summary.keys()
+        sound &= all(type(row["step"]) is int and tuple(row[name] for name in names) in known for row in metrics)
+        if not sound:
             raise ValueError("numbers or names are missing")
-        if success is not None and success.shape != score.shape:
-            raise ValueError("episodes are missing")
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: its files are not what a run writes ({type(error).__name__}: {error})") from error
     return Run(path, settings, summary, found, score, success, metrics)
 
 
 def check_mergeable(runs: Sequence[Run]) -> None:
-    """Raises ValueError where runs are not of the same experiment, or share a trial."""
+    """Raises ValueError for runs of different experiments, each difference named, or with a trial in common."""
 
     def experiment(run: Run) -> dict[str, Any]:
         flat = {name: value for name, value in run.settings.flat().items() if name not in _SEEDS}
@@ -85,12 +85,12 @@ def merge(runs: Sequence[Run], out: Path) -> dict[str, Any]:
     success = np.concatenate(successes)[order] if successes else None
     combinations, seeds = trials.combinations(every), sorted({trial.seed for trial in every})
     labels = [trial.label() for trial in every]
-    metrics = [row for run in runs for row in run.metrics]
     place = {tuple(label.values()): i for i, label in enumerate(labels)}
+    metrics = [row for run in runs for row in run.metrics]
     metrics.sort(key=lambda row: (row["step"], place[tuple(row[name] for name in labels[0])]))
 
     summary = {name: value for name, value in runs[0].summary.items() if name not in ("score", "sweep", "timing")}
-    summary |= {"seeds": seeds, **scores.table(combinations, score, success)}
+    summary |= {"seeds": seeds, **scores.score_table(combinations, score, success)}
     summary["diverged"] = [record for run in runs for record in run.summary.get("diverged", [])]
     summary["merged"] = [{"run": str(run.path)} | {name: run.summary[name] for name in _OF_EACH} for run in runs]
     config = {name: value for name, value in runs[0].settings.to_json().items() if name not in _SEEDS}

@@ -8,7 +8,7 @@ numbers, moving averages updated at every step, and one sampled action at evalua
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from gtp_jax.config.tasks import ANTMAZE, TASKS, Published, Task
+from gtp_jax.config.tasks import TASK_FAMILIES, TASKS, Published, Task
 from gtp_jax.names import there_are
 
 
@@ -28,7 +28,7 @@ def _q_guided(policy: str, task: Task, published: Published) -> dict[str, Any]:
         "guidance.name": "q",
         "guidance.eta": published.eta,
         "max_grad_norm": published.max_grad_norm,
-        "data.reward": task.family.q_reward,
+        "data.reward": TASK_FAMILIES[task.family].q_reward,
     }
 
 
@@ -40,10 +40,10 @@ def _expectile(policy: str, num_steps: int, task: Task) -> dict[str, Any]:
         "policy.temperature": 1.0,
         "policy.learning_rate": 3e-4,
         "critic.name": "expectile",
-        "critic.expectile": task.family.expectile,
+        "critic.expectile": TASK_FAMILIES[task.family].expectile,
         "guidance.name": "unnormalised",
-        "guidance.eta": task.family.inverse_temperature,
-        "data.reward": task.family.iql_reward,
+        "guidance.eta": TASK_FAMILIES[task.family].inverse_temperature,
+        "data.reward": TASK_FAMILIES[task.family].iql_reward,
     }
 
 
@@ -51,13 +51,13 @@ def _monte_carlo(task: Task) -> dict[str, Any]:
     """A critic whose advantage is the Monte Carlo return against a baseline of positions alone."""
     return {
         "critic.name": "value",
-        "critic.observation": "position" if task.family is ANTMAZE else "all",
+        "critic.observation": "position" if task.family == "antmaze" else "all",
         "critic.hidden": (32, 32),
         "critic.n_step": 0,
         "critic.expectile": 0.5,
         "critic.learning_rate": 1e-3,
         "critic.discount": 0.995,
-        "data.reward": task.family.iql_reward,
+        "data.reward": TASK_FAMILIES[task.family].iql_reward,
     }
 
 
@@ -119,7 +119,7 @@ def method_refusal(method: str, task: Task) -> str:
             f"{method} has published hyperparameters for {there}, and none for {task.name!r}; choose a method without, "
             "and set --config.guidance.eta and the others yourself"
         )
-    if method in HIERARCHICAL and task.family is not ANTMAZE:
+    if method in HIERARCHICAL and task.family != "antmaze":
         return f"{method} needs positions in a maze for its subgoals, and {task.name!r} has none; choose another method"
     return ""
 

@@ -7,7 +7,7 @@ from gtp_jax.config.settings import Settings
 from gtp_jax.names import there_are
 
 # The settings of each family of tasks, where they are not the defaults. How they were chosen: docs/method.md.
-FAMILIES: dict[str, dict[str, Any]] = {
+PRESETS: dict[str, dict[str, Any]] = {
     "antmaze": {
         "num_seeds": 5,
         "num_updates": 20_000,
@@ -52,7 +52,7 @@ def preset(name: str) -> Settings:
     """The settings of FAMILY[:TASK[,METHOD]], such as `antmaze`, `gym:hopper-medium` or `antmaze:umaze,gtp-bc`.
 
     Args:
-      name: FAMILY is a key of `FAMILIES`, also with ".py" behind it; TASK the name of one of its tasks, `tiny` for
+      name: FAMILY is a key of `PRESETS`, also with ".py" behind it; TASK the name of one of its tasks, `tiny` for
         AntMaze's smallest run, or a dataset's id; METHOD a key of `methods.METHODS`.
 
     Raises:
@@ -60,11 +60,11 @@ def preset(name: str) -> Settings:
     """
     family, _, variant = name.partition(":")
     family = family.removesuffix(".py")
-    if family not in FAMILIES:
-        raise ValueError(f"unknown preset {name!r}; {there_are(family, FAMILIES)}")
+    if family not in PRESETS:
+        raise ValueError(f"unknown preset {name!r}; {there_are(family, PRESETS)}")
     task, _, method = variant.partition(",")
     tiny = family == "antmaze" and task == "tiny"
     found, dataset = tasks.find(family, "umaze" if tiny else task or DEFAULT_TASKS[family])
     method = method or ("gtp" if tiny else DEFAULT_METHODS.get(family, "gtp"))
-    values = {"dataset": dataset, "eval.num_episodes": found.family.episodes, **FAMILIES[family]}
+    values = {"dataset": dataset, "eval.num_episodes": tasks.TASK_FAMILIES[family].episodes, **PRESETS[family]}
     return Settings.of(values | dict(methods.overrides(method, found)) | (TINY if tiny else {}))

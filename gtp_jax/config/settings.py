@@ -11,13 +11,13 @@ from typing import Any, Self
 from gtp_jax import critics, policies
 from gtp_jax.config.groups import GUIDANCE, MAX_TRIALS, WITH_POSITIONS, RunSettings
 from gtp_jax.config.table import (
-    FAMILIES,
+    MEMBERS,
     PARTS,
+    check_swept,
     declarations,
     flatten,
     nested,
     own_values,
-    swept_values,
     unknown,
 )
 from gtp_jax.declare import MAX_INT, declared, shown
@@ -25,41 +25,64 @@ from gtp_jax.declare import MAX_INT, declared, shown
 
 @dataclasses.dataclass(frozen=True)
 class Settings(RunSettings):
-    """The settings of a run. `of`, `replace` and `from_json` make them, and check every value."""
+    """The settings of a run. Every value is checked, however they are made; `of`, `replace` and `from_json` make them.
+
+    Raises:
+      ValueError: naming setting, value and what is allowed, for one that is out of range, without meaning to the policy
+        or critic chosen, or contradicts another.
+    """
+
+    def __post_init__(self):
+        for part, family in MEMBERS.items():
+            group = getattr(self, part)
+            kind = family[group.name].Settings
+            if group.own is None:
+                object.__setattr__(self, part, dataclasses.replace(group, own=kind()))
+            elif not isinstance(group.own, kind):
+                raise ValueError(f"{part}.own = {shown(group.own)} must be the settings of {group.name}")
+        known = declarations()
+        for name, value in self.flat().items():
+            if name not in known:
+                raise ValueError(unknown(name))
+            if name.startswith("sweep."):
+                check_swept(name, value, known[name].setting)
+            elif not known[name].setting.allows(value):
+                raise ValueError(known[name].setting.refusal(name, value))
+        _check_together(self)
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Self:
         """The settings of values by dotted name, `{"policy.rho": 5.0}`; the others have their defaults.
 
         Raises:
-          ValueError: naming setting, value and what is allowed, for one that is unknown, out of range, without meaning
-            to the policy or critic chosen, or contradicts another.
+          ValueError: for an unknown name, and what `Settings` raises.
         """
         known, given, sweep = declarations(), {}, {}
+        for name in (f"{part}.name" for part in MEMBERS):  # an unknown member's own settings are unknown, too
+            if name in values and not known[name].setting.allows(values[name]):
+                raise ValueError(known[name].setting.refusal(name, values[name]))
         for name, value in values.items():
             if name not in known:
                 raise ValueError(unknown(name))
+            value = tuple(value) if isinstance(value, list) else value
             declaration = known[name].setting
-            if name.startswith("sweep."):
-                if swept := swept_values(name, value, declaration):
-                    sweep[declaration.hparam] = swept
-                continue
-            if not declaration.allows(value):
-                raise ValueError(declaration.refusal(name, value))
-            given[name] = tuple(value) if isinstance(value, list) else value
+            if isinstance(declaration.default, float) and type(value) is int and declaration.allows(value):
+                value = float(value)
+            if not name.startswith("sweep."):
+                given[name] = value
+            elif value != ():
+                sweep[declaration.hparam] = value
         parts = {}
         for part, kind in PARTS.items():
             own = {}
-            if part in FAMILIES:
+            if part in MEMBERS:
                 member = given.get(f"{part}.name", declared(kind)["name"].default)
-                own["own"] = FAMILIES[part][member].Settings(**own_values(part, member, given))
+                own["own"] = MEMBERS[part][member].Settings(**own_values(part, member, given))
             parts[part] = kind(
                 **{name: given[f"{part}.{name}"] for name in declared(kind) if f"{part}.{name}" in given}, **own
             )
         own_fields = {name: given[name] for name in declared(cls) if name in given}
-        made = cls(**own_fields, **parts, sweep={name: sweep[name] for name in sorted(sweep)})
-        _check_together(made)
-        return made
+        return cls(**own_fields, **parts, sweep={name: sweep[name] for name in sorted(sweep)})
 
     def replace(self, changes: Mapping[str, Any]) -> Self:
         """These settings with other values, by dotted name; raises what `of` raises."""
@@ -140,6 +163,7 @@ def _check_together(settings: Settings) -> None:
     """Raises ValueError for values that contradict one another."""
     flat, guidance, policy = settings.flat(), settings.guidance, settings.policy
     cloning, facts = is_cloning(settings), GUIDANCE[guidance.name]
+    critic = critics.FAMILY[settings.critic.name]
 
     def refuse(name: str, why: str) -> None:
         raise ValueError(f"{name} = {shown(flat[name])} {why}")
@@ -171,14 +195,14 @@ def _check_together(settings: Settings) -> None:
         )
     if guidance.name != "none" and not facts.eta and guidance.eta == 0:
         refuse("guidance.eta", f"means nothing to guidance.name = {guidance.name!r}; to clone, set it to 'none'")
-    if not cloning and facts.q_values and not critics.FAMILY[settings.critic.name].VALUES_ACTIONS:
+    if not cloning and facts.q_values and not getattr(critic, "VALUES_ACTIONS", True):
         refuse(
             "guidance.name",
             f"asks for the values of sampled actions, and critic.name = {settings.critic.name!r} values states alone; "
             "choose another critic or guidance",
         )
     fixed = getattr(policies.FAMILY[policy.name], "FIXED_STEPS", False)
-    sampled = facts.q_values or getattr(critics.FAMILY[settings.critic.name], "SAMPLES_ACTIONS", True)
+    sampled = facts.q_values or getattr(critic, "SAMPLES_ACTIONS", True)
     if not cloning and fixed and sampled and policy.num_steps != settings.critic.num_steps:
         refuse(
             "critic.num_steps",

@@ -27,7 +27,7 @@ PARTS: dict[str, Any] = {
     "eval": EvalSettings,
     "log": LogSettings,
 }
-FAMILIES = {"policy": policies.FAMILY, "critic": critics.FAMILY}
+MEMBERS = {"policy": policies.FAMILY, "critic": critics.FAMILY}
 
 
 class Declared(NamedTuple):
@@ -39,22 +39,33 @@ class Declared(NamedTuple):
 
 def declarations() -> dict[str, Declared]:
     """All settings by dotted name, those of every policy and critic and the sweeps included."""
-    return _declarations(policies.FAMILY.names(), critics.FAMILY.names())
+    return _declarations(*((family.names(), family.changes) for family in MEMBERS.values()))
 
 
 @functools.cache
-def _declarations(*_: tuple[str, ...]) -> dict[str, Declared]:
+def _declarations(*_: tuple[tuple[str, ...], int]) -> dict[str, Declared]:
     found = {name: Declared(each) for name, each in declared(RunSettings).items()}
     for part, kind in PARTS.items():
-        found |= {f"{part}.{name}": Declared(each) for name, each in declared(kind).items()}
-        family = FAMILIES.get(part)
+        common = {f"{part}.{name}": Declared(each) for name, each in declared(kind).items()}
+        found |= common
+        family = MEMBERS.get(part)
         for member in family.names() if family else ():
-            for name, each in declared(family[member].Settings).items():
-                before = found.get(f"{part}.{name}", Declared(each))
+            for last, each in declared(family[member].Settings).items():
+                name = f"{part}.{last}"
+                before = found.get(name, Declared(each))
+                if name in common:
+                    raise ValueError(f"{name}, which {member} declares, is a setting of every {part}; rename it")
                 if before.setting != each:
-                    raise ValueError(f"{part}.{name}: {member} declares it otherwise than {', '.join(before.owners)}")
-                found[f"{part}.{name}"] = Declared(each, (*before.owners, member))
-    swept = {f"sweep.{each.setting.hparam}": each for each in found.values() if each.setting.hparam}
+                    raise ValueError(
+                        f"{name}: {member} declares it otherwise than {', '.join(before.owners)}; rename it"
+                    )
+                found[name] = Declared(each, (*before.owners, member))
+    swept: dict[str, Declared] = {}
+    for name, each in found.items():
+        if hparam := each.setting.hparam:
+            if f"sweep.{hparam}" in swept:
+                raise ValueError(f"{name}: another setting has the hyperparameter {hparam!r}; rename it")
+            swept[f"sweep.{hparam}"] = each
     return found | swept
 
 
@@ -100,15 +111,15 @@ def _refused_sweep(name: str, values: Any, declaration: Setting) -> str:
     return f"{name} = {shown(values)} must be up to {MAX_SWEPT} values, each a number {declaration.range}"
 
 
-def swept_values(name: str, values: Any, declaration: Setting) -> tuple[float, ...]:
-    if not isinstance(values, tuple | list) or len(values) > MAX_SWEPT:
+def check_swept(name: str, values: Any, declaration: Setting) -> None:
+    """Raises ValueError for anything but a tuple of values, each allowed and there once."""
+    if not isinstance(values, tuple) or len(values) > MAX_SWEPT:
         raise ValueError(_refused_sweep(name, values, declaration))
     for value in values:
         if not declaration.allows(value):
             raise ValueError(f"{name} = {shown(values)}: {shown(value)} must be a number {declaration.range}")
     if len(set(values)) < len(values):
         raise ValueError(f"{name} = {shown(values)} names a value twice")
-    return tuple(values)
 
 
 def own_values(part: str, member: str, given: Mapping[str, Any]) -> dict[str, Any]:

@@ -35,7 +35,7 @@ def from_labels(labels: Sequence[Mapping[str, Any]]) -> tuple[Trial, ...]:
       ValueError: for anything but a list of labels.
     """
     for label in labels if isinstance(labels, Sequence) else [labels]:
-        sound = isinstance(label, Mapping) and "seed" in label
+        sound = isinstance(label, Mapping) and "seed" in label and label is not labels
         if not sound or not all(type(number) in (int, float) for number in label.values()):
             raise ValueError(f"trials: {label!r:.100} must name a seed and swept values by numbers")
     return tuple(

@@ -9,7 +9,10 @@ from gtp_jax.declare import Range, check_declared, setting
 from gtp_jax.types import Array
 
 expectile = functools.partial(
-    setting, 0.9, "The expectile that the state value is of what follows it.", range=Range(0, 1, excluded=(0, 1))
+    setting,
+    0.9,
+    "Expectile of the value loss: 0.5 fits the mean, higher values the better outcomes.",
+    range=Range(0, 1, excluded=(0, 1)),
 )
 
 

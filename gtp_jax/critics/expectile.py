@@ -11,14 +11,27 @@ import jax
 import jax.numpy as jnp
 
 from gtp_jax.critics._losses import OwnCriticSettings, expectile, expectile_loss, td_loss
-from gtp_jax.types import Array, Batch, Critic, HParams, Key, Metrics, Network, Params, ValueEstimate
+from gtp_jax.types import (
+    Array,
+    Batch,
+    Critic,
+    HParams,
+    Key,
+    Metrics,
+    Network,
+    Params,
+    QApply,
+    ValueApply,
+    ValueEstimate,
+)
 
 VALUES_ACTIONS = True
+SAMPLES_ACTIONS = False
 
 
 @dataclasses.dataclass(frozen=True)
 class Settings(OwnCriticSettings):
-    """The settings of expectile value learning."""
+    """The settings of implicit Q-learning; the paper's expectile is 0.9 for AntMaze and 0.7 for locomotion."""
 
     expectile: float = expectile()
 
@@ -30,14 +43,8 @@ class ExpectileParams(NamedTuple):
     v: Params
 
 
-def make(settings: Settings, *, q_network: Network, v_network: Network) -> Critic:
-    """Builds the critic.
-
-    Args:
-      settings: of this critic; the paper's expectile is 0.9 for AntMaze and 0.7 for locomotion.
-      q_network: apply(params, obs [*B, O], action [*B, A]) -> [E, *B].
-      v_network: apply(params, obs [*B, O]) -> [*B].
-    """
+def make(settings: Settings, *, q_network: Network[QApply], v_network: Network[ValueApply]) -> Critic:
+    """Builds the critic."""
 
     def init(key: Key, batch: Batch) -> ExpectileParams:
         key_q, key_v = jax.random.split(key)
@@ -64,14 +71,14 @@ def make(settings: Settings, *, q_network: Network, v_network: Network) -> Criti
         value_loss = expectile_loss(target_q - value, settings.expectile)
         q = q_network.apply(params.q, batch.obs, batch.action)
         q_loss = td_loss(q, jnp.asarray(batch.reward), hparams["discount"] * batch.discount, next_value)
-        metrics = {
-            "critic/loss": jnp.mean(q_loss),
-            "critic/value_loss": jnp.mean(value_loss),
-            "critic/q": jnp.mean(q),
-        }
-        return q_loss + value_loss, metrics
+        found = {"critic/loss": q_loss, "critic/value_loss": value_loss, "critic/q": q}
+        return q_loss + value_loss, {name: jnp.mean(values) for name, values in found.items()}
 
-    def q(params: ExpectileParams, obs: Array, action: Array) -> Array:
-        return q_network.apply(params.q, obs, action)
-
-    return Critic(init=init, evaluate=evaluate, loss=loss, q=q, next_samples=0, baseline_samples=0)
+    return Critic(
+        init=init,
+        evaluate=evaluate,
+        loss=loss,
+        q=lambda params, obs, action: q_network.apply(params.q, obs, action),
+        next_samples=0,
+        baseline_samples=0,
+    )

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from gtp_jax.critics._losses import OwnCriticSettings, td_loss
 from gtp_jax.declare import COUNT, setting
-from gtp_jax.types import Array, Batch, Critic, HParams, Key, Metrics, Network, Params, ValueEstimate
+from gtp_jax.types import Array, Batch, Critic, HParams, Key, Metrics, Network, Params, QApply, ValueEstimate
 
 VALUES_ACTIONS = True
 
@@ -29,13 +29,8 @@ class Settings(OwnCriticSettings):
     )
 
 
-def make(settings: Settings, *, q_network: Network) -> Critic:
-    """Builds the critic.
-
-    Args:
-      settings: of this critic.
-      q_network: apply(params, obs [*B, O], action [*B, A]) -> [E, *B].
-    """
+def make(settings: Settings, *, q_network: Network[QApply]) -> Critic:
+    """Builds the critic."""
 
     def init(key: Key, batch: Batch) -> Params:
         return q_network.init(key, batch.obs, batch.action)

@@ -11,9 +11,10 @@ import jax.numpy as jnp
 
 from gtp_jax.critics._losses import OwnCriticSettings, expectile, expectile_loss
 from gtp_jax.declare import setting
-from gtp_jax.types import Array, Batch, Critic, HParams, Key, Metrics, Network, Params, ValueEstimate
+from gtp_jax.types import Array, Batch, Critic, HParams, Key, Metrics, Network, Params, ValueApply, ValueEstimate
 
 VALUES_ACTIONS = False
+SAMPLES_ACTIONS = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,13 +30,8 @@ class Settings(OwnCriticSettings):
     )
 
 
-def make(settings: Settings, *, v_network: Network) -> Critic:
-    """Builds the critic.
-
-    Args:
-      settings: of this critic.
-      v_network: apply(params, obs [*B, O]) -> [*B].
-    """
+def make(settings: Settings, *, v_network: Network[ValueApply]) -> Critic:
+    """Builds the critic."""
 
     def init(key: Key, batch: Batch) -> Params:
         return v_network.init(key, batch.obs)

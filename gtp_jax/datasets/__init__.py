@@ -1,7 +1,4 @@
-"""Offline datasets: any Minari dataset by its id, and built-in ones, which are collected on first use.
-
-`load(dataset_id)` returns a `Dataset`. Importing this package is cheap: the rest is imported when first used.
-"""
+"""Offline datasets: any Minari dataset by its id, and built-in ones. What stands here is imported when first used."""
 
 import importlib
 from typing import TYPE_CHECKING, Any
@@ -12,19 +9,8 @@ if TYPE_CHECKING:
     from gtp_jax.datasets.returns import Positions
     from gtp_jax.datasets.transforms import OBSERVATIONS, REWARDS, Observer, transform_reward
 
-__all__ = [
-    "EPISODES",
-    "OBSERVATIONS",
-    "REWARDS",
-    "Dataset",
-    "DatasetUnavailable",
-    "Observer",
-    "Positions",
-    "check_batch_size",
-    "check_dataset",
-    "load",
-    "transform_reward",
-]
+__all__ = ["EPISODES", "OBSERVATIONS", "REWARDS", "Dataset", "DatasetUnavailable", "Observer", "Positions"]
+__all__ += ["check_batch_size", "check_dataset", "load", "transform_reward"]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,7 +1,6 @@
 """Reading Minari's HDF5 files: plain arrays that lie in the file itself, of the announced shapes, and nothing else.
 
-Minari's own reader follows links and external storage to wherever a file points, and decodes images and infos that are
-not needed here.
+Minari's own reader follows links and external storage to wherever a file points.
 """
 
 from collections.abc import Iterator, Mapping
@@ -16,7 +15,7 @@ CURE = "mend the file or leave that episode out"
 
 
 class BadDataset(ValueError):
-    """A dataset whose files are not what they must be."""
+    """A dataset with files that are damaged, hostile, or of no use for training."""
 
 
 # By NumPy's letters. Rewards that are booleans or actions that are integers are another quantity than is expected.
@@ -27,46 +26,32 @@ FIELDS = {"observations": "fiu", "actions": "f", "rewards": "fiu", "terminations
 def episodes(
     path: Path, dataset_id: str, count: int, observation_shapes: Mapping[str, tuple[int, ...]], action_size: int
 ) -> Iterator[dict[str, np.ndarray]]:
-    """Reads the arrays of each episode, by path: observations or observations/KEY, sorted, then the rest of FIELDS.
+    """Reads the arrays of each of `count` episodes, by path: observations or observations/KEY, then the rest of FIELDS.
 
-    Args:
-      path: of main_data.hdf5.
-      dataset_id: for messages.
-      count: how many episodes there must be.
-      observation_shapes: shape of one observation by path.
-      action_size: numbers in one action.
+    `observation_shapes` holds the shape of one observation by path, sorted; `action_size` the numbers of an action.
 
-    Raises:
-      BadDataset: for a link instead of an array, storage outside the file, another type or shape, a missing or
-        additional field, no transitions.
-      Exception: of every kind, from HDF5, for a damaged file.
+    Raises BadDataset for a link instead of an array, storage outside the file, another type or shape, a missing or
+    additional field, no transitions; and, from HDF5, exceptions of every kind for a damaged file.
     """
     with h5py.File(path, "r") as file:
-        root = file.id
-        found = h5.h5g.open(root, b"/").get_num_objs()
+        found = h5.h5g.open(file.id, b"/").get_num_objs()
         if found != count:
-            raise BadDataset(
-                f"{dataset_id}: metadata.json states {count} episodes, and the file holds {found}; delete "
-                f"{path.parent.parent} and load it again"
-            )
+            says = f"metadata.json states {count} episodes, and the file holds {found}"
+            raise BadDataset(f"{dataset_id}: {says}; delete {path.parent.parent} and load it again")
         for number in range(count):
             where = f"{dataset_id}: episode {number}"
-            group = _member(root, f"episode_{number}", where)
+            group = _member(file.id, f"episode_{number}", where)
             if not isinstance(group, h5.h5g.GroupID):
                 raise BadDataset(f"{where} is no group of arrays; {CURE}")
-            steps = _steps(_member(group, "rewards", f"{where}, rewards"), where)
-            shapes = {each: (steps + 1, *shape) for each, shape in observation_shapes.items()}
-            shapes |= {each: (steps, action_size) if each == "actions" else (steps,) for each in list(FIELDS)[1:]}
+            rewards = _member(group, "rewards", f"{where}, rewards")
+            shape = rewards.shape if isinstance(rewards, h5.h5d.DatasetID) else ()
+            if len(shape) != 1:
+                raise BadDataset(f"{where}, rewards: expected an array of one axis, got {shape}; {CURE}")
+            if not shape[0]:
+                raise BadDataset(f"{where} has no transitions; {CURE}")
+            shapes = {each: (shape[0] + 1, *size) for each, size in observation_shapes.items()}
+            shapes |= {each: (*shape, action_size) if each == "actions" else shape for each in list(FIELDS)[1:]}
             yield {each: _read(group, each, shapes, where) for each in shapes}
-
-
-def _steps(rewards: Any, where: str) -> int:
-    shape = rewards.shape if isinstance(rewards, h5.h5d.DatasetID) else "a group"
-    if len(shape) != 1:
-        raise BadDataset(f"{where}, rewards: expected an array of one axis, got {shape}; {CURE}")
-    if not shape[0]:
-        raise BadDataset(f"{where} has no transitions; {CURE}")
-    return shape[0]
 
 
 def _read(group: Any, path: str, shapes: Mapping[str, tuple[int, ...]], where: str) -> np.ndarray:
@@ -74,9 +59,12 @@ def _read(group: Any, path: str, shapes: Mapping[str, tuple[int, ...]], where: s
     array, above = group, ""
     for key in path.split("/"):
         if above:
-            _check_keys(
-                array, {each[len(above) :].split("/")[0] for each in shapes if each.startswith(above)}, where, above
-            )
+            expected = sorted({each[len(above) :].split("/")[0] for each in shapes if each.startswith(above)})
+            is_group = isinstance(array, h5.h5g.GroupID)
+            if not is_group or array.get_num_objs() != len(expected):
+                found = sorted(name.decode(errors="replace") for name in array) if is_group else "an array"
+                says = f"expected a group of {', '.join(expected)}, got {found}"
+                raise BadDataset(f"{where}, {above[:-1]}: {says}; {CURE}")
         array, above = _member(array, key, f"{where}, {above}{key}"), f"{above}{key}/"
     where, shape, kinds = f"{where}, {path}", shapes[path], FIELDS[path.split("/")[0]]
     if not isinstance(array, h5.h5d.DatasetID):
@@ -86,19 +74,11 @@ def _read(group: Any, path: str, shapes: Mapping[str, tuple[int, ...]], where: s
         raise BadDataset(f"{where}: expected shape {shape}, got {array.shape}; {CURE}")
     dtype = array.dtype
     if dtype.kind not in kinds:
-        names = dict.fromkeys(KINDS[kind] for kind in kinds)
-        raise BadDataset(f"{where}: expected {' or '.join(names)}, got {dtype}; {CURE}")
+        names = " or ".join(dict.fromkeys(KINDS[kind] for kind in kinds))
+        raise BadDataset(f"{where}: expected {names}, got {dtype}; {CURE}")
     result = np.empty(shape, dtype)
     array.read(h5.h5s.ALL, h5.h5s.ALL, result)
     return result
-
-
-def _check_keys(group: Any, expected: set[str], where: str, path: str) -> None:
-    is_group = isinstance(group, h5.h5g.GroupID)
-    if not is_group or group.get_num_objs() != len(expected):
-        found = sorted(name.decode(errors="replace") for name in group) if is_group else "an array"
-        names = ", ".join(sorted(expected))
-        raise BadDataset(f"{where}, {path[:-1]}: expected a group of {names}, got {found}; {CURE}")
 
 
 def _member(group: Any, name: str, where: str) -> Any:

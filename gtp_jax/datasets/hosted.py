@@ -1,11 +1,9 @@
 """Downloading hosted Minari datasets, or an error at once that states why not and what to do."""
 
 import os
-import re
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 import urllib.request
 from pathlib import Path
@@ -15,7 +13,6 @@ from gtp_jax.datasets.builtin import ids
 from gtp_jax.datasets.folder import install
 from gtp_jax.names import nearest
 
-_ID = re.compile(r"[\w-]+(/[\w-]+)*-v\d+")
 CONNECT_SECONDS = 2.0  # a hub's own client gives up after 20 seconds to more than a minute
 
 
@@ -26,51 +23,34 @@ class DatasetUnavailable(FileNotFoundError):
     """
 
     def __init__(self, dataset_id: str, root: Path, problem: str):
-        """Says where the dataset was looked for, why it cannot be downloaded, and what to do."""
-        self.builtin = ids.stand_in(dataset_id)
-        near = nearest(dataset_id, ids.ids())
-        instead = (
-            f"Without a download, the built-in dataset {self.builtin} can be used instead"
-            if self.builtin
-            else "No built-in dataset stands in for it" + (f"; did you mean {near!r}?" if near else "")
-        )
+        self.builtin, near = ids.stand_in(dataset_id), nearest(dataset_id, ids.ids())
+        instead = "No built-in dataset stands in for it" + (f"; did you mean {near!r}?" if near else "")
+        if self.builtin:
+            instead = f"Without a download, the built-in dataset {self.builtin} can be used instead"
         super().__init__(
             f"dataset {dataset_id} is not in {root / dataset_id}, and {problem}. To get it: `minari download "
             f"{dataset_id}` where there is a network, then copy it there. {instead}"
         )
 
 
-def check_id(dataset_id: str) -> None:
-    """Raises ValueError for what is no dataset's id, so that none leads out of Minari's folder."""
-    if _ID.fullmatch(dataset_id) is None:
-        raise ValueError(f"not a dataset id: {dataset_id!r}; Minari's look like D4RL/antmaze/umaze-v1")
-
-
 def download(dataset_id: str, root: Path) -> Path:
     """Downloads a hosted dataset into a Minari root, unless it is there, and returns its folder.
 
-    Raises:
-      ValueError: for what is no dataset id.
-      DatasetUnavailable: where there is no network, within 3 seconds, or the download fails.
+    Raises DatasetUnavailable where there is no network, within 3 seconds, and where the download fails.
     """
-    check_id(dataset_id)
-    folder = root / dataset_id
-    if (folder / "data").exists():
-        return folder
-    problem = _unreachable(*_remote_address())
-    if problem is not None:
+    if (root / dataset_id / "data").exists():
+        return root / dataset_id
+    if (problem := _unreachable(*_remote_address())) is not None:
         raise DatasetUnavailable(dataset_id, root, problem)
 
     def build(temporary: Path) -> None:
         # A child, since Minari takes its folder from the environment of the process.
         command = [sys.executable, "-c", "import sys, minari; minari.download_dataset(sys.argv[1])", dataset_id]
-        with tempfile.TemporaryFile("w+") as output:
-            variables = {**os.environ, "MINARI_DATASETS_PATH": str(temporary)}
-            status = subprocess.run(command, stdout=output, stderr=output, env=variables).returncode
-            if status:
-                output.seek(0)
-                lines = output.read().strip().splitlines() or [f"exit status {status}"]
-                raise DatasetUnavailable(dataset_id, root, f"the download failed: {lines[-1]}")
+        variables = {**os.environ, "MINARI_DATASETS_PATH": str(temporary)}
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=variables)
+        if done.returncode:
+            lines = done.stdout.decode(errors="replace").strip().splitlines() or [f"exit status {done.returncode}"]
+            raise DatasetUnavailable(dataset_id, root, f"the download failed: {lines[-1]}")
 
     return install(root, dataset_id, build)
 
@@ -79,14 +59,11 @@ def _remote_address() -> tuple[str, int]:
     """Host and port that a download connects to first: Minari's remote, or the proxy in front of it."""
     from minari.storage.remotes import DEFAULT_REMOTE
 
-    kind = os.environ.get("MINARI_REMOTE", DEFAULT_REMOTE).split("://")[0]
-    if kind == "hf":
+    endpoint, proxies = "https://storage.googleapis.com", urllib.request.getproxies()
+    if os.environ.get("MINARI_REMOTE", DEFAULT_REMOTE).startswith("hf://"):
         from huggingface_hub import constants
 
         endpoint = constants.ENDPOINT
-    else:
-        endpoint = "https://storage.googleapis.com"
-    proxies = urllib.request.getproxies()
     host = urlsplit(endpoint).hostname or endpoint
     proxy = None if urllib.request.proxy_bypass(host) else proxies.get(urlsplit(endpoint).scheme, proxies.get("all"))
     address = urlsplit(proxy if "://" in proxy else f"http://{proxy}") if proxy else urlsplit(endpoint)

@@ -18,7 +18,10 @@ SEAL = "content_sha256"  # the key in metadata.json under which this project's o
 
 
 class Raw(NamedTuple):
-    """A dataset as stored: E episodes in order, N transitions, N + E observations (each episode has its final one)."""
+    """A dataset as stored: E episodes in order, N transitions, N + E observations.
+
+    Each episode has its final observation, so that of transition i is row i + episode[i], and the next is one further.
+    """
 
     observations: Any  # [N + E, ...] or a dict of such arrays, by path: "desired_goal/kettle"
     action: np.ndarray  # [N, A]
@@ -26,34 +29,27 @@ class Raw(NamedTuple):
     terminated: np.ndarray  # [N] bool
     truncated: np.ndarray  # [N] bool
     episode: np.ndarray  # [N] int32: 0 ... E - 1
-    step: np.ndarray  # [N] int32: the transition's place in its episode
+    step: np.ndarray  # [N] int32: the transition's index in its episode
     action_low: np.ndarray  # [A]
     action_high: np.ndarray  # [A]
     metadata: dict  # of the whole dataset
     fingerprint: str  # SHA-256 of the content
 
-    @property
-    def obs_index(self) -> np.ndarray:
-        """Row [N] in `observations` of each transition's observation; the next observation is one row further on."""
-        return np.arange(len(self.episode)) + self.episode
 
-
+@np.errstate(over="ignore", invalid="ignore")  # overflows are refused by name
 def read(folder: Path, dataset_id: str, sealed: bool = False) -> Raw:
     """Reads and checks root / dataset_id; one that is `sealed` must hold what `seal` saw.
 
-    Raises:
-      BadDataset: naming dataset, episode, field and first bad index, for no episodes or transitions, shapes that are
-        not those of the dataset's spaces, types that are not numbers, NaN or infinity, numbers that float32 does not
-        hold, actions more than 1e-4 outside their bounds; and for files that are unreadable, too large, or lead out
-        of the folder.
+    Raises BadDataset, naming dataset, episode, field and first bad index, for no episodes or transitions, shapes that
+    are not those of the dataset's spaces, types that are not numbers, NaN or infinity, numbers that float32 does not
+    hold, actions more than 1e-4 outside their bounds; and for files that are unreadable, too large, or lead elsewhere.
     """
     try:
         metadata = _metadata(folder, dataset_id)
-        observation_space, action_space = _spaces(dataset_id, metadata)
-        shapes = {path: space.shape for path, space in _leaves(observation_space, "observations").items()}
-        check_file(folder / "data" / "main_data.hdf5", folder)
-        path, size = folder / "data" / "main_data.hdf5", action_space.shape[0]
-        episodes = list(hdf5.episodes(path, dataset_id, metadata["total_episodes"], shapes, size))
+        shapes, (low, high) = _spaces(dataset_id, metadata)
+        path = folder / "data" / "main_data.hdf5"
+        check_file(path, folder)
+        episodes = list(hdf5.episodes(path, dataset_id, metadata["total_episodes"], shapes, len(low)))
     except BadDataset:
         raise
     except Exception as error:  # damaged files raise every kind
@@ -62,26 +58,24 @@ def read(folder: Path, dataset_id: str, sealed: bool = False) -> Raw:
         raise BadDataset(f"{dataset_id}: {folder} holds no episodes; delete it and load it again")
     lengths = [len(episode["rewards"]) for episode in episodes]
     columns = {path: np.concatenate([episode[path] for episode in episodes]) for path in episodes[0]}
+    parts = {path.removeprefix("observations/"): column for path, column in columns.items() if "/" in path}
     raw = Raw(
-        observations=columns["observations"]
-        if "observations" in columns
-        else {path.removeprefix("observations/"): column for path, column in columns.items() if "/" in path},
+        observations=columns.get("observations", parts),
         action=columns["actions"],
         reward=columns["rewards"],
         terminated=columns["terminations"],
         truncated=columns["truncations"],
         episode=np.repeat(np.arange(len(episodes), dtype=np.int32), lengths),
         step=np.concatenate([np.arange(length, dtype=np.int32) for length in lengths]),
-        action_low=action_space.low.astype(np.float32),
-        action_high=action_space.high.astype(np.float32),
+        action_low=low,
+        action_high=high,
         metadata=metadata,
         fingerprint=_fingerprint(episodes),
     )
     if sealed and metadata.get(SEAL) != raw.fingerprint:
-        raise BadDataset(
-            f"{dataset_id}: {folder} does not hold what was collected there ({SEAL} in metadata.json is "
-            f"{metadata.get(SEAL)!r:.80}, the content's {raw.fingerprint}); delete it and it is collected anew"
-        )
+        found = f"{SEAL} in metadata.json is {metadata.get(SEAL)!r:.80}, the content's {raw.fingerprint}"
+        cure = "delete it and it is collected anew"
+        raise BadDataset(f"{dataset_id}: {folder} does not hold what was collected there ({found}); {cure}")
     check_transitions(dataset_id, raw)
     return raw._replace(terminated=raw.terminated.astype(bool), truncated=raw.truncated.astype(bool))
 
@@ -93,35 +87,36 @@ def seal(folder: Path, dataset_id: str) -> None:
 
 
 def _metadata(folder: Path, dataset_id: str) -> dict:
-    metadata = read_json(folder / "data" / "metadata.json", folder)
+    metadata, where = read_json(folder / "data" / "metadata.json", folder), f"{dataset_id}: metadata.json"
     # Without them, Minari would build the environment that the file names, whatever code that runs.
     if not isinstance(metadata, dict) or not {"observation_space", "action_space"} <= set(metadata):
-        raise BadDataset(f"{dataset_id}: metadata.json of {folder} must state observation_space and action_space")
+        raise BadDataset(f"{where} of {folder} must state observation_space and action_space")
     if metadata.get("data_format", "hdf5") != "hdf5":
-        raise BadDataset(f"{dataset_id}: metadata.json: data_format = {metadata['data_format']!r:.80} must be 'hdf5'")
+        raise BadDataset(f"{where}: data_format = {metadata['data_format']!r:.80} must be 'hdf5'")
     count = metadata.get("total_episodes")
-    if isinstance(count, bool) or not isinstance(count, int) or count < 0:
-        raise BadDataset(f"{dataset_id}: metadata.json: total_episodes = {count!r:.80} must be a whole number from 0")
+    if type(count) is not int or count < 0:
+        raise BadDataset(f"{where}: total_episodes = {count!r:.80} must be a whole number from 0")
     return metadata
 
 
-def _spaces(dataset_id: str, metadata: dict) -> tuple[Any, Any]:
+def _spaces(dataset_id: str, metadata: dict) -> tuple[dict[str, tuple[int, ...]], np.ndarray]:
+    """The shape of an observation by path, and the actions' bounds [2, A], float32."""
     from gymnasium import spaces
     from minari.serialization import deserialize_space
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about how the bounds of a Box are rounded
-        observation_space, action_space = (deserialize_space(metadata[f"{n}_space"]) for n in ("observation", "action"))
-    if not isinstance(action_space, spaces.Box) or len(action_space.shape) != 1:
-        raise BadDataset(f"{dataset_id}: actions must be a Box of one axis, got {action_space!s:.200}")
-    with np.errstate(over="ignore"):
-        bounds = np.stack([action_space.low, action_space.high]).astype(np.float32)
+        observation, action = (deserialize_space(metadata[f"{name}_space"]) for name in ("observation", "action"))
+    if not isinstance(action, spaces.Box) or len(action.shape) != 1:
+        raise BadDataset(f"{dataset_id}: actions must be a Box of one axis, got {action!s:.200}")
+    bounds = np.stack([action.low, action.high]).astype(np.float32)
     if not np.isfinite(bounds).all() or (bounds[0] > bounds[1]).any():
-        raise BadDataset(f"{dataset_id}: actions must have finite bounds, low below high, got {action_space!s:.200}")
-    for path, space in _leaves(observation_space, "observations").items():
+        raise BadDataset(f"{dataset_id}: actions must have finite bounds, low below high, got {action!s:.200}")
+    parts = _leaves(observation, "observations")
+    for path, space in parts.items():
         if not isinstance(space, spaces.Box):
             raise BadDataset(f"{dataset_id}: {path} must be a Box, got {space!s:.200}")
-    return observation_space, action_space
+    return {path: space.shape for path, space in parts.items()}, bounds
 
 
 def _leaves(value: Any, path: str) -> dict[str, Any]:
@@ -151,20 +146,17 @@ def check_transitions(dataset_id: str, raw: Raw) -> None:
 
 def check_numbers(dataset_id: str, path: str, array: np.ndarray, lengths: np.ndarray) -> None:
     """Likewise for numbers of one field, rows of `lengths` per episode: NaN, infinity, what float32 does not hold."""
-    if array.dtype.kind == "f":
-        limit, why = np.finfo(np.float32).max, "not finite"
-    else:
+    limit, why = np.finfo(np.float32).max, "not finite"
+    if array.dtype.kind != "f":
         limit, why = EXACT_INTEGERS, f"beyond the integers that float32 holds exactly, up to {EXACT_INTEGERS}"
-    with np.errstate(invalid="ignore", over="ignore"):
-        # Reductions make no temporary array. A finite sum of float32 has finite terms only; NaN fails both comparisons.
-        if array.dtype == np.float32 and np.isfinite(array.sum()):
-            return
-        if array.size == 0 or (array.min() >= -limit and array.max() <= limit):
-            return
-        bad = ~((array >= -limit) & (array <= limit))
+    # Reductions make no temporary array. A finite sum of float32 has finite terms only; NaN fails both comparisons.
+    if array.dtype == np.float32 and np.isfinite(array.sum()):
+        return
+    if array.size == 0 or (array.min() >= -limit and array.max() <= limit):
+        return
     if array.dtype.kind == "f" and np.isfinite(array).all():
         why = f"beyond float32, whose largest number is {limit:g}"
-    _refuse(dataset_id, path, array, lengths, bad, why)
+    _refuse(dataset_id, path, array, lengths, ~((array >= -limit) & (array <= limit)), why)
 
 
 def _refuse(dataset_id: str, path: str, array: np.ndarray, lengths: np.ndarray, bad: np.ndarray, why: str) -> None:

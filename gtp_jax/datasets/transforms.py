@@ -26,20 +26,13 @@ def check_choice(what: str, name: object, valid: Iterable[str]) -> None:
 
 
 def transform_reward(name: str, reward: np.ndarray, episode: np.ndarray) -> np.ndarray:
-    """Applies a named transform to rewards.
+    """Applies a named transform to rewards [N] of the episodes [N], counted from 0; returns float32.
 
-    Args:
-      name: "none"; "minus-one" (IQL's AntMaze, arXiv 2110.06169: 0 at the goal, -1 elsewhere); "minus-half-times-four"
-        (CQL's AntMaze, arXiv 2006.04779: 2 and -2); "return-range" (IQL's Gym: the episodes' returns span 1000); or
-        "standardise" (Diffusion-QL's Adroit, arXiv 2208.06193: mean 0, deviation 1).
-      reward: [N].
-      episode: [N], the episode that each reward belongs to, counted from 0.
+    "none"; "minus-one" (IQL's AntMaze, arXiv 2110.06169: 0 at the goal, -1 elsewhere); "minus-half-times-four" (CQL's
+    AntMaze, arXiv 2006.04779: 2 and -2); "return-range" (IQL's Gym: the episodes' returns span 1000); or "standardise"
+    (Diffusion-QL's Adroit, arXiv 2208.06193: mean 0, deviation 1).
 
-    Returns:
-      Rewards [N], float32.
-
-    Raises:
-      ValueError: for another name, and for a transform that divides by the spread of returns or rewards that are equal.
+    Raises ValueError for another name, and where the spread that a transform divides by is 0.
     """
     check_choice("reward transform", name, REWARDS)
     reward = np.asarray(reward, np.float64)
@@ -47,21 +40,15 @@ def transform_reward(name: str, reward: np.ndarray, episode: np.ndarray) -> np.n
         reward = reward - 1
     elif name == "minus-half-times-four":
         reward = (reward - 0.5) * 4
-    elif name == "return-range":
-        returns = np.bincount(episode, weights=reward)
-        reward = reward * (1000.0 / _spread(name, returns, returns.max() - returns.min(), "range of the returns"))
-    elif name == "standardise":
-        reward = (reward - reward.mean()) / _spread(name, reward, reward.std(), "deviation of the rewards")
+    elif name != "none":
+        of_returns = name == "return-range"
+        values = np.bincount(episode, weights=reward) if of_returns else reward
+        spread = np.ptp(values) if of_returns else values.std()
+        if not spread > 0:
+            why = f"but all {len(values)} of them are {values[0]:g}; choose another reward transform"
+            raise ValueError(f'reward="{name}" divides by the spread of the returns or rewards, {why}')
+        reward = reward * (1000.0 / spread) if of_returns else (reward - reward.mean()) / spread
     return reward.astype(np.float32)
-
-
-def _spread(name: str, values: np.ndarray, spread: float, what: str) -> float:
-    if spread > 0:
-        return spread
-    raise ValueError(
-        f'reward="{name}" divides by the {what}, but all {len(values)} of them are {values[0]:g}; choose another '
-        "reward transform"
-    )
 
 
 def _columns(name: str, parts: Mapping[str, Any], xp: Any) -> list[Any]:
@@ -81,10 +68,9 @@ def _columns(name: str, parts: Mapping[str, Any], xp: Any) -> list[Any]:
 
 
 def _egocentric(body: Any, xp: Any) -> tuple[Any, list[Any]]:
-    """The body [*B, 27] as it would be seen if the ant headed along x, and the cosine and sine [*B, 1] of its heading.
+    """The body [*B, 27] of an ant as if it headed along x, and the cosine and sine [*B, 1] of its heading.
 
-    The heading is the rotation's part about the vertical (swing and twist). It is 0 for an ant that lies on its back
-    (w = z = 0), near which it jumps with the least tilt.
+    The heading is the rotation's part about the vertical (swing and twist): 0 for an ant on its back (w = z = 0).
     """
 
     def back(x: Any, y: Any, cos: Any, sin: Any) -> tuple[Any, Any]:
@@ -100,33 +86,19 @@ def _egocentric(body: Any, xp: Any) -> tuple[Any, list[Any]]:
     return xp.concatenate([height, *swing, angles, *back(speed_x, speed_y, cos, sin), rest], axis=-1), [cos, sin]
 
 
-def layout_of(transform: str) -> Layout | None:
-    """Where position, goal and body stand in observations of a transform; None where it does not tell them apart."""
-    if transform not in _SIZES:
-        return None
-    return Layout(
-        position=slice(0, 2),
-        goal_offset=slice(29, 31),
-        body=slice(2, 29),
-        heading=slice(60, 62) if transform == "maze-egocentric" else None,
-        location=(0, 1, *range(29, 36)),
-    )
-
-
 def transform_observation(name: str, observation: Any) -> np.ndarray:
     """Flattens raw observations [*B, ...] by a named transform to [*B, O], float32, not standardised.
 
-    Raises:
-      ValueError: naming the expected and the given keys or shapes.
+    Raises ValueError naming the expected and the given keys or shapes.
     """
     check_choice("observation transform", name, OBSERVATIONS)
     is_dict = isinstance(observation, Mapping)
+    given = sorted(observation) if is_dict else type(observation).__name__
     if name == "identity":
         if is_dict:
-            raise ValueError(f'"identity" expects an array [*B, O], got a dict with keys {sorted(observation)}')
+            raise ValueError(f'"identity" expects an array [*B, O], got a dict with keys {given}')
         # A copy, so that an environment that reuses its observation array cannot change what was seen.
         return np.array(observation, dtype=np.float32)
-    given = sorted(observation) if is_dict else type(observation).__name__
     if name == "observation":  # the one part of a dict that is an array in every task with goals
         if not is_dict or "observation" not in observation:
             raise ValueError(f'"observation" expects a dict with the key "observation", got {given}')
@@ -136,13 +108,10 @@ def transform_observation(name: str, observation: Any) -> np.ndarray:
     # float32 first: the data are stored so, and an observation then reads the same from the file and the environment.
     parts = {key: np.asarray(observation[key], dtype=np.float32) for key in _PARTS}
     shapes = {key: part.shape for key, part in parts.items()}
-    leading = {shape[:-1] for shape in shapes.values()}
     sizes = [shape[-1:] for shape in shapes.values()]
-    if len(leading) != 1 or sizes not in ([(2,), (27,), (2,)], [(2,), (105,), (2,)]):
-        raise ValueError(
-            f"{name!r} expects achieved_goal [*B, 2], observation [*B, 27] or, with contact forces, [*B, 105], and "
-            f"desired_goal [*B, 2], got {shapes}"
-        )
+    if len({shape[:-1] for shape in shapes.values()}) != 1 or sizes not in ([(2,), (27,), (2,)], [(2,), (105,), (2,)]):
+        wanted = "achieved_goal [*B, 2], observation [*B, 27] (or [*B, 105] with contact forces), desired_goal [*B, 2]"
+        raise ValueError(f"{name!r} expects {wanted}, got {shapes}")
     return np.concatenate(_columns(name, parts, np), axis=-1, dtype=np.float32)
 
 
@@ -159,22 +128,22 @@ class Observer:
 
     @classmethod
     def fit(cls, transform: str, flat: np.ndarray, standardise: bool = True) -> "Observer":
-        """Makes an observer from `flat` [N, O], observations that `transform` has flattened.
-
-        A heading is not standardised: by it a hierarchical policy turns its subgoals.
-        """
-        mean, std = np.zeros(flat.shape[-1]), np.ones(flat.shape[-1])
-        if standardise:
-            mean, std = flat.mean(0, dtype=np.float64), flat.std(0, dtype=np.float64)
-            layout = layout_of(transform)
-            if layout is not None and layout.heading is not None:
-                mean[layout.heading], std[layout.heading] = 0, 1
+        """Makes an observer from observations [N, O] that `transform` has flattened; leaves a heading as it is."""
+        plain = cls(transform, np.zeros(flat.shape[-1], np.float32), np.ones(flat.shape[-1], np.float32))
+        if not standardise:
+            return plain
+        mean, std = flat.mean(0, dtype=np.float64), flat.std(0, dtype=np.float64)
+        if plain.layout is not None and plain.layout.heading is not None:
+            mean[plain.layout.heading], std[plain.layout.heading] = 0, 1
         return cls(transform, mean.astype(np.float32), np.maximum(std, STD_FLOOR).astype(np.float32))
 
     @property
     def layout(self) -> Layout | None:
         """Where position, goal and body stand in an observation; None where the transform does not tell them apart."""
-        return layout_of(self.transform)
+        if self.transform not in _SIZES:
+            return None
+        heading = slice(60, 62) if self.transform == "maze-egocentric" else None
+        return Layout(slice(0, 2), slice(29, 31), slice(2, 29), heading, location=(0, 1, *range(29, 36)))
 
     def __call__(self, observation: Any) -> np.ndarray:
         """Raw observation [*B, ...] -> [*B, O]. Raises ValueError naming the expected and the given shape or keys."""
@@ -185,10 +154,6 @@ class Observer:
         if not flat.ndim or flat.shape[-1] != len(self.mean):
             raise ValueError(f"{self.transform!r} expects an array [*B, {len(self.mean)}], got shape {flat.shape}")
         return (flat - self.mean) / self.std
-
-    def unscale(self, standardised: np.ndarray) -> np.ndarray:
-        """The inverse of `scale`, up to rounding."""
-        return standardised * self.std + self.mean
 
     def sizes(self) -> dict[str, int] | int:
         """The size of a raw observation, or of each of its parts that the transform reads."""
@@ -215,13 +180,10 @@ class Observer:
         if not isinstance(spec, Mapping) or not {"transform", "mean", "std"} <= set(spec):
             raise ValueError(f"an observer's spec has the keys transform, mean and std, got {spec!r:.200}")
         check_choice("observation transform", spec["transform"], OBSERVATIONS)
-        mean, std = np.asarray(spec["mean"], np.float32), np.asarray(spec["std"], np.float32)
-        expected = (_SIZES.get(spec["transform"], mean.size),)
-        if mean.shape != expected or std.shape != expected:
-            raise ValueError(
-                f"observer {spec['transform']!r}: mean and std must have shape {expected}, got {mean.shape} and "
-                f"{std.shape}"
-            )
+        name, mean, std = spec["transform"], *(np.asarray(spec[each], np.float32) for each in ("mean", "std"))
+        size = (_SIZES.get(name, mean.size),)
+        if mean.shape != size or std.shape != size:
+            raise ValueError(f"observer {name!r}: mean and std must have shape {size}, got {mean.shape}, {std.shape}")
         if not (np.isfinite(mean).all() and np.isfinite(std).all() and (std > 0).all()):
-            raise ValueError(f"observer {spec['transform']!r}: mean must be finite and std finite and positive")
-        return cls(spec["transform"], mean, std)
+            raise ValueError(f"observer {name!r}: mean must be finite and std finite and positive")
+        return cls(name, mean, std)

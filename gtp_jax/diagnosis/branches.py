@@ -21,8 +21,8 @@ class Branches(NamedTuple):
 def restore(env: Any, observation: Observation) -> None:
     """Puts an AntMaze into the state of one of its own observations, its clock at 0.
 
-    The observation holds all of MuJoCo's state but the solver's warm start: positions and velocities come back exactly,
-    and what follows agrees to the solver's tolerance.
+    Positions and velocities come back exactly. The observation lacks the warm start of MuJoCo's solver, so what follows
+    agrees to the solver's tolerance.
     """
     env.reset(seed=0)
     inner = env.unwrapped
@@ -34,56 +34,47 @@ def restore(env: Any, observation: Observation) -> None:
 
 
 def visited(envs: Sequence[Any], act: Act, times: Sequence[int], seed: int = 0) -> list[Observation]:
-    """Raw observations that a policy meets: of environment i at step times[i], or its last one if it ended before."""
+    """The raw observation of each environment i at step times[i], or its last one if its episode ended before."""
     seeds = np.random.SeedSequence(seed).generate_state(len(envs))
     last = [env.reset(seed=int(s))[0] for env, s in zip(envs, seeds, strict=True)]
     playing = np.array(times) > 0
     for step in range(max(times)):
-        if not playing.any():
-            break
-        for i, action in enumerate(act(step, stack(last))):
-            if playing[i]:
-                observation, _, terminated, truncated, _ = envs[i].step(action)
-                if not terminated:  # at the goal there is nothing to decide
-                    last[i] = observation
-                playing[i] = step + 1 < times[i] and not (terminated or truncated)
+        actions = act(step, stack(last)) if playing.any() else []
+        for i in map(int, np.flatnonzero(playing)):
+            observation, _, terminated, truncated, _ = envs[i].step(actions[i])
+            if not terminated:  # at the goal there is nothing to decide
+                last[i] = observation
+            playing[i] = step + 1 < times[i] and not (terminated or truncated)
     return last
 
 
 def play(
-    envs: Sequence[Any],
-    act: Act,
-    states: Sequence[Observation],
-    first: np.ndarray,
-    *,
-    steps: int,
-    restore: Callable[[Any, Observation], None] = restore,
+    envs: Sequence[Any], act: Act, states: Sequence[Observation], first: np.ndarray, *, steps: int, restore=restore
 ) -> Branches:
     """Plays from each of J states the first action [J, A] and then the policy's, up to `steps` steps or the end.
 
-    The branches run in groups as large as there are `envs`; `act` always gets that many observations.
+    The branches run in groups of `len(envs)`, and `act` always gets that many observations.
     """
     total, jobs = len(envs), len(states)
-    reward, length, over = np.zeros((jobs, steps)), np.zeros(jobs, int), np.zeros(jobs, bool)
-    next_obs: list[Observation] = [{}] * jobs
+    found = Branches(np.zeros((jobs, steps)), np.zeros(jobs, int), np.zeros(jobs, bool), list(states))
     for start in range(0, jobs, total):
         last = [states[min(start + i, jobs - 1)] for i in range(total)]
-        playing = set(range(start, min(start + total, jobs)))
-        for j in sorted(playing):
+        playing = list(range(start, min(start + total, jobs)))
+        for j in playing:
             restore(envs[j - start], states[j])
         for step in range(steps):
             if not playing:
                 break
-            actions = first[start : start + total] if step == 0 else act(start * steps + step, stack(last))
-            for j in sorted(playing):
+            actions = act(start * steps + step, stack(last)) if step else first[start : start + total]
+            for j in tuple(playing):
                 i = j - start
-                last[i], reward[j, step], over[j], truncated, _ = envs[i].step(actions[i])
-                length[j] = step + 1
+                last[i], found.reward[j, step], found.terminated[j], truncated, _ = envs[i].step(actions[i])
+                found.length[j] = step + 1
                 if step == 0:
-                    next_obs[j] = last[i]
-                if over[j] or truncated:
-                    playing.discard(j)
-    return Branches(reward, length, over, next_obs)
+                    found.next_obs[j] = last[i]
+                if found.terminated[j] or truncated:
+                    playing.remove(j)
+    return found
 
 
 def stack(observations: Sequence[Observation]) -> Observation:

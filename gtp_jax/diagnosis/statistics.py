@@ -1,11 +1,26 @@
-"""Why value guidance helps or hurts: what a critic estimates compared with what happened, in NumPy.
+"""What a critic estimates compared with what happened, in NumPy, for S states, N actions at each, R returns of each."""
 
-S states, N actions at each, R returns of each action.
-"""
+from collections.abc import Callable
 
+import jax
 import numpy as np
-from scipy import stats
 from scipy.spatial.distance import cdist
+from scipy.stats import rankdata
+
+from gtp_jax.datasets.returns import n_step
+from gtp_jax.types import Batch
+
+
+def returns_after(
+    batch: Batch, episode: np.ndarray, rows: np.ndarray, discount: float, next_value: Callable[[Batch], np.ndarray]
+) -> np.ndarray:
+    """The return [M] from the step after each of `rows` [M] to the episode's end: what V(next_obs) estimates.
+
+    `rows` are indices of one-step transitions [N, ...], none of them the last of its episode; `next_value` maps a batch
+    [M, ...] to V(next_obs) [M], with which a return continues behind a time-out.
+    """
+    rest = jax.tree.map(lambda column: column[rows + 1], n_step(batch, episode, 0, discount))
+    return rest.reward + discount * rest.discount * next_value(rest)
 
 
 def calibration(value: np.ndarray, truth: np.ndarray) -> dict[str, float | None]:
@@ -14,13 +29,12 @@ def calibration(value: np.ndarray, truth: np.ndarray) -> dict[str, float | None]
     A critic whose error is as large as the spread is no better than the constant mean of the returns.
     """
     error = np.asarray(value, np.float64) - truth
-    varies = np.ptp(value) > 0 and np.ptp(truth) > 0
-    return {
-        "bias": float(error.mean()),
-        "error": float(np.sqrt((error**2).mean())),
-        "spread": float(np.std(truth)),
-        "correlation": float(np.corrcoef(value, truth)[0, 1]) if varies else None,
-    }
+    found = {"bias": float(error.mean()), "error": float(np.sqrt((error**2).mean())), "spread": float(np.std(truth))}
+    return found | {"correlation": _correlation(value, truth)}
+
+
+def _correlation(a: np.ndarray, b: np.ndarray) -> float | None:
+    return float(np.corrcoef(a, b)[0, 1]) if np.ptp(a) > 0 and np.ptp(b) > 0 else None
 
 
 def among_actions(returns: np.ndarray) -> dict[str, float]:
@@ -30,17 +44,13 @@ def among_actions(returns: np.ndarray) -> dict[str, float]:
     R returns (0 where the noise explains all of it); `noise` is that of one action's return; `state` that of the mean
     returns of states.
     """
-    returns = np.asarray(returns, np.float64)
-    repeats = returns.shape[2]
+    returns, repeats = np.asarray(returns, np.float64), returns.shape[2]
     if repeats < 2:
         raise ValueError(f"returns [S, N, R] of shape {returns.shape}: the noise of a return needs R from 2")
     noise = returns.var(axis=2, ddof=1).mean()
     between = returns.mean(axis=2).var(axis=1, ddof=1).mean()
-    return {
-        "action": float(np.sqrt(max(between - noise / repeats, 0.0))),
-        "noise": float(np.sqrt(noise)),
-        "state": float(returns.mean(axis=(1, 2)).std()),
-    }
+    action = np.sqrt(max(between - noise / repeats, 0.0))
+    return {"action": float(action), "noise": float(np.sqrt(noise)), "state": float(returns.mean(axis=(1, 2)).std())}
 
 
 def ranking(value: np.ndarray, truth: np.ndarray) -> float | None:
@@ -48,38 +58,34 @@ def ranking(value: np.ndarray, truth: np.ndarray) -> float | None:
 
     States where either is the same for all actions are left out; None where no other is left.
     """
-    found = [stats.spearmanr(v, t)[0] for v, t in zip(value, truth, strict=True) if np.ptp(v) > 0 and np.ptp(t) > 0]
+    every = [_correlation(rankdata(v), rankdata(t)) for v, t in zip(value, truth, strict=True)]
+    found = [each for each in every if each is not None]
     return float(np.mean(found)) if found else None
 
 
 def choice(value: np.ndarray, truth: np.ndarray) -> dict[str, float]:
     """What taking the action of highest value is worth, by values [S, N] and mean returns [S, N].
 
-    `mean`, `picked` and `best` are true returns of any action, of the picked and of the best one; `promised` is by how
-    much the pick's value lies above the mean value of the state's actions, and `kept` how much of it came true.
+    `mean`, `picked` and `best` are the true returns of any action, of the picked and of the best one; `promised` is how
+    far the pick's value lies above the mean value of the state's actions, and `kept` how much of that came true.
     """
     here, pick = np.arange(len(value)), np.argmax(value, axis=1)
-    return {
-        "mean": float(truth.mean()),
-        "picked": float(truth[here, pick].mean()),
-        "best": float(truth.max(axis=1).mean()),
-        "promised": float((value[here, pick] - value.mean(axis=1)).mean()),
-        "kept": float((truth[here, pick] - truth.mean(axis=1)).mean()),
-    }
+    found = {"mean": truth, "picked": truth[here, pick], "best": truth.max(axis=1)}
+    found |= {"promised": value[here, pick] - value.mean(axis=1), "kept": truth[here, pick] - truth.mean(axis=1)}
+    return {name: float(each.mean()) for name, each in found.items()}
 
 
-def outside(data: tuple[np.ndarray, np.ndarray], asked: tuple[np.ndarray, np.ndarray], group: np.ndarray) -> np.ndarray:
-    """Which of the asked (obs [M, O], action [M, A]) lie outside the data's support: bool [M].
+def outside(data: tuple[np.ndarray, np.ndarray], asked: tuple[np.ndarray, np.ndarray], group: np.ndarray) -> float:
+    """The share of `asked` (obs [M, O], action [M, A]) that lies outside the support of `data` (obs [N, O], ...).
 
-    Outside is farther from the nearest of the data (obs [N, O], action [N, A]) than 95 % of the data are from the
-    nearest one of another group [N] (episode). Observations count as standardised, and observations and actions alike,
-    each divided by the square root of its width. Needs memory for N^2 numbers: pass some thousand rows.
+    Outside is farther from the nearest row of the data than 95 % of the data are from the nearest row of another group
+    [N] (episode). Observations are standardised; both parts are divided by the square root of their width, so that they
+    count alike. Needs memory for N^2 numbers: pass some thousand rows.
     """
 
-    def points(obs: np.ndarray, action: np.ndarray) -> np.ndarray:
-        parts = (np.asarray(obs, np.float64), np.asarray(action, np.float64))
-        return np.concatenate([part / np.sqrt(part.shape[1]) for part in parts], axis=1)
+    def points(parts: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+        return np.concatenate([np.asarray(part, np.float64) / np.sqrt(part.shape[1]) for part in parts], axis=1)
 
-    own = points(*data)
+    own = points(data)
     between = np.where(group[:, None] == group, np.inf, cdist(own, own))
-    return cdist(points(*asked), own).min(axis=1) > np.quantile(between.min(axis=1), 0.95)
+    return float((cdist(points(asked), own).min(axis=1) > np.quantile(between.min(axis=1), 0.95)).mean())

@@ -1,7 +1,7 @@
 """Rollouts in Gymnasium environments, all seeds' policies in one call per environment step.
 
-Each seed has `num_envs` environments, and environment i plays the episodes i, i + num_envs, ... of that seed. So the
-set of episodes is fixed beforehand: short ones, mostly successes, cannot crowd out long ones.
+Environment i of a seed plays the episodes i, i + num_envs, ... of that seed. So the set of episodes is fixed
+beforehand: short ones, mostly successes, cannot crowd out long ones.
 """
 
 import os
@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+
+_ROOT = 1_000_003  # with a seed's and an episode's number it gives the environment's reset seed
 
 
 class Episodes(NamedTuple):
@@ -25,28 +27,25 @@ class Episodes(NamedTuple):
 class _Slot:
     """One environment and the episodes of one seed that it plays."""
 
-    def __init__(self, env: Any, seed_index: int, seed: int, episodes: range, root: int):
-        self.env, self.seed_index, self.root, self.seed = env, seed_index, root, seed
-        self.waiting = list(episodes)
+    def __init__(self, env: Any, seed_index: int, seed: int, episodes: range):
+        self.env, self.seed_index, self.seed, self.waiting = env, seed_index, seed, iter(episodes)
         self.begin()
 
     def begin(self) -> None:
-        self.episode = self.waiting.pop(0) if self.waiting else None
+        self.episode = next(self.waiting, None)
         if self.episode is None:
             return
-        entropy = np.random.SeedSequence((self.root, self.seed, self.episode)).generate_state(1)[0]
+        entropy = np.random.SeedSequence((_ROOT, self.seed, self.episode)).generate_state(1)[0]
         self.obs, info = self.env.reset(seed=int(entropy))
-        self.total, self.steps, self.reached = 0.0, 0, bool(info.get("success", False))
-        self.has_position = isinstance(self.obs, dict) and "achieved_goal" in self.obs
-        self.positions = []
+        self.total, self.steps, self.reached, self.positions = 0.0, 0, bool(info.get("success", False)), []
         self.remember()
 
     def remember(self) -> None:
-        if self.has_position:
+        if isinstance(self.obs, dict) and "achieved_goal" in self.obs:
             self.positions.append(np.array(self.obs["achieved_goal"]))
 
     def step(self, action: np.ndarray) -> tuple | None:
-        """Advances the episode; at its end, returns (episode, return, success, steps, positions), begins the next."""
+        """Advances the episode. At its end: (episode, return, success, steps, positions), and the next one begins."""
         if np.isfinite(action).all():
             self.obs, reward, terminated, truncated, info = self.env.step(action)
             self.total += float(reward)
@@ -64,62 +63,45 @@ class _Slot:
 
 
 class Evaluator:
-    """A set of environments that is made once and used for every evaluation of a run.
+    """A set of environments, `num_envs` of each seed, that is made once and used for every evaluation of a run.
 
-    Args:
-      make_env: makes one Gymnasium environment; called when episodes are first played.
-      observe: raw observations with any leading axes -> what the policy sees [..., O].
-      seeds: the numbers of the S seeds, in the order of the policies' leading axis.
-      num_envs: environments of each seed.
-      root: with a seed's and an episode's number it gives the environment's reset seed.
+    `make_env` makes one Gymnasium environment, when episodes are first played; `observe` maps raw observations with any
+    leading axes to what the policy sees [..., O]; the S `seeds` stand in the order of the policies' leading axis.
     """
 
     def __init__(
-        self,
-        make_env: Callable[[], Any],
-        observe: Callable[[Any], np.ndarray],
-        seeds: Sequence[int],
-        *,
-        num_envs: int = 25,
-        root: int = 1_000_003,
+        self, make_env: Callable[[], Any], observe: Callable[[Any], np.ndarray], seeds: Sequence[int], num_envs: int
     ):
-        self._make_env, self._observe, self._seeds = make_env, observe, tuple(seeds)
-        self._num_envs, self._root = num_envs, root
+        self._make_env, self._observe, self._seeds, self._num_envs = make_env, observe, tuple(seeds), num_envs
         self._envs: list[Any] = []
         self._workers = os.cpu_count() or 1
         self._pool = ThreadPoolExecutor(self._workers)
 
     def __call__(self, act: Callable[[int, np.ndarray], Any], num_episodes: int) -> Episodes:
-        """Plays `num_episodes` episodes with every seed's policy.
+        """Plays E = `num_episodes` episodes with every seed's policy.
 
-        Args:
-          act: (step, obs [S, num_envs, O]) -> actions [S, num_envs, A]; the step number makes its noise.
-          num_episodes: E, episodes of each seed.
+        `act` maps (step, obs [S, num_envs, O]) to actions [S, num_envs, A]; the step number makes its noise.
         """
         self.prepare(num_episodes)
         shape = (len(self._seeds), min(self._num_envs, num_episodes))
         envs = iter(self._envs)
         slots = [
-            _Slot(next(envs), index, seed, range(i, num_episodes, shape[1]), self._root)
+            _Slot(next(envs), index, seed, range(i, num_episodes, shape[1]))
             for index, seed in enumerate(self._seeds)
             for i in range(shape[1])
         ]
-        result = Episodes(
-            returns=np.zeros((shape[0], num_episodes)),
-            success=np.zeros((shape[0], num_episodes), bool),
-            length=np.zeros((shape[0], num_episodes), int),
-            positions=[[np.empty((0, 2))] * num_episodes for _ in self._seeds],
-        )
+        returns, success, length = (np.zeros((shape[0], num_episodes), dtype) for dtype in (float, bool, int))
+        positions = [[np.empty((0, 2))] * num_episodes for _ in self._seeds]
         step = 0
         while any(slot.episode is not None for slot in slots):
             obs = self._observe(jax.tree.map(lambda *each: np.stack(each), *(slot.obs for slot in slots)))
             actions = np.asarray(act(step, obs.reshape(*shape, -1))).reshape(len(slots), -1)
-            for slot, outcome in self._step_all(slots, actions):
-                at = (slot.seed_index, outcome[0])
-                result.returns[at], result.success[at], result.length[at] = outcome[1:4]
-                result.positions[at[0]][at[1]] = outcome[4]
+            for slot, (episode, *outcome, walked) in self._step_all(slots, actions):
+                at = (slot.seed_index, episode)
+                returns[at], success[at], length[at] = outcome
+                positions[slot.seed_index][episode] = walked
             step += 1
-        return result
+        return Episodes(returns, success, length, positions)
 
     def prepare(self, num_episodes: int) -> None:
         """Makes the environments that so many episodes need, unless they are there: this may fail and writes files."""

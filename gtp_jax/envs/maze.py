@@ -1,6 +1,7 @@
 """Mazes of square cells as gymnasium-robotics draws them: 1 is a wall, "r" the start, "g" the goal, "c" either."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -10,19 +11,15 @@ Cell = tuple[int, int]  # row, column, counted from the top left
 
 @dataclass(frozen=True)
 class MazeInfo:
-    """A maze in the plane, centred on the origin, row 0 at the top.
+    """A maze in the plane, centred on the origin, row 0 at the top. Lengths are in metres."""
 
-    `maze_map` is a list of equally long lists of 0, 1, "r", "g", "c". Lengths are in metres: the goal counts as reached
-    within `success_radius`, and each reset moves start and goal by up to `position_noise` in x and in y.
-    """
-
-    maze_map: list[list[int | str]]
+    maze_map: list[list[int | str]]  # equally long lists of 0, 1, "r", "g", "c"
     cell_size: float = 4.0
-    success_radius: float = 0.45
-    position_noise: float = 1.0
+    success_radius: float = 0.45  # within which the goal counts as reached
+    position_noise: float = 1.0  # by up to which each reset moves start and goal in x and in y
 
     @classmethod
-    def from_data(cls, maze_map, source: str) -> "MazeInfo":
+    def from_data(cls, maze_map: Any, source: str) -> "MazeInfo":
         """Checks a map that came with a file. Raises ValueError naming `source` and the first bad entry."""
         is_table = isinstance(maze_map, list) and maze_map and all(isinstance(row, list) and row for row in maze_map)
         if not is_table or len({len(row) for row in maze_map}) != 1:
@@ -33,10 +30,9 @@ class MazeInfo:
                     raise ValueError(f'{source}: maze_map[{i}][{j}] must be 0, 1, "r", "g" or "c", got {cell!r:.80}')
         maze = cls(maze_map)
         if max(len(maze_map), len(maze_map[0])) > MOST_CELLS or len(maze.free_cells) < 2:
-            raise ValueError(
-                f"{source}: maze_map must have from 2 free cells to {MOST_CELLS} by {MOST_CELLS} cells, got "
-                f"{len(maze.free_cells)} free ones of {len(maze_map)} by {len(maze_map[0])}"
-            )
+            found = f"{len(maze.free_cells)} free ones of {len(maze_map)} by {len(maze_map[0])}"
+            says = f"from 2 free cells to {MOST_CELLS} by {MOST_CELLS} cells"
+            raise ValueError(f"{source}: maze_map must have {says}, got {found}")
         return maze
 
     @property
@@ -52,12 +48,12 @@ class MazeInfo:
     @property
     def start_xy(self) -> tuple[float, float] | None:
         """The centre of the one start cell, metres; None where the maze has none or several."""
-        return self._only("r")
+        return self._centre_of_only("r")
 
     @property
     def goal_xy(self) -> tuple[float, float] | None:
-        """The centre of the one goal cell, metres; None where the maze has none or several."""
-        return self._only("g")
+        """The centre of the one goal cell, likewise."""
+        return self._centre_of_only("g")
 
     def cells_of(self, mark: str) -> tuple[Cell, ...]:
         """The cells that carry `mark`."""
@@ -74,6 +70,6 @@ class MazeInfo:
         row, column = rows / 2 - xy[1] / self.cell_size, columns / 2 + xy[0] / self.cell_size
         return int(np.floor(row)), int(np.floor(column))
 
-    def _only(self, mark: str) -> tuple[float, float] | None:
+    def _centre_of_only(self, mark: str) -> tuple[float, float] | None:
         cells = self.cells_of(mark)
         return tuple(self.cell_to_xy(cells[0]).tolist()) if len(cells) == 1 else None

@@ -19,10 +19,7 @@ ANT_MAZE_IDS = tuple(f"AntMaze_{maze}-{version}" for version in _VERSIONS for ma
 GYM_IDS = tuple(f"{name}-{v}" for v in _VERSIONS for name in ("HalfCheetah", "Hopper", "Walker2d", "Ant"))
 ADROIT_IDS = tuple(f"AdroitHand{task}-v1" for task in ("Pen", "Door", "Hammer", "Relocate"))
 KITCHEN_ID = "FrankaKitchen-v1"
-KITCHEN_TASKS = (
-    *("bottom burner", "top burner", "light switch", "slide cabinet"),
-    *("hinge cabinet", "microwave", "kettle"),
-)
+KITCHEN_TASKS = ("bottom burner", "top burner", "light switch", "slide cabinet", "hinge cabinet", "microwave", "kettle")
 KITCHEN_MUJOCO = (3, 10)  # the first version that cannot read the kitchen's model; 3.9 could
 
 
@@ -46,14 +43,11 @@ def make_robotics(env_id: str, **kwargs):
 
 
 def make_antmaze(env_id: str, maze_map: list, max_episode_steps: int | None = None, **kwargs):
-    """An AntMaze that ends at the goal. `kwargs` go to the environment.
-
-    The environment writes its model into the temporary folder under a name made from the clock, so that two processes
-    can collide, and leaves it there: here it writes into a folder of its own that is then deleted.
-    """
-    fixed = {"maze_map": maze_map, "continuing_task": False, "reset_target": False}
+    """An AntMaze that ends at the goal."""
+    kwargs = {"maze_map": maze_map, "continuing_task": False, "reset_target": False, **kwargs}
+    # It writes its model into the temporary folder under a name made from the clock, where two processes can collide.
     with private_tempdir():
-        return make_robotics(env_id, max_episode_steps=max_episode_steps, **fixed, **kwargs)
+        return make_robotics(env_id, max_episode_steps=max_episode_steps, **kwargs)
 
 
 def make_gym(env_id: str, **kwargs):
@@ -78,49 +72,41 @@ def private_tempdir():
 
 
 def for_metadata(dataset_id: str, metadata: dict, observation_size: int | None) -> EvalEnv:
-    """Looks up the evaluation environment of a Minari dataset.
+    """Looks up the evaluation environment of a Minari dataset in its metadata.json.
 
-    Of the metadata only the environment's id and AntMaze's maze map, Adroit's time limit or the kitchen's tasks are
-    read, and all of them are checked. The kitchen rewards a task once, as D4RL's.
+    Only the environment's id and AntMaze's maze map, Adroit's time limit or the kitchen's tasks are read, and all of
+    them are checked. The kitchen rewards a task once, as D4RL's. `observation_size` is that of AntMaze's "observation":
+    105 numbers with contact forces (version 5 only), 27 without.
 
-    Args:
-      dataset_id: for messages.
-      metadata: the dataset's metadata.json.
-      observation_size: of AntMaze's "observation": 105 numbers with contact forces (version 5 only), 27 without.
-
-    Raises:
-      ValueError: for an environment that is not on the list and for malformed values.
+    Raises ValueError for an environment that is not on the list and for malformed values.
     """
     where = f"{dataset_id}: metadata.json"
     spec = _spec(where, metadata, "env_spec")
-    if spec is None:
-        raise ValueError(f"{where} names no environment (env_spec); there is nothing to evaluate in")
     env_id = spec.get("id")
+    if env_id is None:
+        raise ValueError(f"{where} names no environment (env_spec); there is nothing to evaluate in")
     if env_id in GYM_IDS:
         return EvalEnv(env_id, functools.partial(make_gym, env_id), None)
     if env_id in ADROIT_IDS:
         limit = spec.get("max_episode_steps")  # None: the one that the environment is registered with
         if limit is not None and (type(limit) is not int or not 1 <= limit <= 100_000):
-            raise ValueError(
-                f"{where}: max_episode_steps = {limit!r:.80} of env_spec must be a whole number from 1 to 100000"
-            )
+            says = "of env_spec must be a whole number from 1 to 100000"
+            raise ValueError(f"{where}: max_episode_steps = {limit!r:.80} {says}")
         return EvalEnv(env_id, functools.partial(make_robotics, env_id, max_episode_steps=limit), None)
     if env_id == KITCHEN_ID:
         check_kitchen(dataset_id)
         tasks = spec["kwargs"].get("tasks_to_complete")
         if not isinstance(tasks, list) or not tasks or not all(task in KITCHEN_TASKS for task in tasks):
-            raise ValueError(
-                f"{where}: tasks_to_complete = {tasks!r:.200} of env_spec must be a list of some of "
-                f"{', '.join(KITCHEN_TASKS)}"
-            )
+            says = f"of env_spec must be a list of some of {', '.join(KITCHEN_TASKS)}"
+            raise ValueError(f"{where}: tasks_to_complete = {tasks!r:.200} {says}")
         return EvalEnv(env_id, functools.partial(make_robotics, env_id, tasks_to_complete=tasks), None)
     if env_id not in ANT_MAZE_IDS:
         known = (*GYM_IDS, *ADROIT_IDS, KITCHEN_ID, *ANT_MAZE_IDS)
         raise ValueError(f"{dataset_id}: environment {env_id!r:.100} cannot be built; {there_are(env_id, known)}")
-    own = _maze(where, spec, "env_spec")
+    own = _maze(where, metadata, "env_spec")
     if own is None:
         raise ValueError(f"{where}: env_spec has no maze_map; the maze of the data is unknown")
-    maze = _with_start_and_goal(own, _maze(where, _spec(where, metadata, "eval_env_spec"), "eval_env_spec"))
+    maze = _with_start_and_goal(own, _maze(where, metadata, "eval_env_spec"))
     kwargs = {"include_cfrc_ext_in_observation": observation_size == 105} if env_id.endswith("-v5") else {}
     return EvalEnv(env_id, functools.partial(make_antmaze, env_id, maze.maze_map, **kwargs), maze)
 
@@ -129,18 +115,14 @@ def check_kitchen(dataset_id: str) -> None:
     """Raises ValueError where the installed MuJoCo cannot read the kitchen's model."""
     version, first = importlib.metadata.version("mujoco"), ".".join(map(str, KITCHEN_MUJOCO))
     if tuple(map(int, version.split(".")[:2])) >= KITCHEN_MUJOCO:
-        raise ValueError(
-            f"{dataset_id}: {KITCHEN_ID} does not start on mujoco {version}, only on versions below {first}: "
-            f"pip install 'mujoco<{first}'"
-        )
+        cure = f"only on versions below {first}: pip install 'mujoco<{first}'"
+        raise ValueError(f"{dataset_id}: {KITCHEN_ID} does not start on mujoco {version}, {cure}")
 
 
-def _spec(where: str, metadata: dict, key: str) -> dict[str, Any] | None:
-    """The environment that the metadata name under a key; its "kwargs" are a dict in any case."""
-    if metadata.get(key) is None:
-        return None
+def _spec(where: str, metadata: dict, key: str) -> dict[str, Any]:
+    """The environment that the metadata name under a key, empty for none; its "kwargs" are a dict in any case."""
     try:
-        spec = json.loads(metadata[key])
+        spec = json.loads(metadata.get(key) or "{}")
     except (TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"{where}: {key} is not JSON: {error}") from None
     if not isinstance(spec, dict):
@@ -148,9 +130,9 @@ def _spec(where: str, metadata: dict, key: str) -> dict[str, Any] | None:
     return spec if isinstance(spec.get("kwargs"), dict) else {**spec, "kwargs": {}}
 
 
-def _maze(where: str, spec: dict | None, key: str) -> MazeInfo | None:
-    found = spec and spec["kwargs"].get("maze_map", False)
-    return None if found in (None, False) else MazeInfo.from_data(found, f"{where}: {key}")
+def _maze(where: str, metadata: dict, key: str) -> MazeInfo | None:
+    found = _spec(where, metadata, key)["kwargs"].get("maze_map")
+    return None if found is None else MazeInfo.from_data(found, f"{where}: {key}")
 
 
 def _with_start_and_goal(own: MazeInfo, evaluation: MazeInfo | None) -> MazeInfo:

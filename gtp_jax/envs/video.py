@@ -28,10 +28,7 @@ _COLOURS = 128  # of a GIF; more of them make it larger, not better
 def choose_backend() -> None:
     """Sets MUJOCO_GL to a backend that renders without a screen, where the user has set none.
 
-    Call it before MuJoCo is imported, which reads it once.
-
-    Raises:
-      ValueError: where none works, or the user's does not.
+    Call it before MuJoCo is imported, which reads it once. Raises ValueError where none works, or the user's does not.
     """
     given = os.environ.get("MUJOCO_GL")
     candidates = (given,) if given else BACKENDS if sys.platform == "linux" else ("",)
@@ -50,57 +47,42 @@ def choose_backend() -> None:
 
 
 class Moment(NamedTuple):
-    """The physics at one time."""
+    """The physics at one time, in seconds; `sites` are positions [., 3], a maze's goal among them."""
 
-    time: float  # seconds
+    time: float
     qpos: np.ndarray
-    sites: np.ndarray  # positions [., 3]; a maze's goal is one
+    sites: np.ndarray
 
 
 class Recorded:
     """A MuJoCo environment with a record of what it went through: `episodes`, a list of moments for each reset."""
 
     def __init__(self, env: Any):
-        self.env = env
+        self.env, self.close = env, env.close
         self.episodes: list[list[Moment]] = []
 
     def reset(self, **options: Any) -> Any:
         """Begins an episode of the environment, and of the record."""
-        result = self.env.reset(**options)
         self.episodes.append([])
-        self._record()
-        return result
+        return self._recorded(self.env.reset(**options))
 
     def step(self, action: np.ndarray) -> Any:
         """Steps the environment and records the moment."""
-        result = self.env.step(action)
-        self._record()
+        return self._recorded(self.env.step(action))
+
+    def _recorded(self, result: Any) -> Any:
+        data, model = self.env.unwrapped.data, self.env.unwrapped.model
+        self.episodes[-1].append(Moment(data.time, data.qpos.copy(), model.site_pos.copy()))
         return result
-
-    def close(self) -> None:
-        """Closes the environment."""
-        self.env.close()
-
-    def _record(self) -> None:
-        physics = self.env.unwrapped
-        moment = Moment(physics.data.time, physics.data.qpos.copy(), physics.model.site_pos.copy())
-        self.episodes[-1].append(moment)
 
 
 def render(
     env: Any, episode: Sequence[Moment], maze: MazeInfo | None, *, width: int = 400, every: int = 2
 ) -> np.ndarray:
-    """Draws an episode.
+    """Draws a recorded episode of an environment, whose state is not touched: frames, uint8 [T, H, width, 3].
 
-    Args:
-      env: the environment that was recorded; its state is not touched.
-      episode: its moments.
-      maze: seen as a whole from above, where given; otherwise the camera follows the robot.
-      width: pixels, at most 640.
-      every: one of so many moments is drawn; the last one always is.
-
-    Returns:
-      Frames, uint8 [T, H, width, 3].
+    A maze is seen as a whole from above; without one the camera follows the robot. `width` is at most 640; one of
+    `every` moments is drawn, and the last one always.
     """
     mujoco: Any = importlib.import_module("mujoco")  # has no type stubs
     # Plain colours: the model's chequered floor hides the ant and does not compress.
@@ -140,15 +122,9 @@ def _above(maze: MazeInfo, width: int, fovy: float) -> tuple[Any, int]:
 
 
 def write(frames: np.ndarray, path: Path, *, seconds: float) -> list[Path]:
-    """Writes a GIF that plays in a loop and, where imageio-ffmpeg is installed, an MP4.
+    """Writes frames, uint8 [T, H, W, 3], to a GIF that plays in a loop and, where imageio-ffmpeg is installed, an MP4.
 
-    Args:
-      frames: uint8 [T, H, W, 3].
-      path: of the files, whose suffix is replaced.
-      seconds: between frames; a GIF counts hundredths, browsers none below two.
-
-    Returns:
-      The files written.
+    The suffix of `path` is replaced. `seconds` lie between frames: a GIF counts hundredths, browsers none below two.
     """
     from PIL import Image
 
@@ -174,9 +150,6 @@ def write(frames: np.ndarray, path: Path, *, seconds: float) -> list[Path]:
 
 
 def film(env: Any, episode: Sequence[Moment], maze: MazeInfo | None, path: Path) -> list[Path]:
-    """Renders a recorded episode and writes it; see `render` and `write`.
-
-    Every second moment is shown for as long as one lasts, so at twice its speed; fewer of an episode of over 400.
-    """
+    """Renders a recorded episode and writes it, at twice its speed or, where it has over 400 moments, faster."""
     every = max(2, len(episode) // 200)
     return write(render(env, episode, maze, every=every), path, seconds=episode[1].time - episode[0].time)

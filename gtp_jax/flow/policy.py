@@ -11,8 +11,8 @@ import jax.numpy as jnp
 from gtp_jax.declare import COEFFICIENT, POSITIVE, Range, check_declared, setting
 from gtp_jax.flow import map as flow_map
 from gtp_jax.flow.map import Step
-from gtp_jax.flow.times import Schedule
-from gtp_jax.types import Array, Batch, HParams, Key, Metrics, Network, Params, Policy, Velocity
+from gtp_jax.flow.times import Schedule, uniform_times
+from gtp_jax.types import Array, Batch, FlowApply, HParams, Key, Metrics, Network, Params, Policy, Velocity
 
 # Settings that several policies have: the same name is the same declaration.
 lambda_flow = functools.partial(setting, 1.0, "Coefficient of the flow loss.", range=COEFFICIENT, hparam="lambda_flow")
@@ -82,23 +82,23 @@ class LossInputs(NamedTuple):
 
 def make(
     *,
-    network: Network,
+    network: Network[FlowApply],
     action_low: Array,
     action_high: Array,
-    parameterise: Callable[[Callable[[Array, Array, Array], Array]], Velocity],
     objective: Callable[[LossInputs], tuple[Array, Metrics]],
-    sampling_times: Callable[[int], Array],
+    parameterise: Callable[[Callable[[Array, Array, Array], Array]], Velocity] = lambda f: f,
+    sampling_times: Callable[[int], Array] = uniform_times,
     step: Step = flow_map.jump,
     sampler: Callable[[Velocity, Key, Array, Array, Array | float], Array] | None = None,
 ) -> Policy:
     """Builds a policy on a flow from its loss and its sampler.
 
     Args:
-      network: apply(params, obs [*B, O], x [*B, A], t [*B], s [*B]) -> [*B, A].
+      network: F(obs, x, t, s).
       action_low: [A] lower bounds; only a final sample is clipped to them.
       action_high: [A] upper bounds.
-      parameterise: reads F(x, t, s) as an average velocity.
       objective: the un-reduced loss [B] and its metrics.
+      parameterise: reads F(x, t, s) as an average velocity; by default F is the velocity.
       sampling_times: K -> [K + 1] times of a K-step sampler, decreasing to 0. The first one is the standard deviation
         of the point that the sampler starts from.
       step: how the sampler goes from one time to the next.

@@ -11,9 +11,13 @@ from gtp_jax.types import Array, DType, Key
 
 def uniform_times(num_steps: int) -> Array:
     """[K + 1] equally spaced times from 1 to 0, for the straight path."""
+    return jnp.linspace(1.0, 0.0, _at_least_one(num_steps) + 1)
+
+
+def _at_least_one(num_steps: int) -> int:
     if num_steps < 1:
         raise ValueError(f"num_steps = {num_steps}: a sampler needs at least one step")
-    return jnp.linspace(1.0, 0.0, num_steps + 1)
+    return num_steps
 
 
 class Schedule(NamedTuple):
@@ -33,9 +37,7 @@ class Schedule(NamedTuple):
 
         Ending on sigma_min instead would spend a whole step on the last 0.002.
         """
-        if num_steps < 1:
-            raise ValueError(f"num_steps = {num_steps}: a sampler needs at least one step")
-        return jnp.append(self.at(jnp.arange(num_steps) / num_steps), 0.0)
+        return jnp.append(self.at(jnp.arange(_at_least_one(num_steps)) / num_steps), 0.0)
 
 
 def log_normal_times(key: Key, shape: tuple[int, ...], dtype: DType = float) -> Array:

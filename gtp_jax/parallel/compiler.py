@@ -1,4 +1,4 @@
-"""Options of the XLA compiler, on x86 CPUs only; docs/speed.md says how much faster they are."""
+"""Options of the XLA compiler, on x86 CPUs only; docs/speed.md has the measured gains."""
 
 import platform
 from typing import Protocol
@@ -9,10 +9,8 @@ Options = dict[str, bool | int | str]
 class Device(Protocol):
     """The part of `jax.Device` that is read; jaxlib ships no types."""
 
-    @property
-    def platform(self) -> str:
-        """ "cpu", "gpu" or "tpu"."""
-        ...
+    platform: str  # "cpu", "gpu" or "tpu"
+    device_kind: str  # the model's name
 
 
 def _options(device: Device, options: Options) -> Options:
@@ -29,9 +27,9 @@ def update_options(device: Device) -> Options:
 
 
 def acting_options(device: Device) -> Options:
-    """Compiler options for programs that sample actions, few at a time.
+    """Compiler options for programs that sample few actions at a time.
 
-    Operations one after the other: handing them to other threads takes longer than a small product.
+    Operations run one after the other: handing them to other threads takes longer than a small product.
     """
     scheduler = "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"
     return _options(device, {"xla_cpu_prefer_vector_width": 512, "xla_cpu_scheduler_type": scheduler})

@@ -1,7 +1,7 @@
-"""The processes of one run, on JAX's own distributed runtime. With one process all of this is the identity.
+"""The processes of one run, on JAX's distributed runtime. With one process all of this is the identity.
 
-Trials share nothing, so each process trains its block of them on its own devices. The numbers that a file or a person
-is to see are gathered on every process, and the first one writes them.
+Each process trains its block of the trials on its own devices. Results are gathered on every process, and the first one
+writes them.
 """
 
 import contextlib
@@ -24,14 +24,10 @@ class LostProcess(RuntimeError):
 
 
 def start(spec: str) -> None:
-    """Joins the other processes; to be called before anything else of JAX.
+    """Joins the other processes; called before anything else of JAX. Raises ValueError for another form of `spec`.
 
-    Args:
-      spec: "auto" where JAX finds the others itself (SLURM, Kubernetes, TPU pods, MPI), else "HOST:PORT,COUNT,INDEX":
-        where the first process listens, how many there are, and which one this is, from 0.
-
-    Raises:
-      ValueError: for another form.
+    `spec` is "auto" where JAX finds the others itself (SLURM, Kubernetes, TPU pods, MPI), else "HOST:PORT,COUNT,INDEX":
+    where the first process listens, how many there are, and which one this is, from 0.
     """
     if spec == "auto":
         jax.distributed.initialize()
@@ -51,11 +47,7 @@ def first() -> bool:
 
 
 def share(items: Sequence[Any]) -> slice:
-    """The block of `items` that this process trains.
-
-    Raises:
-      ValueError: where they do not divide among the processes.
-    """
+    """The block of `items` that this process trains. Raises ValueError where they do not divide among the processes."""
     count, index = jax.process_count(), jax.process_index()
     size, rest = divmod(len(items), count)
     if rest:
@@ -64,11 +56,7 @@ def share(items: Sequence[Any]) -> slice:
 
 
 def gather(tree: T) -> T:
-    """Joins the processes' host arrays [S/P, ...] to [S, ...], on every process.
-
-    Raises:
-      LostProcess: where another process does not answer.
-    """
+    """Joins the processes' host arrays [S/P, ...] to [S, ...], on every process. Raises LostProcess if one is gone."""
     if jax.process_count() == 1:
         return tree
     from jax.experimental import multihost_utils
@@ -82,10 +70,8 @@ def gather(tree: T) -> T:
     except Exception as error:  # of several types, according to what noticed it first
         raise LostProcess(str(error).splitlines()[0]) from error
     parts = np.split(every, np.cumsum([leaf.nbytes for leaf in leaves])[:-1], axis=1)
-    joined = [
-        np.frombuffer(part.tobytes(), leaf.dtype).reshape(-1, *leaf.shape[1:])
-        for part, leaf in zip(parts, leaves, strict=True)
-    ]
+    joined = [np.frombuffer(part.tobytes(), leaf.dtype) for part, leaf in zip(parts, leaves, strict=True)]
+    joined = [flat.reshape(-1, *leaf.shape[1:]) for flat, leaf in zip(joined, leaves, strict=True)]
     return jax.tree.unflatten(structure, joined)
 
 
@@ -96,17 +82,16 @@ def agree(number: int) -> int:
 
 @contextlib.contextmanager
 def lost(directory: Path) -> Iterator[None]:
-    """Ends this process with LOST and one line where a block fails, as it does once another process of the run is gone.
+    """Ends this process with LOST and one line where a block fails because another process of the run is gone.
 
-    JAX offers no way to go on without it, and leaving in the ordinary way would wait a minute for it.
+    JAX offers no way to go on without that process, and an ordinary exit would wait a minute for it.
     """
     try:
         yield
     except (LostProcess, jax.errors.JaxRuntimeError) as error:  # the latter from Orbax, which waits for all, too
-        reason = str(error).splitlines()[0]
         message = (
-            f"error: a process of this run failed or was lost ({reason}). Start the same command again, on as many "
-            f"processes or on fewer: it goes on from the last checkpoint in {directory}"
+            f"error: a process of this run failed or was lost ({str(error).splitlines()[0]}). Start the same command "
+            f"again, on as many processes or on fewer: it resumes from the last checkpoint in {directory}"
         )
         print(message, file=sys.stderr, flush=True)
         with contextlib.suppress(AttributeError, OSError, ValueError):  # of a standard output that was closed

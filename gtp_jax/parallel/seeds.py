@@ -1,8 +1,7 @@
 """Many seeds in one program: `vmap` over the seeds of a device, `pmap` over devices, `scan` over updates.
 
-This module knows nothing about reinforcement learning: it repeats an `init` and an `update` for every seed on one
-dataset. Everything a seed draws is a function of its own number and of the step, so a seed's initial parameters, keys
-and batch indices do not depend on how many other seeds run or where.
+What a seed draws is a function of its own number and of the step, so its initial parameters, keys and batch indices do
+not depend on how many other seeds run or where.
 """
 
 import time
@@ -34,29 +33,23 @@ def batch_indices(data_key: Key, step: Array, batch_size: int, num_rows: int) ->
 def choose_devices(num_seeds: int, count: int = 0) -> list[Device]:
     """The devices to use: `count` of them, or for 0 as many as divide the seeds evenly.
 
-    Raises:
-      ValueError: where there are not so many, or the seeds do not divide among them.
+    Raises ValueError where there are not so many, or the seeds do not divide among them.
     """
     available = jax.local_devices()
-    if not count:
-        count = max(n for n in range(1, len(available) + 1) if num_seeds % n == 0)
+    fitting = [n for n in range(1, len(available) + 1) if num_seeds % n == 0]
+    count = count or fitting[-1]
     if count > len(available):
         raise ValueError(f"devices = {count}, but JAX finds {len(available)}: {available}")
-    if num_seeds % count:
-        fitting = [n for n in range(1, len(available) + 1) if num_seeds % n == 0]
+    if count not in fitting:
         raise ValueError(f"num_seeds = {num_seeds} does not divide among devices = {count}; devices may be {fitting}")
     return available[:count]
 
 
 def device_beside(training: Sequence[Device], overlap: str) -> Device | None:
-    """The device to compute on while the `training` devices update: the CPU, or None to wait for them.
+    """The CPU, to compute on while the `training` devices update, or None to wait for them.
 
-    Args:
-      training: the devices that update.
-      overlap: "always", "never", or "auto" for only where training leaves the CPU idle.
-
-    Raises:
-      ValueError: for "always" where JAX was started without the CPU.
+    `overlap` is "always", "never", or "auto" for where training leaves the CPU idle. Raises ValueError for "always"
+    where JAX was started without the CPU.
     """
     if overlap == "never" or (overlap == "auto" and training[0].platform == "cpu"):
         return None
@@ -65,9 +58,8 @@ def device_beside(training: Sequence[Device], overlap: str) -> Device | None:
     except RuntimeError as error:
         if overlap == "auto":
             return None
-        raise ValueError(
-            f"eval.overlap = {overlap!r} needs the CPU beside {training[0]}; add cpu to JAX_PLATFORMS"
-        ) from error
+        needed = f"eval.overlap = {overlap!r} needs the CPU beside {training[0]}"
+        raise ValueError(f"{needed}; add cpu to JAX_PLATFORMS") from error
 
 
 class Seeds:
@@ -96,7 +88,7 @@ class Seeds:
           batch_size: rows in a minibatch.
           own: further arguments of `init`, pytrees of [S, ...], such as hyperparameters that differ between the seeds.
           at_once: how many seeds a device updates side by side, the others after them; 0 for all of them.
-          devices: where to run; S must be a multiple of their number. The first one by default.
+          devices: where to run; the first device by default. Raises ValueError where S does not divide among them.
           options: of the compiler; `compiler.update_options` by default.
         """
         self.seeds = tuple(seeds)
@@ -113,22 +105,20 @@ class Seeds:
         self._data_keys = self.place(seed_keys(self.seeds)[1])
         num_rows = jax.tree.leaves(data)[0].shape[0]
 
-        def advance(state, data_key, data, length):
-            def body(state, _):
-                rows = batch_indices(data_key, state.step, batch_size, num_rows)
-                return update(state, jax.tree.map(lambda column: column[rows], data))
-
-            state, metrics = jax.lax.scan(body, state, length=length)
-            return state, jax.tree.map(lambda value: jnp.mean(value, axis=0), metrics)
-
         def advance_all(states, data_keys, data, length):
-            def one(pair):
+            def advance(pair):
                 state, data_key = pair
-                return advance(state, data_key, data, length)
+
+                def body(state, _):
+                    rows = batch_indices(data_key, state.step, batch_size, num_rows)
+                    return update(state, jax.tree.map(lambda column: column[rows], data))
+
+                state, metrics = jax.lax.scan(body, state, length=length)
+                return state, jax.tree.map(lambda value: jnp.mean(value, axis=0), metrics)
 
             if 0 < at_once < self._shape[1]:
-                return jax.lax.map(one, (states, data_keys), batch_size=at_once)
-            return jax.vmap(one)((states, data_keys))
+                return jax.lax.map(advance, (states, data_keys), batch_size=at_once)
+            return jax.vmap(advance)((states, data_keys))
 
         self._advance = jax.pmap(
             advance_all,
@@ -143,14 +133,13 @@ class Seeds:
         self.compile_seconds = 0.0
 
     def init(self) -> Any:
-        """The first state of every seed, placed on the devices."""
+        """The first state of every seed, on the devices."""
         return self.place(self._init(seed_keys(self.seeds)[0], *self._own))
 
     def advance(self, state: Any, num_updates: int) -> tuple[Any, Metrics]:
         """Runs `num_updates` updates of every seed in one dispatch; the given state is consumed.
 
-        Returns:
-          The new state and the metrics' means over the updates, laid out [D, S/D]; `gather` brings them to the host.
+        Returns the new state and the metrics' means over the updates, laid out [D, S/D].
         """
         if num_updates not in self._compiled:
             started = time.perf_counter()
@@ -161,9 +150,8 @@ class Seeds:
 
     def place(self, tree: Any) -> Any:
         """From a pytree of [S, ...] to the layout of the devices."""
-        return jax.tree.map(
-            lambda leaf: jax.device_put(leaf.reshape(*self._shape, *leaf.shape[1:]), self._per_device), tree
-        )
+        laid_out = jax.tree.map(lambda leaf: leaf.reshape(*self._shape, *leaf.shape[1:]), tree)
+        return jax.device_put(laid_out, self._per_device)
 
     def gather(self, tree: Any) -> Any:
         """From the layout of the devices to host arrays [S, ...], whatever their number; keys become their data."""

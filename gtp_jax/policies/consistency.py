@@ -13,7 +13,7 @@ from gtp_jax.flow import policy as flow_policy
 from gtp_jax.flow.paths import VARIANCE_EXPLODING, expand, interpolate
 from gtp_jax.flow.policy import LossInputs, VarianceExploding
 from gtp_jax.flow.times import adjacent_times, curriculum
-from gtp_jax.types import Array, Key, Metrics, Network, Policy, Velocity
+from gtp_jax.types import Array, FlowApply, Key, Metrics, Network, Policy, Velocity
 
 
 def consistency_loss(
@@ -21,20 +21,8 @@ def consistency_loss(
 ) -> Array:
     """|Phi(x + t z, t, 0) - sg Phi_target(x + u z, u, 0)|^2 / (t - u) (arXiv 2303.01469, eq. 10).
 
-    Args:
-      velocity: the average velocity that is trained.
-      target_velocity: the one that is followed; no gradient flows through it.
-      x: [*B, *event] data.
-      z: [*B, *event] standard normal noise.
-      t: [*B] times.
-      u: [*B] times below t, as near as the grid allows.
-      event_ndim: number of event axes.
-
-    Returns:
-      [*B], un-reduced.
-
-    Raises:
-      ValueError: for shapes that do not go together, also the velocities'.
+    `target_velocity` is followed, without gradient; u [*B] are times below t, as near as the grid allows. The other
+    arguments, the result and errors are as in `flow.map.field_loss`.
     """
     flow_map.check_example(x, event_ndim, z=z, t=t, u=u)
     zero = jnp.zeros_like(t)
@@ -48,16 +36,8 @@ def renoising_sampler(
 ) -> Array:
     """Jumps to 0 and, but for the last time, noises again to the next time (arXiv 2303.01469, algorithm 1).
 
-    Args:
-      velocity: the average velocity.
-      key: of the new noise.
-      x: [*B, *event], the point at times[0].
-      times: [K + 1], decreasing to 0.
-      temperature: scale of the new noise.
-      event_ndim: number of event axes.
-
-    Returns:
-      [*B, *event], the point at time 0.
+    `key` and `temperature` are of the new noise; `times` [K + 1] decrease to 0. The other arguments and the result are
+    as in `flow.map.follow`.
     """
     batch_shape, times = x.shape[: x.ndim - event_ndim], jnp.asarray(times, x.dtype)
     for t, s, step_key in zip(times[:-1], times[1:], jax.random.split(key, len(times) - 1), strict=True):
@@ -75,7 +55,7 @@ class Settings(VarianceExploding):
 
 
 def make(
-    settings: Settings, *, network: Network, action_low: Array, action_high: Array, curriculum_updates: int
+    settings: Settings, *, network: Network[FlowApply], action_low: Array, action_high: Array, curriculum_updates: int
 ) -> Policy:
     """Builds the policy; see `policies.gtp.make`."""
 

@@ -15,7 +15,7 @@ from gtp_jax.flow.map import Step
 from gtp_jax.flow.paths import VARIANCE_EXPLODING, interpolate
 from gtp_jax.flow.policy import LossInputs, VarianceExploding
 from gtp_jax.flow.times import Times, adjacent_times, curriculum
-from gtp_jax.types import Array, Metrics, Network, Policy, Velocity
+from gtp_jax.types import Array, FlowApply, Metrics, Network, Policy, Velocity
 
 
 def soft_consistency_loss(
@@ -34,21 +34,13 @@ def soft_consistency_loss(
     Eq. 5 and 6 of arXiv 2310.02279.
 
     Args:
-      velocity: the average velocity that is trained.
       target_velocity: of the jumps that are followed and of P. The gradient goes through P's argument: its own
         parameters must not be those that are differentiated (pass one of stopped or averaged parameters).
       teacher_velocity: whose instantaneous field the solver follows.
-      x: [*B, *event] data.
-      z: [*B, *event] standard normal noise.
       times: t > u >= tau, each [*B].
       step: the solver's step.
-      event_ndim: number of event axes.
 
-    Returns:
-      [*B], un-reduced. The factor 1/(t - u) is ours, as in `policies.gtp`.
-
-    Raises:
-      ValueError: for shapes that do not go together, also the velocities'.
+    The other arguments, the result and errors are as in `flow.map.field_loss`; the factor 1/(t - u) is as in GTP's.
     """
     t, u, tau = times
     flow_map.check_example(x, event_ndim, z=z, t=t, u=u, tau=tau)
@@ -56,11 +48,8 @@ def soft_consistency_loss(
     x_u = jax.lax.stop_gradient(step(teacher_velocity, x_t, t, u))
     followed = jax.lax.stop_gradient(flow_map.jump(target_velocity, x_u, u, tau))
     arrived = flow_map.jump(velocity, x_t, t, tau)
-    zero = jnp.zeros_like(tau)
-    difference = flow_map.jump(target_velocity, arrived, tau, zero) - jax.lax.stop_gradient(
-        flow_map.jump(target_velocity, followed, tau, zero)
-    )
-    return flow_map.squared_norm(difference, event_ndim) / (t - u)
+    arrived, followed = (flow_map.jump(target_velocity, x, tau, jnp.zeros_like(tau)) for x in (arrived, followed))
+    return flow_map.squared_norm(arrived - jax.lax.stop_gradient(followed), event_ndim) / (t - u)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,7 +62,7 @@ class Settings(VarianceExploding):
 
 
 def make(
-    settings: Settings, *, network: Network, action_low: Array, action_high: Array, curriculum_updates: int
+    settings: Settings, *, network: Network[FlowApply], action_low: Array, action_high: Array, curriculum_updates: int
 ) -> Policy:
     """Builds the policy; see `policies.gtp.make`."""
 
@@ -82,15 +71,8 @@ def make(
         intervals = curriculum(given.step, curriculum_updates)
         times = adjacent_times(key_times, given.action.shape[:1], settings.schedule, intervals)
         z = jax.random.normal(key_noise, given.action.shape)
-        consistency = soft_consistency_loss(
-            given.velocity,
-            given.followed(settings.target),
-            given.ema,
-            given.action,
-            z,
-            times,
-            step=flow_map.SOLVERS[settings.solver],
-        )
+        followed, step = given.followed(settings.target), flow_map.SOLVERS[settings.solver]
+        consistency = soft_consistency_loss(given.velocity, followed, given.ema, given.action, z, times, step=step)
         flow = flow_map.denoising_loss(given.velocity, given.action, z, times.t)
         metrics = {"policy/consistency": jnp.mean(consistency), "policy/flow": jnp.mean(flow)}
         return consistency + given.hparams["lambda_flow"] * flow, metrics

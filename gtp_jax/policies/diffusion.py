@@ -14,7 +14,7 @@ from gtp_jax.flow import map as flow_map
 from gtp_jax.flow import policy as flow_policy
 from gtp_jax.flow.policy import LossInputs, VarianceExploding
 from gtp_jax.flow.times import log_normal_times
-from gtp_jax.types import Array, Metrics, Network, Policy
+from gtp_jax.types import Array, FlowApply, Metrics, Network, Policy
 
 _GRID_INTERVALS = 1280
 
@@ -34,7 +34,7 @@ class Settings(VarianceExploding):
     )
 
 
-def make(settings: Settings, *, network: Network, action_low: Array, action_high: Array) -> Policy:
+def make(settings: Settings, *, network: Network[FlowApply], action_low: Array, action_high: Array) -> Policy:
     """Builds the policy; see `flow.policy.make` for the arguments."""
 
     def objective(given: LossInputs) -> tuple[Array, Metrics]:

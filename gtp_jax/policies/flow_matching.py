@@ -12,8 +12,7 @@ from gtp_jax.flow import map as flow_map
 from gtp_jax.flow import policy as flow_policy
 from gtp_jax.flow.paths import LINEAR
 from gtp_jax.flow.policy import LossInputs, OwnPolicySettings
-from gtp_jax.flow.times import uniform_times
-from gtp_jax.types import Array, Metrics, Network, Policy
+from gtp_jax.types import Array, FlowApply, Metrics, Network, Policy
 
 TIME_SCALE = "linear"
 
@@ -25,7 +24,7 @@ class Settings(OwnPolicySettings):
     solver: str = flow_policy.solver()
 
 
-def make(settings: Settings, *, network: Network, action_low: Array, action_high: Array) -> Policy:
+def make(settings: Settings, *, network: Network[FlowApply], action_low: Array, action_high: Array) -> Policy:
     """Builds the policy, whose network is the velocity itself; see `flow.policy.make` for the arguments."""
 
     def objective(given: LossInputs) -> tuple[Array, Metrics]:
@@ -39,8 +38,6 @@ def make(settings: Settings, *, network: Network, action_low: Array, action_high
         network=network,
         action_low=action_low,
         action_high=action_high,
-        parameterise=lambda f: f,
         objective=objective,
-        sampling_times=uniform_times,
         step=flow_map.SOLVERS[settings.solver],
     )

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from gtp_jax.declare import NoSettings
 from gtp_jax.flow.policy import clip_action
-from gtp_jax.types import Array, Batch, HParams, Key, Metrics, Network, Params, Policy
+from gtp_jax.types import Array, Batch, FlowApply, HParams, Key, Metrics, Network, Params, Policy
 
 Settings = NoSettings
 LOG_STD_BOUNDS = (-5.0, 2.0)  # of the logarithm of the standard deviation, which does not depend on obs
@@ -18,17 +18,8 @@ LOG_STD_BOUNDS = (-5.0, 2.0)  # of the logarithm of the standard deviation, whic
 def negative_log_likelihood(mean: Array, log_std: Array, x: Array, *, event_ndim: int = 1) -> Array:
     """-log N(x; mean, diag exp(2 log_std)), the loss of maximum likelihood, un-reduced.
 
-    Args:
-      mean: [*B, *event], the distribution's.
-      log_std: [*B, *event], logarithm of its standard deviation.
-      x: [*B, *event] data.
-      event_ndim: number of event axes.
-
-    Returns:
-      [*B], in nats.
-
-    Raises:
-      ValueError: for shapes that are not alike.
+    `mean`, `log_std` and the data x are [*B, *event], the result is [*B], in nats. Raises ValueError for shapes that
+    are not alike.
     """
     if not mean.shape == log_std.shape == x.shape:
         raise ValueError(f"mean {mean.shape}, log_std {log_std.shape} and x {x.shape} must be shaped alike")
@@ -36,7 +27,7 @@ def negative_log_likelihood(mean: Array, log_std: Array, x: Array, *, event_ndim
     return jnp.sum(each.reshape(*x.shape[: x.ndim - event_ndim], -1), axis=-1)
 
 
-def make(settings: NoSettings, *, network: Network, action_low: Array, action_high: Array) -> Policy:
+def make(settings: NoSettings, *, network: Network[FlowApply], action_low: Array, action_high: Array) -> Policy:
     """Builds the policy. The network's output at x = 0 and t = s = 1 is the mean; see `flow.policy.make`."""
     del settings
 

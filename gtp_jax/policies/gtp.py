@@ -18,7 +18,7 @@ from gtp_jax.flow.map import Step, squared_norm
 from gtp_jax.flow.paths import VARIANCE_EXPLODING, interpolate
 from gtp_jax.flow.policy import LossInputs, VarianceExploding
 from gtp_jax.flow.times import GAPS, TAUS, Times, adjacent_times, curriculum, log_normal_times
-from gtp_jax.types import Array, Metrics, Network, Policy, Velocity
+from gtp_jax.types import Array, FlowApply, Metrics, Network, Policy, Velocity
 
 
 class TrajectoryLosses(NamedTuple):
@@ -57,10 +57,7 @@ def trajectory_losses(
       event_ndim: number of event axes, 1 for an action, 2 for a chunk of actions.
 
     Returns:
-      TrajectoryLosses, each term [*B], neither weighted nor reduced.
-
-    Raises:
-      ValueError: for shapes that do not go together, also the velocities'.
+      The two terms, each [*B], neither weighted nor reduced. Errors as in `flow.map.field_loss`.
     """
     t, u, tau = times
     flow_map.check_example(x, event_ndim, z=z, t=t, u=u, tau=tau)
@@ -102,13 +99,9 @@ class Settings(VarianceExploding):
 
 
 def make(
-    settings: Settings, *, network: Network, action_low: Array, action_high: Array, curriculum_updates: int
+    settings: Settings, *, network: Network[FlowApply], action_low: Array, action_high: Array, curriculum_updates: int
 ) -> Policy:
-    """Builds the policy; see `flow.policy.make` for the other arguments.
-
-    Args:
-      curriculum_updates: updates over which the time grid grows from 10 to 1280 intervals.
-    """
+    """Builds the policy, whose time grid grows over `curriculum_updates`; see `flow.policy.make` for the others."""
 
     def objective(given: LossInputs) -> tuple[Array, Metrics]:
         key_times, key_noise, key_flow = jax.random.split(given.key, 3)
@@ -116,22 +109,14 @@ def make(
         shape = given.action.shape[:1]
         times = adjacent_times(key_times, shape, settings.schedule, num_intervals, gap=settings.gap, tau=settings.tau)
         z = jax.random.normal(key_noise, given.action.shape)
-        is_taught = settings.teacher != "score"
-        terms = trajectory_losses(
-            given.velocity,
-            given.followed(settings.target),
-            given.action,
-            z,
-            times,
-            teacher=given.ema if is_taught else None,
-            step=flow_map.SOLVERS[settings.teacher] if is_taught else flow_map.euler_step,
-        )
+        followed, teacher = given.followed(settings.target), given.ema if settings.teacher != "score" else None
+        step = flow_map.SOLVERS.get(settings.teacher, flow_map.euler_step)
+        terms = trajectory_losses(given.velocity, followed, given.action, z, times, teacher=teacher, step=step)
         flow = terms.flow
         if settings.flow_times == "log-normal":
             t = log_normal_times(key_flow, shape)
-            flow = flow_map.denoising_loss(given.velocity, given.action, z, t) * flow_map.edm_weight(
-                t, settings.sigma_data
-            )
+            weight = flow_map.edm_weight(t, settings.sigma_data)
+            flow = flow_map.denoising_loss(given.velocity, given.action, z, t) * weight
         metrics = {"policy/consistency": jnp.mean(terms.consistency), "policy/flow": jnp.mean(flow)}
         hparams = given.hparams
         return hparams["lambda_consistency"] * terms.consistency + hparams["lambda_flow"] * flow, metrics

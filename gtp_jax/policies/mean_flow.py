@@ -15,8 +15,7 @@ from gtp_jax.flow import map as flow_map
 from gtp_jax.flow import policy as flow_policy
 from gtp_jax.flow.paths import LINEAR, conditional_velocity, expand, interpolate
 from gtp_jax.flow.policy import LossInputs, OwnPolicySettings
-from gtp_jax.flow.times import uniform_times
-from gtp_jax.types import Array, DType, Key, Metrics, Network, Policy, Velocity
+from gtp_jax.types import Array, DType, FlowApply, Key, Metrics, Network, Policy, Velocity
 
 TIME_SCALE = "linear"
 
@@ -25,32 +24,17 @@ _EPSILON = 1e-3
 
 
 def mean_flow_loss(velocity: Velocity, x: Array, z: Array, t: Array, s: Array, *, event_ndim: int = 1) -> Array:
-    """|u(x_t, t, s) - sg (v - (t - s) du/dt)|^2 on the straight path, v = z - x.
+    """|u(x_t, t, s) - sg (v - (t - s) du/dt)|^2 on the straight path, v = z - x (arXiv 2505.13447, eq. 9 to 11).
 
-    Eq. 9 to 11 of arXiv 2505.13447.
-
-    du/dt = v du/dx + du/dt at fixed s is one jvp of `velocity` along (v, 1, 0).
-
-    Args:
-      velocity: the average velocity that is trained; it must allow forward-mode differentiation.
-      x: [*B, *event] data.
-      z: [*B, *event] standard normal noise.
-      t: [*B] times in [0, 1].
-      s: [*B] times, s <= t.
-      event_ndim: number of event axes.
-
-    Returns:
-      [*B], un-reduced.
-
-    Raises:
-      ValueError: for shapes that do not go together, also the velocity's.
+    du/dt = v du/dx + du/dt at fixed s is one jvp of `velocity` along (v, 1, 0), which must allow forward-mode
+    differentiation. Times 0 <= s <= t <= 1 are [*B]; the other arguments, the result and errors are as in
+    `flow.map.field_loss`.
     """
     flow_map.check_example(x, event_ndim, z=z, t=t, s=s)
     x_t = interpolate(LINEAR, x, z, t)
     v = conditional_velocity(LINEAR, x, z, t)
-    u, rate = jax.jvp(
-        functools.partial(flow_map.average, velocity), (x_t, t, s), (v, jnp.ones_like(t), jnp.zeros_like(s))
-    )
+    along = v, jnp.ones_like(t), jnp.zeros_like(s)
+    u, rate = jax.jvp(functools.partial(flow_map.average, velocity), (x_t, t, s), along)
     return flow_map.squared_norm(u - jax.lax.stop_gradient(v - expand(t - s, x) * rate), event_ndim)
 
 
@@ -71,7 +55,7 @@ class Settings(OwnPolicySettings):
     )
 
 
-def make(settings: Settings, *, network: Network, action_low: Array, action_high: Array) -> Policy:
+def make(settings: Settings, *, network: Network[FlowApply], action_low: Array, action_high: Array) -> Policy:
     """Builds the policy, whose network is the velocity itself; see `flow.policy.make` for the arguments."""
 
     def objective(given: LossInputs) -> tuple[Array, Metrics]:
@@ -82,11 +66,4 @@ def make(settings: Settings, *, network: Network, action_low: Array, action_high
         weight = jax.lax.stop_gradient((loss + _EPSILON) ** -settings.adaptive_power)
         return weight * loss, {"policy/mean_flow": jnp.mean(loss)}
 
-    return flow_policy.make(
-        network=network,
-        action_low=action_low,
-        action_high=action_high,
-        parameterise=lambda f: f,
-        objective=objective,
-        sampling_times=uniform_times,
-    )
+    return flow_policy.make(network=network, action_low=action_low, action_high=action_high, objective=objective)

@@ -13,8 +13,7 @@ from gtp_jax.flow import map as flow_map
 from gtp_jax.flow import policy as flow_policy
 from gtp_jax.flow.paths import LINEAR, interpolate
 from gtp_jax.flow.policy import LossInputs, OwnPolicySettings
-from gtp_jax.flow.times import uniform_times
-from gtp_jax.types import Array, DType, Key, Metrics, Network, Policy, Velocity
+from gtp_jax.types import Array, DType, FlowApply, Key, Metrics, Network, Policy, Velocity
 
 TIME_SCALE = "linear"
 
@@ -24,22 +23,8 @@ def self_consistency_loss(
 ) -> Array:
     """|u(x_t, t, t - 2d) - sg (u1 + u2)/2|^2, u1 = u(x_t, t, t - d), u2 = u(x_t - d u1, t - d, t - 2d).
 
-    Eq. 4 of arXiv 2410.12557.
-
-    Args:
-      velocity: the average velocity that is trained.
-      target_velocity: the one whose two half jumps are followed; no gradient flows through it.
-      x: [*B, *event] data.
-      z: [*B, *event] standard normal noise.
-      t: [*B] times in [2d, 1].
-      d: [*B] half the jump.
-      event_ndim: number of event axes.
-
-    Returns:
-      [*B], un-reduced.
-
-    Raises:
-      ValueError: for shapes that do not go together, also the velocities'.
+    Eq. 4 of arXiv 2410.12557. The two half jumps of `target_velocity` are followed, without gradient; t [*B] are times
+    in [2d, 1] and d [*B] half the jumps. The other arguments, the result and errors are as in `flow.map.field_loss`.
     """
     flow_map.check_example(x, event_ndim, z=z, t=t, d=d)
     x_t = interpolate(LINEAR, x, z, t)
@@ -66,7 +51,7 @@ class Settings(OwnPolicySettings):
     lambda_flow: float = flow_policy.lambda_flow()
 
 
-def make(settings: Settings, *, network: Network, action_low: Array, action_high: Array) -> Policy:
+def make(settings: Settings, *, network: Network[FlowApply], action_low: Array, action_high: Array) -> Policy:
     """Builds the policy, whose network is the velocity itself; see `flow.policy.make` for the arguments.
 
     The half jumps that are followed are those of the exponential average, as in the paper.
@@ -83,11 +68,4 @@ def make(settings: Settings, *, network: Network, action_low: Array, action_high
         metrics = {"policy/consistency": jnp.mean(consistency), "policy/flow": jnp.mean(flow)}
         return consistency + given.hparams["lambda_flow"] * flow, metrics
 
-    return flow_policy.make(
-        network=network,
-        action_low=action_low,
-        action_high=action_high,
-        parameterise=lambda f: f,
-        objective=objective,
-        sampling_times=uniform_times,
-    )
+    return flow_policy.make(network=network, action_low=action_low, action_high=action_high, objective=objective)

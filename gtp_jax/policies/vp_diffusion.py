@@ -14,7 +14,7 @@ from gtp_jax.declare import NoSettings
 from gtp_jax.flow.map import average, check_example, squared_norm
 from gtp_jax.flow.paths import expand
 from gtp_jax.flow.policy import clip_action
-from gtp_jax.types import Array, Batch, HParams, Key, Metrics, Network, Params, Policy
+from gtp_jax.types import Array, Batch, FlowApply, HParams, Key, Metrics, Network, Params, Policy
 
 Settings = NoSettings
 TIME_SCALE = "linear"
@@ -48,31 +48,21 @@ def noise_prediction_loss(
     Args:
       predict: (x_i [*B, *event], row numbers [*B]) -> the noise in x_i, shaped like it; it is trained.
       chain: how x is noised.
-      x: [*B, *event] data.
-      z: [*B, *event] standard normal noise.
       index: [*B] row numbers, from 0 to T - 1.
-      event_ndim: number of event axes.
 
-    Returns:
-      [*B], un-reduced.
-
-    Raises:
-      ValueError: for shapes that do not go together, also that of the prediction.
+    The other arguments, the result and errors are as in `flow.map.field_loss`.
     """
     check_example(x, event_ndim, z=z, index=index)
     predicted = average(lambda x, i, _: predict(x, i), chain.noise(x, z, index), index, index)
     return squared_norm(predicted - z, event_ndim)
 
 
-def make(settings: NoSettings, *, network: Network, action_low: Array, action_high: Array, num_steps: int) -> Policy:
-    """Builds the policy.
+def make(
+    settings: NoSettings, *, network: Network[FlowApply], action_low: Array, action_high: Array, num_steps: int
+) -> Policy:
+    """Builds the policy of T = `num_steps` steps, in training and sampling.
 
-    Args:
-      settings: none.
-      network: apply(params, obs [*B, O], x [*B, A], t [*B], s [*B]) -> [*B, A], the noise; t = s = i/T.
-      action_low: [A] lower bounds, to which every prediction of x is clipped.
-      action_high: [A] upper bounds.
-      num_steps: T, fixed in training.
+    The network predicts the noise, at t = s = i/T; every prediction of x is clipped to the bounds, [A].
     """
     del settings
     chain = variance_preserving_chain(num_steps)

@@ -1,8 +1,7 @@
-"""Checkpoints through Orbax. What is saved are host arrays [S, ...]: the layout does not depend on the devices.
+"""Checkpoints through Orbax, of host arrays [S, ...], so that their layout does not depend on the devices.
 
-A step holds five items, so that inference restores only what it needs: `policy` (the averaged parameters that act),
-`critic` (the averaged ones), `training` (everything else of the state), `info` (a `RunInfo` as JSON) and `digest` (a
-hash of each array, of `info`, and of itself, since Orbax notices neither a flipped bit nor another dtype).
+A step holds five items: `policy` and `critic` (the averaged parameters), `training` (the rest of the state), `info` (a
+`RunInfo` as JSON) and `digest` (hashes of each array, of `info` and of itself: Orbax notices no flipped bit or dtype).
 """
 
 import contextlib
@@ -46,13 +45,13 @@ def _present(saved: Saved) -> dict[str, Any]:
 
 
 def _kinds(tree: Any) -> dict[str, list[Any]]:
-    """Shape and type of each leaf by its name, as JSON holds them."""
+    """Shape and type of each leaf by its name, for JSON."""
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     return {jax.tree_util.keystr(path): [list(leaf.shape), str(leaf.dtype)] for path, leaf in leaves}
 
 
 def _digests(tree: Any) -> dict[str, list[Any]]:
-    """`_kinds`, and of each leaf a hash."""
+    """Shape, type and hash of each leaf by its name."""
     hashes = [hashlib.sha256(np.ascontiguousarray(leaf).data).hexdigest() for leaf in jax.tree.leaves(tree)]
     return {name: [*kind, sha256] for (name, kind), sha256 in zip(_kinds(tree).items(), hashes, strict=True)}
 
@@ -66,14 +65,14 @@ def _finite(score: float | None) -> float:
 
 
 def _reason(error: Exception) -> str:
-    """The first line of an exception's message; they quote whole stacks."""
+    """The first line of a message, since some quote whole stacks."""
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 class _Best:
     """Preserves the step with the highest score, the later one of equals.
 
-    Orbax's own BestN keeps scores in a file of each step: one that is damaged stops every start, and a NaN is the best.
+    With Orbax's own BestN a damaged file of scores stops every start, and NaN is the best score.
     """
 
     def __init__(self, scores: dict[int, float]):
@@ -90,11 +89,9 @@ class Checkpoints:
     """The checkpoints in one directory. The latest two are kept, and the one whose `RunInfo` has the best score."""
 
     def __init__(self, directory: str | Path, *, read_only: bool = False):
-        """Touches nothing yet.
+        """The directory is made, and cleared of what killed saves left, when it is first used.
 
-        Args:
-          directory: where the steps are. Made, and cleared of what killed saves left, when it is first used.
-          read_only: for reading beside a run that may be saving: changes nothing in the directory.
+        With `read_only`, for reading beside a run that may be saving, nothing in it is changed.
         """
         self.directory, self._read_only = Path(directory).absolute(), read_only
         self._scores: dict[int, float] = {}  # of the steps that exist; -inf for those without
@@ -125,16 +122,16 @@ class Checkpoints:
     def save(self, step: int, saved: Saved, info: RunInfo) -> None:
         """Saves in the background, after the save before. The arrays must not change meanwhile.
 
-        Raises:
-          FailedSave: where the save before failed, and this one is not begun, or where this one cannot begin, as for a
-            `step` that is not above those that exist.
+        Raises FailedSave where the save before failed, and this one is not begun, or where this one cannot begin, as
+        for a `step` that is not above those that exist.
         """
         self.wait()
         self._saving = step
         with self._failing():
-            for other in self.steps():
-                if other not in self._scores:
-                    self._scores[other] = self._score(other)
+            for other in set(self.steps()) - self._scores.keys():
+                self._scores[other] = -math.inf
+                with contextlib.suppress(ValueError):
+                    self._scores[other] = _finite(self.info(other).score)
             text, args, trees = info.to_json(), self._ocp.args, _present(saved)
             self._scores[step] = _finite(text["score"])
             digest = {"info": _sha256(text), "arrays": {name: _digests(tree) for name, tree in trees.items()}}
@@ -169,9 +166,7 @@ class Checkpoints:
     ) -> tuple[int, T] | None:
         """The newest step that `read` does not find damaged, and what it returned; None if there is none.
 
-        Args:
-          read: what to read of a step, by `info` and `restore`.
-          passed_over: called with each step that is damaged, and how.
+        `read` calls `info` or `restore` for a step; `passed_over` gets each damaged step and its error.
         """
         for step in reversed(self.steps()):
             try:
@@ -181,10 +176,8 @@ class Checkpoints:
         return None
 
     def set_aside(self, step: int) -> Path:
-        """Renames a damaged step, so that it takes no sound one's place and is in no save's way; returns the new name.
-
-        It is not deleted: a file system that failed to read may be mended.
-        """
+        """Renames a damaged step, so that no save and no reading meets it again; returns the new path."""
+        # It is not deleted: a file system that failed to read may be mended.
         names = (self.directory / f"damaged-{step}-{number}" for number in itertools.count(1))
         target = next(path for path in names if not path.exists())
         (self.directory / str(step)).rename(target)
@@ -192,11 +185,10 @@ class Checkpoints:
         return target
 
     def info(self, step: int) -> RunInfo:
-        """What a step says of its run; reads no array.
+        """The record of the run in a step; reads no array.
 
-        Raises:
-          DamagedCheckpoint: where it cannot be read or is not what was saved.
-          ValueError: where another version or no run wrote it.
+        Raises DamagedCheckpoint where it cannot be read or is not what was saved, and ValueError where another version
+        or no run wrote it.
         """
         item = "about" if (self.directory / str(step) / "about").exists() else "info"  # "about" up to schema 2
         found = self._read(step, **{item: self._ocp.args.JsonRestore()})[item]
@@ -205,16 +197,10 @@ class Checkpoints:
         return RunInfo.from_json(found)
 
     def restore(self, step: int, like: Saved) -> Saved:
-        """Reads the arrays of a step and verifies them.
+        """Reads and verifies the arrays of a step, only the items of which `like` holds any.
 
-        Args:
-          step: one of `steps()`.
-          like: pytrees of arrays or ShapeDtypeStructs with the expected shapes and types; only the items that hold any
-            are read.
-
-        Raises:
-          ValueError: where a saved array has another shape or type than expected.
-          DamagedCheckpoint: where the content cannot be read or is not what was saved.
+        `like` holds arrays or ShapeDtypeStructs. Raises ValueError where a saved array has another shape or type, and
+        DamagedCheckpoint where the content cannot be read or is not what was saved.
         """
         args, wanted, digest = self._ocp.args, _present(like), self._digest(step)["arrays"]
         for item, tree in wanted.items():
@@ -240,12 +226,6 @@ class Checkpoints:
         if _sha256(content) != digest.get("sha256"):
             raise DamagedCheckpoint(f"{self.directory / str(step)}: digest is not what was saved")
         return content
-
-    def _score(self, step: int) -> float:
-        try:
-            return _finite(self.info(step).score)
-        except ValueError:
-            return -math.inf
 
     def _read(self, step: int, **items: Any) -> Any:
         # Orbax and what lies below it raise every kind of exception on damaged files.

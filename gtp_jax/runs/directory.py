@@ -22,8 +22,7 @@ _ANOTHER = "choose another directory (--workdir)"
 def claim(directory: Path) -> Iterator[None]:
     """Makes the directory and holds it until the block ends; a run that wrote nothing leaves nothing.
 
-    Raises:
-      ValueError: where it cannot be made, another process holds it, or a link in it leads out of it.
+    Raises ValueError where it cannot be made, another process holds it, or a link in it leads out of it.
     """
     try:
         directory.mkdir(parents=True, exist_ok=True)
@@ -49,19 +48,17 @@ def claim(directory: Path) -> Iterator[None]:
 def resume_settings(directory: Path, settings: Settings) -> Settings:
     """Completes the settings at a run's first start; at a later one, checks that config.json is of the same run.
 
-    Where the curriculum's length is left open, it becomes the number of updates of the first start, so that a longer
-    run continues a shorter one on the same time grids, in its directory or in another one (`continue_from`).
+    A curriculum's length that is left open becomes the number of updates of the first start, so that a longer run
+    continues a shorter one on the same time grids, in its directory or in another one (`continue_from`).
 
-    Raises:
-      ValueError: where the directory belongs to a run with other settings; every difference is named.
+    Raises ValueError, naming every difference, where the directory belongs to a run with other settings.
     """
     saved, source = _read(directory / "config.json", Settings.from_json), settings.continue_from
     if not settings.curriculum_updates:
         first = saved or (_read(Path(source) / "config.json", Settings.from_json) if source else None) or settings
         settings = settings.replace({"curriculum_updates": first.curriculum_updates or first.num_updates})
     if saved:
-        different = differences(saved.flat(), settings.flat())
-        if different:
+        if different := differences(saved.flat(), settings.flat()):
             raise ValueError(f"{directory} holds another run; {_ANOTHER}. " + "; ".join(different))
         if settings.num_updates < saved.num_updates:
             raise ValueError(

@@ -1,8 +1,7 @@
-"""A run's metrics as they are written: metrics.jsonl, and for other readers CSV, TensorBoard and Weights & Biases.
+"""Writes a run's metrics to metrics.jsonl, CSV, TensorBoard and Weights & Biases, each step once, also after a crash.
 
-metrics.jsonl is the record, and the file that a resumed run truncates. The others repeat its rows: metrics.csv and
-TensorBoard's files are written anew at every start, and so is the offline copy of Weights & Biases; its server gets the
-rows that it does not hold yet. So no step stands twice in any of them, and none is missing after a crash.
+metrics.jsonl is the record, and a resumed run truncates it. The others repeat its rows and are written anew at every
+start, so is the offline copy of Weights & Biases; its server gets the rows that it does not hold yet.
 """
 
 import importlib.util
@@ -11,7 +10,7 @@ import secrets
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -20,13 +19,11 @@ from gtp_jax.config.groups import LogSettings
 from gtp_jax.config.settings import Settings
 from gtp_jax.runs.metrics import append_rows, read_rows, to_rows, truncate_after, write_csv
 
-FLUSH_SECONDS = 10  # that a reader of event files waits at most
-
 Steps = Mapping[int, Mapping[str, Mapping[str, float]]]  # {step: {"seed=3,eta=0.3": {metric: value}}}
 
 
 def check_extras(log: LogSettings) -> None:
-    """Raises ValueError, naming setting and cure, where a package is missing that the settings ask for."""
+    """Raises ValueError, naming setting and cure, where a package is missing that the settings need."""
     for name, package in {"tensorboard": "tensorboardX", "wandb": "wandb"}.items():
         if getattr(log, name) and importlib.util.find_spec(package) is None:
             raise ValueError(
@@ -35,40 +32,26 @@ def check_extras(log: LogSettings) -> None:
             )
 
 
-class _Mirror(Protocol):
-    def write(self, steps: Steps) -> None: ...
-
-    def close(self) -> None: ...
-
-
 class MetricsLog:
     """The metrics of a run's S trials in its directory."""
 
     def __init__(self, directory: Path, labels: Sequence[Mapping[str, Any]], settings: Settings):
-        """Opens what `settings.log` asks for, without writing a row.
-
-        Raises:
-          ValueError: where Weights & Biases cannot be started.
-        """
+        """Opens what `settings.log` asks for, without writing a row. Raises ValueError where `WandB` does."""
         self.path, self._csv, self._labels = directory / "metrics.jsonl", directory / "metrics.csv", tuple(labels)
         self.waiting: list[dict[str, Any]] = []  # rows that could not be written yet
-        self._mirrors: list[_Mirror] = []
+        self._mirrors: list[TensorBoard | WandB] = []
         if settings.log.tensorboard:
             self._mirrors.append(TensorBoard(directory / "tensorboard"))
         if settings.log.wandb:
             self._mirrors.append(WandB(directory, settings.log.wandb, settings.to_json()))
 
     def start(self, step: int) -> None:
-        """Goes on after `step` of a restored checkpoint: rows past it are dropped, the others stand everywhere."""
+        """Drops the rows after `step`, that of a restored checkpoint, and writes the others everywhere."""
         truncate_after(self.path, step)
         self._mirror(self.publish())
 
     def write(self, step: int, values: Mapping[str, np.ndarray]) -> None:
-        """Writes the rows of one step, of metrics [S], and those that wait.
-
-        Raises:
-          OSError: where that fails; rows that metrics.jsonl does not hold then wait for the next ones.
-        """
+        """Writes the rows of one step, of metrics [S], and those that wait; where that raises OSError, all wait."""
         self.waiting += to_rows(step, self._labels, values)
         append_rows(self.path, self.waiting)
         rows, self.waiting = self.waiting, []
@@ -111,16 +94,16 @@ class TensorBoard:
         self._writers: dict[str, Any] = {}
 
     def write(self, steps: Steps) -> None:
-        """Writes the metrics of some steps."""
+        """Writes the metrics of all `steps`."""
         for step, trials in steps.items():
             for name, values in trials.items():
                 if name not in self._writers:
-                    self._writers[name] = self._make(str(self._directory / name), flush_secs=FLUSH_SECONDS)
+                    self._writers[name] = self._make(str(self._directory / name), flush_secs=10)
                 for metric, value in values.items():
                     self._writers[name].add_scalar(metric, value, step)
 
     def close(self) -> None:
-        """Closes the files."""
+        """Closes the event files."""
         for writer in self._writers.values():
             writer.close()
 
@@ -129,7 +112,7 @@ class WandB:
     """One run of Weights & Biases, its metrics named `policy/loss/seed=0`; wandb.json remembers which one it is."""
 
     def __init__(self, directory: Path, project: str, config: Mapping[str, Any]):
-        """Starts the run or goes on with it. Raises ValueError where that fails, say without a login."""
+        """Starts or continues the run. Raises ValueError where that fails, as without a login."""
         import wandb
 
         path = directory / "wandb.json"
@@ -137,15 +120,8 @@ class WandB:
         for offline in directory.glob(f"wandb/offline-run-*-{identity}*"):  # whose rows are sent again
             shutil.rmtree(offline)
         try:
-            self._run = wandb.init(
-                project=project,
-                name=directory.name,
-                id=identity,
-                resume="allow",
-                dir=directory,
-                config=dict(config),
-                settings=wandb.Settings(console="off"),
-            )
+            quiet, names = wandb.Settings(console="off"), {"project": project, "name": directory.name, "id": identity}
+            self._run = wandb.init(**names, resume="allow", dir=directory, config=dict(config), settings=quiet)
         except wandb.Error as error:
             raise ValueError(
                 f"log.wandb = {project!r}: {error} To keep the metrics here and send them later, set WANDB_MODE=offline"
@@ -154,7 +130,7 @@ class WandB:
         self._next = self._run.step  # the first one that the server does not hold
 
     def write(self, steps: Steps) -> None:
-        """Sends the metrics of some steps, but for those that the server holds."""
+        """Sends the metrics of the steps that the server does not hold."""
         for step, trials in steps.items():
             if step >= self._next:
                 values = {f"{metric}/{name}": v for name, row in trials.items() for metric, v in row.items()}

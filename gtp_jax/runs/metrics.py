@@ -21,11 +21,7 @@ Row = Mapping[str, Any]
 
 
 def to_rows(step: int, labels: Sequence[Row], metrics: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
-    """The rows of one step, of S labels and of metrics [S].
-
-    Raises:
-      ValueError: for a metric of another shape.
-    """
+    """The rows of one step, of S labels and of metrics [S]. Raises ValueError for a metric of another shape."""
     values = {name: np.asarray(value) for name, value in metrics.items()}
     for name, value in values.items():
         if value.shape != (len(labels),):
@@ -41,11 +37,7 @@ def _lines(rows: Iterable[Row]) -> bytes:
 
 
 def append_rows(path: str | Path, rows: Iterable[Row]) -> None:
-    """Appends `rows` to a metrics file and flushes them to the disk; either all of them or, where that fails, none.
-
-    Raises:
-      OSError: where they cannot be written.
-    """
+    """Appends `rows` and flushes them to the disk: all of them or, if that raises OSError, none."""
     lines = _lines(rows)
     with open(path, "ab", buffering=0) as file:
         size = file.seek(0, os.SEEK_END)
@@ -53,16 +45,16 @@ def append_rows(path: str | Path, rows: Iterable[Row]) -> None:
             if file.write(lines) < len(lines):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
             os.fsync(file.fileno())
-        except OSError:
+        except OSError as error:
             file.truncate(size)  # or the next rows would stand behind half a row
+            error.filename = str(path)  # which an open file's own errors do not name
             raise
 
 
 def read_rows(path: str | Path) -> list[dict[str, Any]]:
-    """The rows of a metrics file; none if there is no file. An unfinished last line is left out.
+    """The rows of a metrics file, without an unfinished last line; none if there is no file.
 
-    Raises:
-      ValueError: a line before the last is not JSON.
+    Raises ValueError where a line before the last is not JSON.
     """
     path = Path(path)
     if not path.exists():
@@ -79,7 +71,7 @@ def read_rows(path: str | Path) -> list[dict[str, Any]]:
 
 
 def truncate_after(path: str | Path, step: int) -> None:
-    """Drops the rows past `step`, the step of a restored checkpoint, and an unfinished last line."""
+    """Drops the rows after `step` and an unfinished last line."""
     if Path(path).exists():
         kept = _lines(row for row in read_rows(path) if row["step"] <= step)
         with replacing(path) as file:
@@ -87,7 +79,7 @@ def truncate_after(path: str | Path, step: int) -> None:
 
 
 def write_csv(path: str | Path, rows: Sequence[Row]) -> None:
-    """Writes `rows` as a table, whole or not at all: a column for each name, empty where a row has no finite number."""
+    """Writes `rows` as a table, whole or not at all; a cell is empty where a row has no finite number."""
     text = io.StringIO()
     table = csv.DictWriter(text, list(dict.fromkeys(name for row in rows for name in row)), lineterminator="\n")
     table.writeheader()
@@ -97,19 +89,16 @@ def write_csv(path: str | Path, rows: Sequence[Row]) -> None:
 
 
 def columns(rows: Iterable[Row], labels: Sequence[Row]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Each metric as arrays: the steps at which it was written, int [N], and its values for S labels, float64 [N, S].
-
-    A value that a trial lacks, or that was not finite, is NaN.
-    """
+    """Each metric's steps, int [N], and its values for S labels, float64 [N, S], NaN where missing or not finite."""
     rows, names = list(rows), tuple(labels[0])
-    places = {tuple(label.values()): i for i, label in enumerate(labels)}
+    indices = {tuple(label.values()): i for i, label in enumerate(labels)}
     found = {}
     for name in dict.fromkeys(name for row in rows for name in row if name not in ("step", *names)):
         having = [row for row in rows if name in row]
-        steps = {step: i for i, step in enumerate(sorted({row["step"] for row in having}))}
-        values = np.full((len(steps), len(places)), np.nan)
+        steps = np.unique([row["step"] for row in having])
+        values = np.full((len(steps), len(indices)), np.nan)
         for row in having:
-            place = places[tuple(row[key] for key in names)]
-            values[steps[row["step"]], place] = np.nan if row[name] is None else row[name]
-        found[name] = (np.array(list(steps)), values)
+            index = indices[tuple(row[key] for key in names)]
+            values[np.searchsorted(steps, row["step"]), index] = np.nan if row[name] is None else row[name]
+        found[name] = (steps, values)
     return found

@@ -1,4 +1,4 @@
-"""The pictures of a run: curves.png, scores and losses over updates, and maze.png, where the policies walked."""
+"""The pictures of a run: curves.png, scores and losses over updates, and maze.png, the paths of its policies."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gtp_jax import files
+from gtp_jax.envs.maze import MazeInfo
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,7 +22,7 @@ _MAX_PANELS = 4
 
 
 def figure(width: float, height: float) -> "Figure":
-    """An empty figure of that size in inches, on a canvas of its own: no pyplot, no window, nothing to close."""
+    """An empty figure of that size in inches on a canvas of its own, without pyplot, so that nothing must be closed."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -31,7 +32,7 @@ def figure(width: float, height: float) -> "Figure":
 
 
 def axes(page: "Figure", cell: Any, title: str, x: str = "updates") -> "Axes":
-    """Axes in a cell of a figure's grid, with the name of the horizontal one."""
+    """Axes in a cell of a figure's grid; `x` names the horizontal one."""
     from matplotlib.ticker import EngFormatter
 
     made = page.add_subplot(cell)
@@ -57,25 +58,15 @@ def curves(
     metrics: Mapping[str, tuple[np.ndarray, np.ndarray]],
     path: str | Path,
     *,
-    groups: Mapping[str, Sequence[int]] | None = None,
-    title: str = "",
+    groups: Mapping[str, Sequence[int]],
+    title: str,
 ) -> None:
-    """Draws the score and the losses over updates: the mean over seeds, their range shaded, for each group of seeds.
+    """Draws score and losses over updates into a PNG file: the mean of each group of seeds, their range shaded.
 
-    A loss is every metric whose name ends with "loss". Its axis is logarithmic where it is positive throughout and
-    spans more than a decade. Without a "score" its panel stays empty and says so.
-
-    Args:
-      metrics: for each name its steps, [N], and values, [N, S], NaN where there is none; `metrics.columns` makes it.
-      path: the PNG file to write.
-      groups: the columns of each group by its name; all of them in one by default.
-      title: stands above all.
+    `metrics` is what `metrics.columns` returns, and `groups` has the columns of each group by its name. A loss is a
+    metric whose name ends with "loss"; its axis is logarithmic where it is positive and spans more than a decade.
     """
-    from matplotlib import colormaps
-
     losses = sorted(name for name in metrics if name.endswith("loss"))
-    columns = {"": slice(None)} if groups is None else groups
-    colours = [] if len(columns) == 1 else list(colormaps["viridis"](np.linspace(0, 0.9, len(columns))))
     num_rows = 2 if len(losses) > 2 else 1
     num_columns = math.ceil(len(losses) / num_rows)
     page = figure(5.2 + 3.1 * num_columns, 3.9 if num_rows == 1 else 5.2)
@@ -84,11 +75,10 @@ def curves(
     panel = axes(page, grid[:, 0], "score")
     if "score" in metrics and np.isfinite(metrics["score"][1]).any():
         steps, values = metrics["score"]
-        for (name, places), colour in zip(columns.items(), colours or [SUCCESS], strict=True):
-            _band(panel, steps, values[:, places], colour, marker="o", label=name)
-        if colours:
+        _bands(panel, steps, values, groups, SUCCESS, marker="o")
+        if len(groups) > 1:
             panel.legend(fontsize=7, frameon=False)
-        seeds = values[:, next(iter(columns.values()))].shape[1]
+        seeds = len(next(iter(groups.values())))
         panel.set_title("score" + (f": mean and range of {seeds} seeds" if seeds > 1 else ""), **_TITLE)
         if np.nanmin(values) >= 0 and np.nanmax(values) <= 100:
             panel.set_ylim(-3, 103)
@@ -100,65 +90,56 @@ def curves(
         finite = values[np.isfinite(values)]
         if finite.size and finite.min() > 0 and finite.max() > 10 * finite.min():
             panel.set_yscale("log")
-        for places, colour in zip(columns.values(), colours or [INK], strict=True):
-            _band(panel, steps, values[:, places], colour)
+        _bands(panel, steps, values, groups, INK)
     page.suptitle(title, fontsize=12, color=INK)
     save(page, path)
 
 
-def _band(panel: "Axes", steps: np.ndarray, values: np.ndarray, colour: Any, marker: str = "", label: str = "") -> None:
-    """Mean and range over the columns of `values` [N, S]; steps without any finite value are left out."""
-    some = np.isfinite(values).any(axis=1)
-    steps, values = steps[some], values[some]
-    if len(steps):
-        panel.fill_between(steps, np.nanmin(values, axis=1), np.nanmax(values, axis=1), color=colour, alpha=0.18, lw=0)
-        mean = np.nanmean(values, axis=1)
-        panel.plot(steps, mean, color=colour, linewidth=1.6, marker=marker, markersize=4, label=label)
-        panel.set_xlim(left=0)
+def _bands(
+    panel: "Axes",
+    steps: np.ndarray,
+    values: np.ndarray,
+    groups: Mapping[str, Sequence[int]],
+    colour: str,
+    marker: str = "",
+) -> None:
+    """Mean and range of each group's columns of `values` [N, S]; steps without any finite value are left out."""
+    from matplotlib import colormaps
+
+    colours = [colour] if len(groups) == 1 else colormaps["viridis"](np.linspace(0, 0.9, len(groups)))
+    for (name, indices), each in zip(groups.items(), colours, strict=True):
+        group = values[:, indices]
+        some = np.isfinite(group).any(axis=1)
+        if some.any():
+            at, group = steps[some], group[some]
+            panel.fill_between(at, np.nanmin(group, axis=1), np.nanmax(group, axis=1), color=each, alpha=0.18, lw=0)
+            mean = np.nanmean(group, axis=1)
+            panel.plot(at, mean, color=each, linewidth=1.6, marker=marker, markersize=4, label=name)
+            panel.set_xlim(left=0)
 
 
 def maze(
-    maze_map: Sequence[Sequence[Any]],
+    info: MazeInfo,
     trajectories: Sequence[Sequence[tuple[np.ndarray, bool]]],
     path: str | Path,
     *,
-    cell_size: float,
-    start: np.ndarray | None,
-    goal: np.ndarray | None,
-    success_radius: float,
     titles: Sequence[str],
-    goal_noise: float = 0.0,
-    title: str = "",
+    title: str,
 ) -> None:
-    """Draws trajectories over the maze, one panel per seed (the first four), failures on top with a cross at the end.
+    """Draws the paths over the maze into a PNG file, one panel per seed (the first four), failures on top.
 
-    Coordinates are metres, the maze centred on the origin: cell (i, j) of a map of H rows and W columns has its centre
-    at x = (j + 1/2 - W/2) * cell_size, y = (H/2 - i - 1/2) * cell_size, as in gymnasium_robotics' Maze.
-
-    Args:
-      maze_map: rows of cells, 1 where there is a wall.
-      trajectories: for each seed its episodes, each a path xy [T, 2] and whether it reached the goal.
-      path: the PNG file to write.
-      cell_size: the side of a cell.
-      start: xy [2] where episodes start, None where that differs between them.
-      goal: xy [2] of the commanded goal, None where it differs between them.
-      success_radius: how near the goal counts as reached.
-      titles: of the panels, one for each seed.
-      goal_noise: how far, in x and in y, each reset may move the goal from `goal`; drawn as a square.
-      title: stands above all.
+    `trajectories` has for each seed its episodes, each a path xy [T, 2] in metres and whether it reached the goal;
+    `titles` are the panels'. Start and goal are drawn where they are the same in all episodes, and around the goal a
+    square within which resets move it.
     """
     from matplotlib import collections, colors, lines, patches
 
-    if not trajectories or len(titles) != len(trajectories):
-        raise ValueError(
-            f"there must be a title for each of one or more seeds, got {len(titles)} for {len(trajectories)}"
-        )
-    walls = np.array([[cell == 1 for cell in row] for row in maze_map])
+    walls, start, goal, noise = np.array(info.walls), info.start_xy, info.goal_xy, info.position_noise
     height, width = walls.shape
-    right, top = width * cell_size / 2, height * cell_size / 2
-    margin = 0.6 * cell_size  # the outer walls need not be seen in full
+    right, top = width * info.cell_size / 2, height * info.cell_size / 2
+    margin = 0.6 * info.cell_size  # the outer walls need not be seen in full
     shown, side = trajectories[:_MAX_PANELS], 3.4
-    page = figure(max(side * len(shown), 4.6), side * (top - margin) / (right - margin) + 0.75 + 0.3 * bool(title))
+    page = figure(max(side * len(shown), 4.6), side * (top - margin) / (right - margin) + 1.05)
     grid = page.add_gridspec(1, len(shown))
     legend = [
         lines.Line2D([], [], color=SUCCESS, label="reached"),
@@ -167,8 +148,7 @@ def maze(
     if start is not None:
         legend.append(lines.Line2D([], [], lw=0, marker="o", mec=START, mfc="white", mew=1.4, label="start"))
     if goal is not None:
-        label = "goal" + (" (moved within the square)" if goal_noise else "")
-        legend.append(lines.Line2D([], [], lw=0, marker="o", color=GOAL, label=label))
+        legend.append(lines.Line2D([], [], lw=0, marker="o", color=GOAL, label="goal (moved within the square)"))
 
     for i, episodes in enumerate(shown):
         panel = page.add_subplot(grid[0, i])
@@ -183,12 +163,11 @@ def maze(
             if paths and not reached:
                 ends = np.array([xy[-1] for xy in paths])
                 panel.scatter(*ends.T, marker="x", s=26, linewidths=1.6, color=colour, zorder=order)
-        if goal is not None and goal_noise:
-            square = {"fill": False, "edgecolor": GOAL, "linestyle": ":", "zorder": 4}
-            corner = (goal[0] - goal_noise, goal[1] - goal_noise)
-            panel.add_patch(patches.Rectangle(corner, 2 * goal_noise, 2 * goal_noise, **square))
         if goal is not None:
-            panel.add_patch(patches.Circle((goal[0], goal[1]), success_radius, color=GOAL, alpha=0.9, lw=0, zorder=5))
+            square = {"fill": False, "edgecolor": GOAL, "linestyle": ":", "zorder": 4}
+            corner = (goal[0] - noise, goal[1] - noise)
+            panel.add_patch(patches.Rectangle(corner, 2 * noise, 2 * noise, **square))
+            panel.add_patch(patches.Circle(goal, info.success_radius, color=GOAL, alpha=0.9, lw=0, zorder=5))
         if start is not None:
             panel.scatter(*start, marker="o", s=46, color="white", edgecolors=START, linewidths=1.6, zorder=5)
         panel.set_title(titles[i], **_TITLE)

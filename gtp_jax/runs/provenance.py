@@ -1,4 +1,4 @@
-"""Where numbers come from: time, versions, commit and machine."""
+"""Time, versions, commit and machine, as results record them."""
 
 import datetime
 import os
@@ -20,7 +20,7 @@ def now() -> str:
 
 
 def versions() -> dict[str, str | None]:
-    """The versions of Python and of what computes the numbers; None for a package that is not installed."""
+    """The versions of Python and of the packages in use; None for one that is not installed."""
     found: dict[str, str | None] = {"python": platform.python_version()}
     for name in _PACKAGES:
         try:
@@ -49,7 +49,7 @@ def commit() -> str | None:
 
 
 def cpu_model() -> str:
-    """The model's name of the host's CPU, as far as the system tells it."""
+    """The model name of the host's CPU, as far as the system reports it."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:  # not Linux
@@ -62,11 +62,6 @@ def device() -> dict[str, Any]:
     """What JAX computes on: platform ("cpu", "gpu", "tpu"), kind (the model's name), count; the host and its cores."""
     import jax
 
-    first = jax.devices()[0]
-    return {
-        "platform": first.platform,
-        "kind": first.device_kind,
-        "count": len(jax.devices()),
-        "cpu": cpu_model(),
-        "host_cores": os.cpu_count(),
-    }
+    first, count = jax.devices()[0], len(jax.devices())
+    found = {"platform": first.platform, "kind": first.device_kind, "count": count}
+    return found | {"cpu": cpu_model(), "host_cores": os.cpu_count()}

@@ -1,4 +1,4 @@
-"""The score of a run: D4RL's normalised returns or successes, with statistics over seeds that say how sure it is."""
+"""The score of a run: D4RL's normalised returns or successes, with statistics over seeds."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,12 +11,8 @@ from gtp_jax.config.tasks import REFERENCES
 _RESAMPLES = 10_000
 
 
-def family(dataset_id: str) -> str:
-    """The family of a Minari dataset id such as "mujoco/hopper/medium-v0" ("hopper"), a key of `REFERENCES`.
-
-    Raises:
-      ValueError: the family has no reference scores.
-    """
+def reference_family(dataset_id: str) -> str:
+    """The key in `REFERENCES` of a Minari id: "hopper" for "mujoco/hopper/medium-v0". Raises ValueError without one."""
     *_, name, variant = ("", *dataset_id.split("/"))
     if name == "maze2d":
         name = f"maze2d-{variant.split('-')[0]}"
@@ -31,19 +27,13 @@ def family(dataset_id: str) -> str:
 def of_episodes(dataset_id: str, returns: ArrayLike, success: ArrayLike | None = None) -> np.ndarray:
     """Each episode's score, float64 [*B]: 100 or 0 for success in a maze, D4RL's normalised return elsewhere.
 
-    That is 100 * (R - min) / (max - min): 0 is a random policy, 100 an expert.
-
-    Args:
-      dataset_id: a Minari id, whose family gives the references min and max of a return.
-      returns: undiscounted returns R, [*B].
-      success: whether the goal was reached within the time limit, bool [*B]; None where there is no goal.
-
-    Raises:
-      ValueError: without `success`, for a family that has no reference scores.
+    That is 100 * (R - min) / (max - min) for the undiscounted `returns` R [*B], with the references of the dataset's
+    family: 0 is a random policy, 100 an expert. `success` states whether the goal was reached within the time limit,
+    bool [*B]; None where there is no goal. Raises ValueError for a family that then has no reference scores.
     """
     if success is not None:
         return 100.0 * np.asarray(success)
-    low, high = REFERENCES[family(dataset_id)]
+    low, high = REFERENCES[reference_family(dataset_id)]
     return 100.0 * (np.asarray(returns, np.float64) - low) / (high - low)
 
 
@@ -51,24 +41,20 @@ def summarise(score: ArrayLike, success: ArrayLike | None = None) -> dict[str, A
     """The numbers of a results table: mean, standard deviation, interquartile mean and a 95 % interval over seeds.
 
     The interval is for the mean that new seeds and new episodes would give: a percentile bootstrap of 10,000 resamples
-    with a fixed random seed, hence deterministic; seeds are drawn with replacement, then episodes within each drawn
-    seed. When all outcomes agree a bootstrap has no width, though 100 of 100 does not prove a rate of 1; for successes
-    the interval is therefore widened, where it is the narrower one, to Wilson's score interval of all episodes pooled
-    (Wilson 1927), which is about [96.3, 100] there. With few seeds any such interval is rough. One seed alone says
-    nothing about other seeds: its interval covers the episodes only.
+    with a fixed random seed; seeds are drawn with replacement, then episodes within each drawn seed. When all outcomes
+    agree a bootstrap has no width, though 100 of 100 does not prove a rate of 1; for successes it is therefore widened
+    to Wilson's score interval of all episodes pooled (Wilson 1927), about [96.3, 100] there. With few seeds any such
+    interval is rough; that of one seed covers the episodes only.
 
     Args:
-      score: each episode's score, [S, E]. A seed whose mean is NaN has none, since its policy diverged; then the
-        statistics are NaN, because those of the other seeds would hide it.
+      score: each episode's score, [S, E]. A NaN, of a diverged policy, makes all statistics NaN, since those of the
+        other seeds would hide it.
       success: where a score is 100 or 0 for success, whether each episode was one, bool [S, E].
 
     Returns:
-      A dict that JSON can hold. `per_seed` [S]; `mean`; `std`, the sample standard deviation (divisor S - 1), None for
+      A dict that JSON can hold: `per_seed` [S]; `mean`; `std`, the sample standard deviation (divisor S - 1), None for
       one seed; `iqm`, the mean without the lowest and the highest quarter of the seeds (the mean itself below four
-      seeds); `ci95`, [low, high].
-
-    Raises:
-      ValueError: for another shape, and for an infinite score.
+      seeds); `ci95`, [low, high]. Raises ValueError for another shape, and for an infinite score.
     """
     from scipy import stats  # costs as much to import as all else here
 
@@ -93,18 +79,16 @@ def summarise(score: ArrayLike, success: ArrayLike | None = None) -> dict[str, A
     }
 
 
-def table(
+def score_table(
     combinations: Sequence[tuple[dict[str, float], list[int]]], score: np.ndarray, success: np.ndarray | None
 ) -> dict[str, Any]:
     """The scores of trials that ran together: {"score": ...}, of a sweep {"sweep": [{"eta": 0.3, "score": ...}]}.
 
-    Args:
-      combinations: of swept values, each with the indices of its trials: `trials.combinations`.
-      score, success: of each episode, [S, E], as `summarise` takes them.
+    `combinations` is what `trials.combinations` returns; `score` and `success` [S, E] are as `summarise` takes them.
     """
     rows = [
-        {**values, "score": summarise(score[places], None if success is None else success[places])}
-        for values, places in combinations
+        {**values, "score": summarise(score[indices], None if success is None else success[indices])}
+        for values, indices in combinations
     ]
     return {"score": rows[0]["score"]} if len(rows) == 1 else {"sweep": rows}
 

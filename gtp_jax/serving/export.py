@@ -1,6 +1,6 @@
 """A trained policy as one file that works without this package: a StableHLO program, or weights in safetensors.
 
-docs/export.md says what is in them and how they are read.
+docs/export.md describes both and how they are read.
 """
 
 import importlib
@@ -27,27 +27,18 @@ SUFFIXES = (".stablehlo", ".safetensors")
 def program(
     policy: LoadedPolicy, *, num_steps: int | None = None, temperature: float | None = None, trial: int = 0
 ) -> jax.export.Exported:
-    """A policy from raw observations to actions as one program: transform, statistics, sampler, bounds.
+    """A trial's policy as one program: transform, statistics, sampler, bounds; K and temperature are fixed in it.
 
-    Args:
-      policy: a loaded policy.
-      num_steps: K, fixed in the program; the run's own by default.
-      temperature: scale of the first draw, fixed too; the run's own by default.
-      trial: which of the run's trials acts.
-
-    Returns:
-      (obs, key) -> action [B, A], for any B, on each of PLATFORMS. `obs` is float32: [B, O], or a dict of such arrays
-      as the environment gives them; `key` is uint32 [2], the data of a JAX key.
-
-    Raises:
-      ValueError: for an impossible argument.
+    It maps (obs, key) to actions [B, A], for any B, on each of PLATFORMS. `obs` is float32: [B, O], or a dict of such
+    arrays as the environment gives them; `key` is uint32 [2], the data of a JAX key. Arguments and errors as in
+    `LoadedPolicy.__call__`.
     """
     num_steps, temperature = policy.resolve(num_steps, temperature, trial)
     params = jax.tree.map(np.asarray, policy.params_of(trial))
 
-    def act(obs: Any, key: Array) -> Array:
-        seen = policy.observe.traced(obs, jnp)
-        return policy.sampling(params, jax.random.wrap_key_data(key, impl="threefry2x32"), seen, num_steps, temperature)
+    def act(obs: Any, data: Array) -> Array:
+        key = jax.random.wrap_key_data(data, impl="threefry2x32")
+        return policy.sampling(params, key, policy.observe.traced(obs, jnp), num_steps, temperature)
 
     (batch,) = jax.export.symbolic_shape("batch")
     obs = jax.tree.map(lambda size: jax.ShapeDtypeStruct((batch, size), jnp.float32), policy.observe.sizes())
@@ -55,15 +46,12 @@ def program(
 
 
 def weights(policy: LoadedPolicy, *, trial: int = 0) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """A trial's averaged parameters by name, `params/Dense_0/kernel`, and a JSON object of all else that acting needs.
+    """A trial's averaged parameters by name, `params/Dense_0/kernel`, and, as JSON, all else that acting needs.
 
-    Raises:
-      ValueError: where there is no such trial.
+    Raises ValueError where there is no such trial.
     """
     policy.resolve(None, None, trial)
-    leaves = jax.tree_util.tree_leaves_with_path(policy.params_of(trial))
-    arrays = {jax.tree_util.keystr(path, simple=True, separator="/"): np.asarray(leaf) for path, leaf in leaves}
-    settings, levels = policy.settings, None
+    leaves, settings, levels = jax.tree.leaves_with_path(policy.params_of(trial)), policy.settings, None
     if settings.policy.subgoal_steps and policy.info.layout:
         layout = policy.info.layout.to_json()
         levels = {"unit": hierarchy.UNIT, "farthest": hierarchy.FARTHEST, **{n: layout[n] for n in ("body", "heading")}}
@@ -81,6 +69,7 @@ def weights(policy: LoadedPolicy, *, trial: int = 0) -> tuple[dict[str, np.ndarr
         "trial": policy.trials[trial].label(),
         "versions": provenance.versions(),
     }
+    arrays = {jax.tree_util.keystr(path, simple=True, separator="/"): np.asarray(leaf) for path, leaf in leaves}
     return arrays, {"gtp_jax": json.dumps(files.plain(metadata))}
 
 
@@ -92,12 +81,9 @@ def export(
     temperature: float | None = None,
     trial: int = 0,
 ) -> Path:
-    """Writes a run's policy, of its last checkpoint, to a file, and returns the file.
+    """Writes the policy of a run's last checkpoint to the file `out`, whose suffix is one of SUFFIXES; returns `out`.
 
-    Args:
-      directory: of the run.
-      out: the file; its suffix, one of SUFFIXES, says what is written.
-      num_steps, temperature, trial: see `program`.
+    The other arguments are those of `program`.
 
     Raises:
       ValueError: for another suffix, an impossible argument, or a package that is missing.
@@ -108,20 +94,19 @@ def export(
         raise ValueError(f"{out}: the suffix must say what to write, {' or '.join(SUFFIXES)}")
     if not out.parent.is_dir():
         raise FileNotFoundError(f"{out}: there is no folder {out.parent}")
-    files.check_writable(out.parent)
     if out.suffix == ".safetensors":
         if num_steps is not None or temperature is not None:
             raise ValueError(f"{out}: weights have no num_steps and no temperature; whoever reads them chooses")
-        data = _require("safetensors.numpy").save(*weights(load_policy(directory), trial=trial))
+        data = _package("safetensors.numpy").save(*weights(load_policy(directory), trial=trial))
     else:
-        _require("flatbuffers")
+        _package("flatbuffers")
         data = program(load_policy(directory), num_steps=num_steps, temperature=temperature, trial=trial).serialize()
     with files.replacing(out) as file:
         file.write(data)
     return out
 
 
-def _require(name: str) -> Any:
+def _package(name: str) -> Any:
     try:
         return importlib.import_module(name)
     except ImportError:

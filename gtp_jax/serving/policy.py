@@ -1,5 +1,6 @@
 """Trained policies that act on an environment's observations."""
 
+import contextlib
 import functools
 import math
 import warnings
@@ -23,18 +24,15 @@ from gtp_jax.types import Array, Batch, HParams, Key, Params, ValueEstimate
 
 
 class LoadedPolicy:
-    """The averaged policies of a run's trials, ready to act on raw environment observations."""
+    """The averaged policies of a run's S trials, ready to act on raw environment observations."""
 
     def __init__(self, info: RunInfo, step: int, read: Callable[[Saved], Saved]):
-        """Builds policy and critic and reads their averaged parameters; `load_policy` and `train` call this.
+        """Builds policy and critic, which `load_policy` and `train` do; `step` is the number of updates done.
 
-        Args:
-          info: of the run.
-          step: updates done.
-          read: maps pytrees of the expected shapes to the arrays, the policy's and the critic's, [S, ...].
+        `read` maps pytrees of the expected shapes to arrays, the averaged parameters of policy and critic [S, ...].
         """
         self.info, self.step, self.settings, self.trials = info, step, info.settings, info.trials
-        self.seeds: tuple[int, ...] = tuple(trial.seed for trial in info.trials)
+        self.seeds = tuple(trial.seed for trial in info.trials)
         self.observe = Observer.from_spec(info.observer)
         self.action_low, self.action_high = (np.asarray(b, np.float32) for b in (info.action_low, info.action_high))
         self._policy = build_policy(self.settings, self.action_low, self.action_high, info.layout)
@@ -42,11 +40,11 @@ class LoadedPolicy:
         obs, action = jnp.zeros((1, len(self.observe.mean))), jnp.zeros((1, len(self.action_low)))
         example = Batch(obs=obs, action=action, reward=jnp.zeros(1), discount=jnp.zeros(1), next_obs=obs)
 
-        def init(key: Key) -> tuple[Params, Params]:
-            return self._policy.init(key, example), self._critic.init(key, example) if self._critic else None
+        def init(key: Key) -> Saved:
+            critic = self._critic.init(key, example) if self._critic else None
+            return Saved(self._policy.init(key, example), critic, training=None)
 
-        keys = jax.random.split(jax.random.key(0), len(self.trials))
-        saved = read(Saved(*jax.eval_shape(jax.vmap(init), keys), None))
+        saved = read(jax.eval_shape(jax.vmap(init), jax.random.split(jax.random.key(0), len(self.trials))))
         self.params, self._critic_params = jax.device_put((saved.policy, saved.critic))
         compiled = functools.partial(jax.jit, static_argnums=3, compiler_options=acting_options(jax.devices()[0]))
         self._sample = compiled(self.sampling)
@@ -59,10 +57,9 @@ class LoadedPolicy:
     def _parameters(self, trial: int) -> Params:
         params = jax.tree.map(lambda leaf: leaf[trial], self.params)
         if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(params)):
-            raise ValueError(
-                f"trial = {trial}: {trials.name_values(self.trials[trial].label())} diverged in training, its "
-                "parameters are not finite; choose another trial"
-            )
+            name = trials.name_values(self.trials[trial].label())
+            why = "diverged in training, its parameters are not finite"
+            raise ValueError(f"trial = {trial}: {name} {why}; choose another trial")
         return params
 
     def sampling(self, params: Params, key: Key, obs: Array, num_steps: int, temperature: Array | float) -> Array:
@@ -81,10 +78,8 @@ class LoadedPolicy:
         if not 0 <= temperature < math.inf:
             raise ValueError(f"temperature = {temperature!r} must be at least 0 and finite")
         if trial is not None and trial not in range(len(self.trials)):
-            raise ValueError(
-                f"trial = {trial!r}: this run has {len(self.trials)} trials, counted from 0 (seeds "
-                f"{', '.join(map(str, self.seeds))}); None is all of them"
-            )
+            there = f"{len(self.trials)} trials, counted from 0 (seeds {', '.join(map(str, self.seeds))})"
+            raise ValueError(f"trial = {trial!r}: this run has {there}; None is all of them")
         return int(num_steps), float(temperature)
 
     def __call__(
@@ -96,18 +91,14 @@ class LoadedPolicy:
         temperature: float | None = None,
         trial: int | None = 0,
     ) -> np.ndarray:
-        """One action for each observation.
+        """Returns an action inside the bounds for each observation, [*B, A]; with trial=None [S, *B, A].
 
         Args:
           obs: an environment's observation, an array (NumPy's or JAX's) or a dict of arrays, with any leading axes.
           key: of the action's noise; by default always the same one, so that equal observations get equal actions.
           num_steps: K; the run's own by default.
           temperature: scale of the first draw; the run's own by default. 0 is deterministic.
-          trial: which of the run's S trials acts; without a sweep these are its seeds. None: each of them, on the same
-            noise.
-
-        Returns:
-          [*B, A] inside the action's bounds, or [S, *B, A] where all trials act.
+          trial: which of the run's trials acts; without a sweep these are its seeds. None is each, on the same noise.
 
         Raises:
           ValueError: for an observation of another form than the policy was trained on, for a trial whose parameters
@@ -120,8 +111,7 @@ class LoadedPolicy:
     def estimate_values(self, batch: Batch, *, key: Key | None = None, trial: int = 0) -> ValueEstimate:
         """The averaged critic's estimates for transitions [B, ...], observations as the policy sees them.
 
-        Raises:
-          ValueError: where no critic was trained.
+        Raises ValueError where no critic was trained.
         """
         if self._critic is None:
             raise ValueError("this run cloned and has no critic; train one with guidance")
@@ -150,8 +140,7 @@ class LoadedPolicy:
     ) -> Callable[[int, np.ndarray], Array]:
         """All trials' policies as the one function that an evaluation calls; see `agent.acting.acting`.
 
-        Raises:
-          ValueError: for several candidates where no critic was trained that could choose.
+        Raises ValueError for several candidates where no critic was trained that could choose.
         """
         best = None
         if candidates > 1:
@@ -175,9 +164,8 @@ class LoadedPolicy:
 def load_policy(directory: str | Path, step: int | None = None) -> LoadedPolicy:
     """Loads the policies of a run from its last checkpoint; damaged ones are named in a warning and passed over.
 
-    Args:
-      directory: of the run, which may be training.
-      step: which of the kept checkpoints instead: the last two, and the one with the best evaluation score.
+    The run may be training. `step` names another of the kept checkpoints: the last two, and the one with the best score
+    of an evaluation.
 
     Raises:
       FileNotFoundError: where there is no sound checkpoint, or not this one.
@@ -187,7 +175,6 @@ def load_policy(directory: str | Path, step: int | None = None) -> LoadedPolicy:
     folder = Path(directory) / "checkpoints"
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} does not exist; is {directory} the directory of a run?")
-    checkpoints = Checkpoints(folder, read_only=True)
 
     def read(step: int) -> LoadedPolicy:
         try:
@@ -197,19 +184,16 @@ def load_policy(directory: str | Path, step: int | None = None) -> LoadedPolicy:
         except Exception as error:  # of every kind, where the info is not what a run wrote
             raise ValueError(f"{folder / str(step)} cannot be loaded: {error}") from error
 
-    try:
+    def passed_over(_: int, error: DamagedCheckpoint) -> None:
+        warnings.warn(f"passing over a damaged checkpoint: {error}", stacklevel=4)
+
+    with contextlib.closing(Checkpoints(folder, read_only=True)) as checkpoints:
         steps = checkpoints.steps()
         if not steps:
             raise FileNotFoundError(f"{folder} holds no finished checkpoint yet")
-        if step is not None:
-            if step not in steps:
-                raise FileNotFoundError(f"{folder} holds no step {step}; there are {', '.join(map(str, steps))}")
-            return read(step)
-        found = checkpoints.newest(
-            read, lambda _, error: warnings.warn(f"passing over a damaged checkpoint: {error}", stacklevel=4)
-        )
+        if step is not None and step not in steps:
+            raise FileNotFoundError(f"{folder} holds no step {step}; there are {', '.join(map(str, steps))}")
+        found = (step, read(step)) if step is not None else checkpoints.newest(read, passed_over)
         if found is None:
             raise FileNotFoundError(f"{folder} holds no sound checkpoint; start the run's command again")
         return found[1]
-    finally:
-        checkpoints.close()

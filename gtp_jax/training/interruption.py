@@ -12,15 +12,13 @@ class Interruption:
     """Turns the first SIGINT or SIGTERM into a number that the loop reads between chunks; a second one ends at once.
 
     A thread receives them: Python's own handlers would wait for the main thread, which may be in a long computation.
-    Outside the main thread, where Python lets nobody handle signals, it does nothing.
+    Outside the main thread, where Python allows no handlers, it does nothing. `say` prints a line.
     """
 
     def __init__(self, say: Callable[[str], None]):
-        """`say` prints a line."""
-        self.signal, self._say = 0, say
+        self.signal, self._say, self._previous = 0, say, {}
 
     def __enter__(self) -> Self:
-        self._previous = {}
         if threading.current_thread() is not threading.main_thread():
             return self
         self._inbox, self._outbox = socket.socketpair()

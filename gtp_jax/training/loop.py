@@ -19,7 +19,7 @@ from gtp_jax import files
 from gtp_jax.agent.acting import acting
 from gtp_jax.agent.build import build_agent
 from gtp_jax.config import trials
-from gtp_jax.config.settings import Settings, describe, is_cloning
+from gtp_jax.config.settings import Settings
 from gtp_jax.datasets import Dataset, check_batch_size, returns
 from gtp_jax.envs.evaluation import Episodes, Evaluator
 from gtp_jax.parallel import hosts
@@ -28,12 +28,12 @@ from gtp_jax.runs import provenance, scores
 from gtp_jax.runs.checkpoints import SCHEMA, RunInfo, Saved
 from gtp_jax.runs.directory import UNSAVED
 from gtp_jax.runs.loggers import MetricsLog
-from gtp_jax.runs.terminal import Bar, Terminal
+from gtp_jax.runs.terminal import Terminal
 from gtp_jax.serving.policy import LoadedPolicy
 from gtp_jax.training import divergence, warm_start
 from gtp_jax.training.interruption import Interruption
 from gtp_jax.training.results import Results
-from gtp_jax.training.saving import NoSaving, Saving
+from gtp_jax.training.saving import Saving
 from gtp_jax.types import Batch, State
 
 Progress = Callable[[int, dict[str, np.ndarray]], object]  # (updates done, metrics [S]), "score" where evaluated
@@ -74,21 +74,14 @@ class Training:
         terminal: Terminal,
         progress: Progress | None = None,
     ):
-        """Builds all that the run needs; runs nothing.
-
-        Args:
-          settings: complete ones, from `directory.resume_settings` where there is a directory.
-          directory: where the run writes; None writes nothing.
-          dataset: the data.
-          terminal: prints.
-          progress: called after each chunk of updates.
+        """Builds all that the run needs; runs nothing. Without a directory nothing will be written.
 
         Raises:
           ValueError: for settings that do not fit the data or the devices, or a run that cannot be continued.
         """
         check_batch_size(settings.batch_size, len(dataset.batch.reward), dataset.id)
         if dataset.maze is None:
-            scores.family(dataset.id)  # refuses one whose returns have no references, before any of them is computed
+            scores.reference_family(dataset.id)  # raises before any update where returns have no references
         self.settings, self.directory, self.dataset = settings, directory, dataset
         self.terminal, self.progress = terminal, progress
         self.trials = trials.trials(settings)
@@ -120,32 +113,11 @@ class Training:
         discounts = trials.hyperparameters(settings, self.trials)["discount"]
         bounds = divergence.value_bounds(dataset.batch.reward, discounts, settings.critic.divergence)
         self.watch = divergence.Watch(self.labels, bounds, terminal.say)
-        self.saving: Saving | NoSaving = NoSaving()
-        if directory is not None:
-            metrics = MetricsLog(directory, self.labels, settings) if hosts.first() else None
-            self.saving = Saving(directory, metrics, terminal.say)
+        metrics = MetricsLog(directory, self.labels, settings) if directory and hosts.first() else None
+        self.saving = Saving(directory, metrics, terminal.say)
         self.continued_from: dict[str, Any] | None = None  # the run that this one started from
         if settings.continue_from and not (directory and (directory / "checkpoints").is_dir()):
             warm_start.check_source(settings.continue_from, self.info([]))
-
-    def facts(self) -> dict[str, str]:
-        """What is run, on what, for a person to read before it starts."""
-        settings, dataset, combinations = self.settings, self.dataset, trials.combinations(self.trials)
-        behaviour = dataset.summary.get("behaviour_success")
-        reached = "" if behaviour is None else f", {100 * behaviour:.1f} % of the episodes reach the goal"
-        facts = {
-            "method": describe(settings) + (" (no critic)" if is_cloning(settings) else ""),
-            "data": f"{dataset.id}: {len(dataset.batch.reward):,} transitions{reached}",
-            "seeds": ", ".join(map(str, dict.fromkeys(trial.seed for trial in self.trials))),
-            "updates": f"{settings.num_updates:,} of batch {settings.batch_size}",
-            "devices": f"{', '.join(map(str, self.engine.devices))} ({self.engine.devices[0].device_kind}), "
-            f"matrix products in {settings.matmul_precision}",
-            "evaluation": "beside the updates, on the CPU" if self.beside else "between updates",
-            "directory": str(self.directory),
-        }
-        if len(combinations) > 1:
-            facts["sweep"] = "; ".join(trials.name_values(values) for values, _ in combinations)
-        return facts
 
     def info(self, diverged: list[dict[str, Any]], score: float | None = None) -> RunInfo:
         """What a checkpoint says of this run."""
@@ -209,23 +181,19 @@ class Training:
         done.set_result(self.evaluator(act, num_episodes))
         return done
 
-    def gather_episodes(self, episodes: Episodes) -> Episodes:
-        """The episodes of all processes; positions, which are drawn but not counted, of this process's alone."""
-        return hosts.gather(episodes._replace(positions=None))._replace(positions=episodes.positions)
-
-    def write(self, chunk: Chunk, bar: Bar) -> None:
+    def write(self, chunk: Chunk) -> None:
         """Writes the rows of a chunk, with the scores where it was evaluated, and saves it where that is due."""
         metrics, score = chunk.metrics, None
         if chunk.episodes is not None:
-            self.episodes = self.gather_episodes(chunk.episodes.result())
+            self.episodes = _gather(chunk.episodes.result())
             each = self.results.score(self.episodes).mean(axis=1)
             metrics = metrics | {"score": each, "length": self.episodes.length.mean(axis=1)}
             score = float(each.mean())
             self.latest, diverged = f"score {score:.1f}", divergence.marks(self.labels, chunk.diverged)
             for values, indices in trials.combinations(self.trials):
                 shown = " ".join(f"{each[i]:.0f}" + "*" * diverged[i] for i in indices)
-                name = trials.name_values(values) + "  " if values else ""
-                bar.milestone(f"  {chunk.step:>9,} updates  {name}score {each[indices].mean():5.1f}  (seeds: {shown})")
+                start = f"{chunk.step:>9,} updates  " + (f"{trials.name_values(values)}  " if values else "")
+                self.terminal.say(f"  {start}score {each[indices].mean():5.1f}  (seeds: {shown})")
         self.saving.write(chunk.step, metrics)
         if score is not None:
             self.saving.publish(self.results.curves)
@@ -234,10 +202,10 @@ class Training:
         if self.progress is not None:
             self.progress(chunk.step, metrics)
 
-    def write_waiting(self, bar: Bar, wait: bool) -> None:
+    def write_waiting(self, wait: bool) -> None:
         """Writes the chunks that wait, in their order; those whose evaluation goes on only with `wait`."""
         while self.waiting and (wait or not hosts.agree(not self.waiting[0].ready())):
-            self.write(self.waiting.popleft(), bar)
+            self.write(self.waiting.popleft())
 
     def run(self) -> tuple[dict[str, Any] | None, int]:
         """Trains from the newest checkpoint, or from the start, to the end.
@@ -266,7 +234,7 @@ class Training:
                 evaluated = step == total or step % settings.eval.every == 0
                 episodes = None
                 if evaluated:
-                    self.write_waiting(bar, wait=True)
+                    self.write_waiting(wait=True)
                     own = settings.eval
                     episodes = self.evaluate(state, own.num_episodes if step == total else own.progress_episodes)
                 interrupted = hosts.agree(stop.signal)
@@ -278,7 +246,7 @@ class Training:
                     self.host = saved
                     self.watch.state(step - length + 1, step, saved)
                 self.waiting.append(Chunk(step, metrics, episodes, saved, list(self.watch.found)))
-                self.write_waiting(bar, wait=ending)
+                self.write_waiting(wait=ending)
                 losses = f"policy {metrics['policy/loss'].mean():.3g}"
                 if "critic/loss" in metrics:
                     losses += f"  critic {metrics['critic/loss'].mean():.3g}"
@@ -287,10 +255,11 @@ class Training:
         if not held:
             return None, UNSAVED
         if interrupted:
-            self.terminal.say(f"stopped and saved; the same command goes on: --workdir={self.directory}")
+            if self.directory is not None:
+                self.terminal.say(f"stopped and saved; the same command resumes: --workdir={self.directory}")
             return None, 128 + interrupted
         if self.episodes is None:  # an earlier start was ended after its last update
-            self.episodes = self.gather_episodes(self.evaluate(state, settings.eval.num_episodes).result())
+            self.episodes = _gather(self.evaluate(state, settings.eval.num_episodes).result())
         rate = (step - first_step) / training_seconds if training_seconds else None
         timing = {
             "updates_per_second": rate,
@@ -313,8 +282,10 @@ class Training:
 
     def policy(self) -> LoadedPolicy:
         """The policy of the latest saved state, ready to act."""
-        assert self.host is not None
-        return LoadedPolicy(self.info(self.watch.found), self.settings.num_updates, lambda _: self.host)
+        assert self.host is not None and self.episodes is not None
+        score = float(self.results.score(self.episodes).mean(axis=1).mean())
+        info = self.info(self.watch.found, files.plain(score))
+        return LoadedPolicy(info, self.settings.num_updates, lambda _: self.host)
 
     def close(self) -> None:
         """Ends what runs beside, and closes the environments and the metrics."""
@@ -322,3 +293,8 @@ class Training:
             self.pool.shutdown()
         self.evaluator.close()
         self.saving.close()
+
+
+def _gather(episodes: Episodes) -> Episodes:
+    """The episodes of all processes; positions, which are drawn but not counted, of this process alone."""
+    return hosts.gather(episodes._replace(positions=None))._replace(positions=episodes.positions)

@@ -1,4 +1,4 @@
-"""A run's results for people and programs: summary.json, episodes.json and the pictures."""
+"""A run's results: summary.json, episodes.json and the pictures."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,7 +19,7 @@ class Results:
     """The results of all trials of a run, in its directory."""
 
     def __init__(self, settings: Settings, directory: Path | None, dataset: Dataset):
-        """Without a directory, `summary` and `score` work, and there is nothing to write or draw."""
+        """Without a directory nothing can be written or drawn."""
         self.settings, self.directory, self.dataset = settings, directory, dataset
         self.trials = trials.trials(settings)
         self.labels = [trial.label() for trial in self.trials]
@@ -39,7 +39,7 @@ class Results:
         plots.curves(columns(rows, self.labels), self.directory / "curves.png", groups=groups, title=self.title)
 
     def summary(self, episodes: Episodes, facts: Mapping[str, Any]) -> dict[str, Any]:
-        """The content of summary.json: the scores, what was trained, and `facts` of the run that trained it."""
+        """The content of summary.json: the scores, what was trained, and `facts` of the run."""
         settings, success = self.settings, self._success(episodes)
         return files.plain(
             {
@@ -54,7 +54,7 @@ class Results:
                 "num_steps": settings.policy.num_steps,
                 "temperature": settings.policy.temperature,
                 "matmul_precision": settings.matmul_precision,
-                **scores.table(trials.combinations(self.trials), self.score(episodes), success),
+                **scores.score_table(trials.combinations(self.trials), self.score(episodes), success),
                 **facts,
                 "versions": provenance.versions(),
                 "commit": provenance.commit(),
@@ -64,10 +64,7 @@ class Results:
     def write(self, episodes: Episodes, summary: Mapping[str, Any], share: slice) -> None:
         """Writes maze.png, episodes.json, and summary.json last: its presence means that the run is finished.
 
-        Args:
-          episodes: the last evaluation, of all trials.
-          summary: what `summary` returned.
-          share: the trials of this process, whose paths are drawn.
+        The `episodes` are the last ones of all trials; the paths of `share`, this process's trials, are drawn.
         """
         if self.directory is None:
             return
@@ -77,22 +74,12 @@ class Results:
         files.write_json(self.directory / "summary.json", summary)
 
     def _maze(self, episodes: Episodes, share: slice, path: Path) -> None:
-        maze = self.dataset.maze
-        if maze is None:
+        if self.dataset.maze is None:
             return
         success = episodes.success[share]
-        plots.maze(
-            maze.maze_map,
-            [list(zip(*pair, strict=True)) for pair in zip(episodes.positions, success, strict=True)],
-            path,
-            cell_size=maze.cell_size,
-            start=maze.start_xy,
-            goal=maze.goal_xy,
-            success_radius=maze.success_radius,
-            goal_noise=maze.position_noise,
-            titles=[
-                f"{', '.join(f'{name} {value:g}' for name, value in label.items())}: {100 * np.mean(reached):.0f} %"
-                for label, reached in zip(self.labels[share], success, strict=True)
-            ],
-            title=self.title,
-        )
+        trajectories = [list(zip(*pair, strict=True)) for pair in zip(episodes.positions, success, strict=True)]
+        titles = [
+            f"{', '.join(f'{name} {value:g}' for name, value in label.items())}: {100 * np.mean(reached):.0f} %"
+            for label, reached in zip(self.labels[share], success, strict=True)
+        ]
+        plots.maze(self.dataset.maze, trajectories, path, titles=titles, title=self.title)

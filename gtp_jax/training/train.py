@@ -1,6 +1,7 @@
 """Training from Python, and what the command `gtp-jax run` does once it has read its flags."""
 
 import contextlib
+import dataclasses
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -12,7 +13,7 @@ from rich.console import Console
 from gtp_jax import datasets, files
 from gtp_jax.config import trials
 from gtp_jax.config.presets import preset
-from gtp_jax.config.settings import Settings
+from gtp_jax.config.settings import Settings, describe, is_cloning
 from gtp_jax.datasets import Dataset
 from gtp_jax.parallel import hosts
 from gtp_jax.parallel.seeds import choose_devices
@@ -87,18 +88,6 @@ def train(
     raise KeyboardInterrupt("training was stopped" + ("" if directory is None else "; the same call resumes"))
 
 
-def check_data_settings(settings: Settings) -> None:
-    """Raises ValueError for data settings that do not fit the dataset's id, before a file or the network is used."""
-    data = settings.data
-    datasets.check_dataset(
-        settings.dataset,
-        reward=data.reward,
-        observation=data.observation,
-        episodes=data.episodes,
-        batch_size=settings.batch_size,
-    )
-
-
 def run(
     settings: Settings,
     dataset: Dataset | None,
@@ -113,7 +102,9 @@ def run(
     """
     check_extras(settings.log)
     if dataset is None:
-        check_data_settings(settings)
+        data = settings.data
+        kinds = {"reward": data.reward, "observation": data.observation, "episodes": data.episodes}
+        datasets.check_dataset(settings.dataset, batch_size=settings.batch_size, **kinds)
     first = hosts.first()
     with directories.claim(directory) if directory is not None and first else contextlib.nullcontext():
         if directory is not None:
@@ -130,10 +121,12 @@ def run(
             if directory is not None and first:
                 files.write_json(directory / "config.json", settings.to_json())
                 terminal.log = directory / "run.log"
-            terminal.facts("gtp_jax", training.facts())
+            terminal.facts("gtp_jax", _facts(training))
             with lost, jax.default_matmul_precision(settings.matmul_precision):
                 summary, code = training.run()
         except OSError as error:
+            if directory is None:  # nothing of this run's failed to be written
+                raise
             terminal.say(f"error: {error}. Once that is mended, the same command resumes: --workdir={directory}")
             return Outcome(None, directories.UNSAVED, training.policy)
         finally:
@@ -153,12 +146,24 @@ def load_dataset(settings: Settings, terminal: Terminal) -> Dataset:
                 bar = stack.enter_context(terminal.progress("collecting", total, "transitions"))
             bar.update(done, done / (time.perf_counter() - started))
 
-        data = settings.data
-        return datasets.load(
-            settings.dataset,
-            reward=data.reward,
-            observation=data.observation,
-            standardise=data.standardise,
-            episodes=data.episodes,
-            progress=progress,
-        )
+        return datasets.load(settings.dataset, **dataclasses.asdict(settings.data), progress=progress)
+
+
+def _facts(training: Training) -> dict[str, str]:
+    """What is run, on what, for a person to read before it starts."""
+    settings, dataset, combinations = training.settings, training.dataset, trials.combinations(training.trials)
+    behaviour = dataset.summary.get("behaviour_success")
+    reached = "" if behaviour is None else f", {100 * behaviour:.1f} % of the episodes reach the goal"
+    facts = {
+        "method": describe(settings) + (" (no critic)" if is_cloning(settings) else ""),
+        "data": f"{dataset.id}: {len(dataset.batch.reward):,} transitions{reached}",
+        "seeds": ", ".join(map(str, dict.fromkeys(trial.seed for trial in training.trials))),
+        "updates": f"{settings.num_updates:,} of batch {settings.batch_size}",
+        "devices": f"{', '.join(map(str, training.engine.devices))} ({training.engine.devices[0].device_kind}), "
+        f"matrix products in {settings.matmul_precision}",
+        "evaluation": "beside the updates, on the CPU" if training.beside else "between updates",
+        "directory": str(training.directory),
+    }
+    if len(combinations) > 1:
+        facts["sweep"] = "; ".join(trials.name_values(values) for values, _ in combinations)
+    return facts

@@ -1,64 +1,45 @@
-"""A run that starts from another run's last checkpoint, in a directory of its own and with other settings."""
+"""Starting a run from another run's last checkpoint, in a directory of its own and with other settings."""
 
+import contextlib
 import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from gtp_jax.config.settings import is_cloning, structural, uses_labels
 from gtp_jax.runs.checkpoints import Checkpoints, RunInfo, Saved
 from gtp_jax.runs.directory import differences
 
+T = TypeVar("T")
+
 
 def check_source(directory: str, info: RunInfo) -> None:
-    """Raises an error for a run that cannot be continued, before any compute is spent.
+    """Checks that the new run of `info` can continue the run in `directory`, before any compute is spent.
 
-    Args:
-      directory: of the run that is continued.
-      info: of the new run.
-
-    Raises:
-      FileNotFoundError: where the run has no checkpoint.
-      ValueError: for other networks, observations, actions or seeds, every difference named, or with nothing to do.
+    Raises FileNotFoundError where that has no checkpoint, and ValueError for other networks, observations, actions or
+    seeds, every difference named, or where no update is left to do.
     """
-    checkpoints = _open(directory)
-    try:
-        step, there = checkpoints.newest(checkpoints.info, lambda *_: None) or (0, None)
-        if there is None:
-            raise ValueError(f"continue_from = {directory!r}: its checkpoints are damaged; start it again to mend it")
-        different = differences(_must_agree(there), _must_agree(info))
-        if different:
-            raise ValueError(f"continue_from = {directory!r} cannot be continued so. " + "; ".join(different))
-        if info.settings.num_updates <= step:
-            raise ValueError(
-                f"num_updates = {info.settings.num_updates} must be above {step}: the run in {directory} has made so "
-                "many, and its count goes on"
-            )
-    finally:
-        checkpoints.close()
+    step, there = _newest(directory, lambda checkpoints, step: checkpoints.info(step))
+    if different := differences(_must_agree(there), _must_agree(info)):
+        raise ValueError(f"continue_from = {directory!r} cannot be continued so. " + "; ".join(different))
+    if info.settings.num_updates <= step:
+        made = f"the run in {directory} has made so many, and its count goes on"
+        raise ValueError(f"num_updates = {info.settings.num_updates} must be above {step}: {made}")
 
 
 def read_source(directory: str, like: Saved) -> tuple[int, RunInfo, Saved]:
-    """The newest sound checkpoint of the run that is continued.
+    """The step, the info and the arrays of the newest sound checkpoint of the run that is continued.
 
-    The hyperparameters are those of `like`, the new run's; the rest, optimisers included, is the other's.
-
-    Raises:
-      ValueError: where an array has another shape or type than expected, or no checkpoint is sound.
+    The hyperparameters are those of `like`, the new run's; the rest, optimisers included, is the other's. Raises
+    ValueError where an array has another shape or type than in `like`, or no checkpoint is sound.
     """
-    checkpoints = _open(directory)
-    try:
-        found = checkpoints.newest(lambda s: (checkpoints.info(s), checkpoints.restore(s, like)), lambda *_: None)
-        if found is None:
-            raise ValueError(f"continue_from = {directory!r}: its checkpoints are damaged; start it again to mend it")
-        step, (there, saved) = found
-        return step, there, saved._replace(training=saved.training | {"hparams": like.training["hparams"]})
-    finally:
-        checkpoints.close()
+    step, (there, saved) = _newest(directory, lambda made, step: (made.info(step), made.restore(step, like)))
+    return step, there, saved._replace(training=saved.training | {"hparams": like.training["hparams"]})
 
 
 def source_record(directory: str, step: int, there: RunInfo, info: RunInfo) -> dict[str, Any]:
-    """What the new run records of its source: the run, its updates and data, and which settings differ."""
+    """The new run's record of its source: the directory, its updates and data, and which settings differ."""
     return {
         "directory": directory,
         "num_updates": step,
@@ -69,14 +50,19 @@ def source_record(directory: str, step: int, there: RunInfo, info: RunInfo) -> d
     }
 
 
-def _open(directory: str) -> Checkpoints:
+def _newest(directory: str, read: Callable[[Checkpoints, int], T]) -> tuple[int, T]:
     checkpoints = Checkpoints(Path(directory) / "checkpoints", read_only=True)
     if not checkpoints.directory.is_dir() or not checkpoints.steps():
         raise FileNotFoundError(f"continue_from = {directory!r} is no directory of a run with a finished checkpoint")
-    return checkpoints
+    with contextlib.closing(checkpoints):
+        found = checkpoints.newest(lambda step: read(checkpoints, step), lambda *_: None)
+    if found is None:
+        raise ValueError(f"continue_from = {directory!r}: its checkpoints are damaged; start it again to mend it")
+    return found
 
 
 def _must_agree(info: RunInfo) -> dict[str, Any]:
+    """What must be the same for the parameters to mean the same, by name for messages."""
     observer = info.observer
     statistics = json.dumps([observer["mean"], observer["std"]])
     return {

@@ -1,9 +1,9 @@
 """The controller that walks gymnasium's ant in a commanded direction while AntMaze data are collected.
 
-The ant of `ant.xml` looks the same after a turn by 90 degrees and a re-labelling of its legs. The controller sees the
-world in the one of the four body frames whose nose lies within 45 degrees of the commanded direction (the canonical
-frame, reached by `k` quarter turns), so it only ever learns to walk forwards. Legs are counted counter-clockwise from
-the front left one, as the joints of `ant.xml` are; its actuators are not in that order.
+The ant looks the same after a turn by 90 degrees and a re-labelling of its legs. The controller sees the world in the
+one of the four body frames whose nose lies within 45 degrees of the commanded direction (the canonical frame, reached
+by `k` quarter turns), so it only learns to walk forwards. Legs are counted counter-clockwise from the front left one,
+as the joints of `ant.xml` are; its actuators are not.
 """
 
 import numpy as np
@@ -29,9 +29,6 @@ _FEATURE_LIMIT = 10.0
 def features(observation: np.ndarray, direction: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The controller's view of the ant: canonical frame, fixed scales, clipped to +-10.
 
-    In order: torso height (1); the world's up (3), `direction` (3), linear velocity (3) and angular velocity (3) in the
-    canonical frame; of the canonical legs, hip angles (4), ankle angles (4), hip velocities (4), ankle velocities (4).
-
     Args:
       observation: [n, 27] AntMaze's `observation` without contact forces, MuJoCo's qpos[2:] and qvel: torso height,
         orientation quaternion (w, x, y, z), the joint angles hip_1, ankle_1, ... hip_4, ankle_4, the torso's linear
@@ -39,22 +36,18 @@ def features(observation: np.ndarray, direction: np.ndarray) -> tuple[np.ndarray
       direction: [n, 2] unit vector in the world's xy plane to walk along.
 
     Returns:
-      The features [n, 29], float32, and k [n], int: the quarter turns to the canonical frame, what `to_ctrl` undoes.
+      The features [n, 29], float32, and k [n], int, the quarter turns to the canonical frame. Features: torso height
+      (1); in the canonical frame the world's up (3), `direction` (3), linear and angular velocity (3 + 3); of the
+      canonical legs hip angles (4), ankle angles (4), hip velocities (4), ankle velocities (4).
 
-    Raises:
-      ValueError: a shape is not the one above.
+    Raises ValueError for other shapes.
     """
     observation, direction = np.asarray(observation), np.asarray(direction)
     if observation.ndim != 2 or observation.shape[1] != OBSERVATION_DIM:
-        raise ValueError(
-            f"features: observation has shape {observation.shape}, expected [n, {OBSERVATION_DIM}]; of a longer "
-            f"observation pass [:, :{OBSERVATION_DIM}], and give a single one a leading axis."
-        )
+        cure = f"pass [:, :{OBSERVATION_DIM}] of a longer one, and give a single one a leading axis"
+        raise ValueError(f"observation has shape {observation.shape}, expected [n, {OBSERVATION_DIM}]; {cure}")
     if direction.shape != (len(observation), 2):
-        raise ValueError(
-            f"features: direction has shape {direction.shape}, expected ({len(observation)}, 2); pass one unit vector "
-            "of the xy plane for each observation."
-        )
+        raise ValueError(f"direction has shape {direction.shape}, expected ({len(observation)}, 2): a unit vector each")
     height, orientation, angles, linear, angular, speeds = np.split(observation, [1, 5, 13, 16, 19], axis=1)
     w, x, y, z = orientation.T
     rows = [
@@ -71,15 +64,12 @@ def features(observation: np.ndarray, direction: np.ndarray) -> tuple[np.ndarray
     k = (-np.round(bearing / (np.pi / 2))).astype(int) % 4
     cos, sin = _COS[k], _SIN[k]
 
-    def turn(vector):
+    def turn(vector: np.ndarray) -> np.ndarray:
         x, y, z = vector.T
         return np.stack([cos * x - sin * y, sin * x + cos * y, z], axis=1)
 
-    # k quarter turns carry leg i to the place of leg i + k.
-    legs = (_LEGS - k[:, None]) % 4
-
-    def relabel(per_leg):
-        return np.take_along_axis(per_leg, legs, axis=1)
+    def relabel(per_leg: np.ndarray) -> np.ndarray:  # k quarter turns carry leg i to the place of leg i + k
+        return np.take_along_axis(per_leg, (_LEGS - k[:, None]) % 4, axis=1)
 
     blocks = [
         (height - _STANDING_HEIGHT) * 4,
@@ -98,12 +88,8 @@ def features(observation: np.ndarray, direction: np.ndarray) -> tuple[np.ndarray
 def to_ctrl(canonical_action: np.ndarray, k: np.ndarray) -> np.ndarray:
     """Takes an action from the canonical frame to the actuators of `ant.xml`: a permutation with signs.
 
-    Args:
-      canonical_action: [n, 8] torques of the canonical legs' four hips, then of their four ankles.
-      k: [n] quarter turns, from `features`.
-
-    Returns:
-      [n, 8] in actuator order: hip_4, ankle_4, hip_1, ankle_1, hip_2, ankle_2, hip_3, ankle_3.
+    `canonical_action` [n, 8] holds torques of the canonical legs' four hips, then of their four ankles, `k` [n] the
+    quarter turns of `features`; the result [n, 8] is hip_4, ankle_4, hip_1, ankle_1, hip_2, ankle_2, hip_3, ankle_3.
     """
     legs = (_ACTUATOR_LEG + k[:, None]) % 4
     hips = np.take_along_axis(canonical_action[:, :4], legs, axis=1)

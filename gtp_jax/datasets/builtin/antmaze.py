@@ -13,48 +13,32 @@ from gtp_jax.datasets.builtin.planner import Planner
 from gtp_jax.envs.maze import Cell, MazeInfo
 from gtp_jax.envs.registry import EvalEnv, make_antmaze
 
-R, G = "r", "g"
-# Orientation and evaluated start and goal are those of gymnasium-robotics' and D4RL's mazes.
-UMAZE = MazeInfo(
-    [
-        [1, 1, 1, 1, 1],
-        [1, G, 0, 0, 1],
-        [1, 1, 1, 0, 1],
-        [1, R, 0, 0, 1],
-        [1, 1, 1, 1, 1],
-    ]
-)
-MEDIUM = MazeInfo(
-    [
-        [1, 1, 1, 1, 1, 1, 1, 1],
-        [1, R, 0, 1, 1, 0, 0, 1],
-        [1, 0, 0, 1, 0, 0, 0, 1],
-        [1, 1, 0, 0, 0, 1, 1, 1],
-        [1, 0, 0, 1, 0, 0, 0, 1],
-        [1, 0, 1, 0, 0, 1, 0, 1],
-        [1, 0, 0, 0, 1, 0, G, 1],
-        [1, 1, 1, 1, 1, 1, 1, 1],
-    ]
-)
-LARGE = MazeInfo(
-    [
-        [1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1],
-        [1, R, 0, 0, 0, 1, 0, 0, 0, 0, 0, 1],
-        [1, 0, 1, 1, 0, 1, 0, 1, 0, 1, 0, 1],
-        [1, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 1],
-        [1, 0, 1, 1, 1, 1, 0, 1, 1, 1, 0, 1],
-        [1, 0, 0, 1, 0, 1, 0, 0, 0, 0, 0, 1],
-        [1, 1, 0, 1, 0, 1, 0, 1, 0, 1, 1, 1],
-        [1, 0, 0, 1, 0, 0, 0, 1, 0, G, 0, 1],
-        [1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1],
-    ]
-)
+# Orientation and evaluated start and goal are those of gymnasium-robotics' and D4RL's mazes. U-Maze, medium, large:
+_DRAWN = """
+##### ######## ############
+#g..# #r.##..# #r...#.....#
+###.# #..#...# #.##.#.#.#.#
+#r..# ##...### #......#...#
+##### #..#...# #.####.###.#
+      #.#..#.# #..#.#.....#
+      #...#.g# ##.#.#.#.###
+      ######## #..#...#.g.#
+               ############
+"""
+
+
+def _maze(columns: slice) -> MazeInfo:
+    cells = {"#": 1, ".": 0, "r": "r", "g": "g"}
+    rows = [line[columns].strip() for line in _DRAWN.splitlines()]
+    return MazeInfo([[cells[letter] for letter in row] for row in rows if row])
+
+
+UMAZE, MEDIUM, LARGE = _maze(slice(0, 5)), _maze(slice(6, 14)), _maze(slice(15, 27))
 # Hand-picked as D4RL's "play" data: dead ends, corners and crossings all over the maze, the evaluated cells included.
 MEDIUM_PLAY = ((1, 1), (1, 6), (2, 4), (3, 3), (4, 6), (5, 1), (6, 3), (6, 6))
 LARGE_PLAY = ((1, 1), (1, 4), (1, 10), (3, 5), (3, 10), (5, 2), (5, 8), (7, 1), (7, 5), (7, 9))
-CONTROLLER = "ant.npz"
 # After 10,000, 20,000 and all 620,000 steps of its training: a learner's whole history, as in D4RL's "replay" data.
-STAGES = ("ant_10000.npz", "ant_20000.npz", CONTROLLER)
+STAGES = ("ant_10000.npz", "ant_20000.npz", "ant.npz")
 
 
 @dataclass(frozen=True)
@@ -63,7 +47,6 @@ class AntMazeCollection:
 
     family = "antmaze"
     requirements = ("gymnasium-robotics>=1.4",)
-    references = (0.0, 1.0)  # D4RL's: an episode's score is whether it reaches the goal
     card = """\
 a way-point planner (breadth-first search over the maze's cells, way-points at cell centres +- 0.3 m, passed within \
 1 m, a new plan when stuck for 2 s) drives a direction-conditioned locomotion controller, with Gaussian noise on its \
@@ -77,15 +60,13 @@ Observations are float32, without contact forces."""
     goals: tuple[Cell, ...]  # likewise its goal, which is never its start
     max_episode_steps: int
     noise: float = 0.2  # deviation of the Gaussian noise on the controller's actions, which lie in [-1, 1]
-    controllers: tuple[str, ...] = (CONTROLLER,)  # files in controllers/; each episode draws its own, uniformly
+    controllers: tuple[str, ...] = STAGES[-1:]  # files in controllers/; each episode draws its own, uniformly
     transitions: int = 100_000
 
     def eval_env(self) -> EvalEnv:
         """The environment that the data are collected in and policies evaluated in."""
-        make_env = functools.partial(
-            *(make_antmaze, self.env_id, self.maze.maze_map, self.max_episode_steps),
-            include_cfrc_ext_in_observation=False,
-        )
+        known = (self.env_id, self.maze.maze_map, self.max_episode_steps)
+        make_env = functools.partial(make_antmaze, *known, include_cfrc_ext_in_observation=False)
         return EvalEnv(self.env_id, make_env, self.maze)
 
     def controller(self, name: str) -> Callable[..., np.ndarray]:
@@ -103,13 +84,9 @@ Observations are float32, without contact forces."""
         planner = Planner(self.maze, first["achieved_goal"], first["desired_goal"], rng)
         return lambda observed: (observed["observation"], planner.direction(observed["achieved_goal"]))
 
-    def definition(self) -> dict[str, Any]:
-        """What the data's card states beside the settings of every collection."""
-        return {"starts": self.starts, "goals": self.goals}
-
 
 _UMAZE, _MEDIUM, _LARGE = ("AntMaze_UMaze-v5", UMAZE), ("AntMaze_Medium-v5", MEDIUM), ("AntMaze_Large-v5", LARGE)
-_EVALUATED = (UMAZE.cells_of(R), UMAZE.cells_of(G), 700)
+_EVALUATED = (UMAZE.cells_of("r"), UMAZE.cells_of("g"), 700)
 ANTMAZE = {
     each.name: each
     for each in (

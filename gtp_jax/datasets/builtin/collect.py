@@ -2,7 +2,6 @@
 
 import collections
 import concurrent.futures
-import contextlib
 import functools
 import itertools
 import json
@@ -14,13 +13,15 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from gtp_jax.config.tasks import REFERENCES
 from gtp_jax.datasets import reader
+from gtp_jax.datasets.builtin.antmaze import AntMazeCollection
 from gtp_jax.datasets.builtin.ids import BuiltIn, Collection, parse
 from gtp_jax.datasets.builtin.rollouts import Episode, Simulator
 from gtp_jax.datasets.folder import install
@@ -35,18 +36,11 @@ _ONE_THREAD = {name: "1" for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS",
 def collect(builtin: BuiltIn, root: Path, workers: int | None = None, progress: Progress | None = None) -> Path:
     """Collects a dataset into a Minari root, unless it is there, and returns its folder.
 
-    A Python process of its own does it, so that any script or notebook may call this function. The id alone decides
-    every bit of the data, on one machine with one set of versions.
+    A Python process of its own does it, so that any script or notebook may call this function, with `workers` processes
+    that simulate (None: one for each core). The id alone decides every bit of the data, on one machine with one set of
+    versions. `progress` is called after every block of episodes.
 
-    Args:
-      builtin: the dataset.
-      root: folder of Minari datasets.
-      workers: processes that simulate; None is one for each core.
-      progress: called with (transitions done, of how many) after every block of episodes.
-
-    Raises:
-      ValueError: for fewer than one worker.
-      RuntimeError: with the end of the process's error output, where it fails.
+    Raises RuntimeError with the end of the process's error output, where it fails.
     """
     folder = root / builtin.id
     if (folder / "data").exists():
@@ -79,36 +73,24 @@ def collect(builtin: BuiltIn, root: Path, workers: int | None = None, progress: 
 
 def _build(builtin: BuiltIn, workers: int, folder: Path) -> None:
     """Writes the dataset to folder / builtin.id, in the process that `collect` starts, and prints DONE/TOTAL lines."""
-    episodes, done = [], 0
-    with contextlib.closing(_blocks(builtin, workers, folder)) as blocks:
+    episodes, done, indices = [], 0, itertools.count()
+    given, spawn = (builtin.collection, builtin.seed, folder), multiprocessing.get_context("spawn")
+    pool = concurrent.futures.ProcessPoolExecutor(workers, spawn, _start_worker, given)
+    try:
+        ahead = collections.deque(pool.submit(_block, next(indices)) for _ in range(workers + 1))
         while done < builtin.transitions:
-            for episode in next(blocks):
+            block = ahead.popleft().result()
+            ahead.append(pool.submit(_block, next(indices)))
+            for episode in block:
                 # In order and whole, so that slow, unsuccessful episodes count; only the last one is cut to size.
                 if done < builtin.transitions:
                     episodes.append(episode.first(builtin.transitions - done))
-                    done += episodes[-1].steps
+                    done += len(episodes[-1].rewards)
             print(f"{done}/{builtin.transitions}", flush=True)
-    _write(builtin, episodes, folder)
-    reader.seal(folder / builtin.id, builtin.id)
-
-
-def _blocks(builtin: BuiltIn, workers: int, folder: Path) -> Generator[list[Episode], None, None]:
-    """All blocks of episodes, from index 0 up, without end; `workers` processes work ahead."""
-    pool = concurrent.futures.ProcessPoolExecutor(
-        workers,
-        mp_context=multiprocessing.get_context("spawn"),
-        initializer=_start_worker,
-        initargs=(builtin.collection, builtin.seed, folder),
-    )
-    try:
-        indices = itertools.count()
-        ahead = collections.deque(pool.submit(_block, next(indices)) for _ in range(workers + 1))
-        while True:
-            block = ahead.popleft().result()
-            ahead.append(pool.submit(_block, next(indices)))
-            yield block
     finally:
         pool.shutdown(cancel_futures=True)
+    _write(builtin, episodes, folder)
+    reader.seal(folder / builtin.id, builtin.id)
 
 
 _simulator: Simulator  # of this worker process
@@ -143,48 +125,30 @@ def _write(builtin: BuiltIn, episodes: list[Episode], folder: Path) -> None:
     def box(column: np.ndarray) -> spaces.Box:
         return spaces.Box(-float("inf"), float("inf"), column.shape[1:], np.float32)
 
-    def buffer(episode: Episode) -> EpisodeBuffer:
-        is_last = np.arange(episode.steps) == episode.steps - 1
-        columns: dict[str, Any] = {
-            "observations": episode.observations,
-            "actions": episode.action,
-            "rewards": episode.reward,
-            "terminations": is_last & episode.terminated,
-            "truncations": is_last & (not episode.terminated),
-        }
-        options = {name: list(each) for name, each in episode.options.items()}
-        return EpisodeBuffer(seed=episode.seed, options=options, infos=episode.infos, **columns)
-
     collection, observed = builtin.collection, episodes[0].observations
-    definition = {
-        "task": f"{collection.family}/{collection.name}",
-        "environment": collection.env_id,
-        **collection.definition(),
-        "action_noise": collection.noise,
-        "controllers": collection.controllers,
-        "transitions": builtin.transitions,
-        "seed": builtin.seed,
-    }
-    spec = collection.eval_env().make_env().spec
-    low, high = collection.references
+    eval_env, (low, high) = collection.eval_env(), REFERENCES[collection.family]
+    definition: dict[str, Any] = {"task": f"{collection.family}/{collection.name}", "environment": eval_env.env_id}
+    if isinstance(collection, AntMazeCollection):
+        definition |= {"starts": collection.starts, "goals": collection.goals}
+    definition |= {"action_noise": collection.noise, "controllers": collection.controllers}
+    definition |= {"transitions": builtin.transitions, "seed": builtin.seed}
+    is_dict, spec = isinstance(observed, dict), eval_env.make_env().spec
+    space = spaces.Dict({name: box(column) for name, column in observed.items()}) if is_dict else box(observed)
     os.environ["MINARI_DATASETS_PATH"] = str(folder)
     with private_tempdir():
         create_dataset_from_buffers(
             builtin.id,
-            [buffer(episode) for episode in episodes],
+            [EpisodeBuffer(**episode._asdict()) for episode in episodes],
             env=spec,
             eval_env=spec,
-            observation_space=spaces.Dict({name: box(column) for name, column in observed.items()})
-            if isinstance(observed, dict)
-            else box(observed),
-            action_space=spaces.Box(-1.0, 1.0, episodes[0].action.shape[1:], np.float32),
+            observation_space=space,
+            action_space=spaces.Box(-1.0, 1.0, episodes[0].actions.shape[1:], np.float32),
             algorithm_name="SAC controller",
             author="gtp_jax contributors",
             author_email="none",
             code_permalink="gtp_jax.datasets.builtin.collect",
-            # Both reference scores: without them Minari plays a hundred random episodes.
-            ref_min_score=low,
-            ref_max_score=high,
+            ref_min_score=low,  # D4RL's returns of a random and an expert policy
+            ref_max_score=high,  # without both, Minari plays a hundred random episodes
             description=f"Made by gtp_jax: {collection.card} Data and controller: Apache-2.0.\n"
             + json.dumps(definition),
             requirements=list(collection.requirements),

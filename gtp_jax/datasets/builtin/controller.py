@@ -13,7 +13,7 @@ CONTROLLERS = Path(__file__).with_name("controllers")
 
 
 class Controller(NamedTuple):
-    """A network with two hidden layers, ReLU inside and tanh outside: a deterministic policy."""
+    """A deterministic policy: two hidden layers with ReLU, and tanh outside."""
 
     w0: np.ndarray  # [F, H]
     b0: np.ndarray  # [H]
@@ -24,44 +24,32 @@ class Controller(NamedTuple):
 
     @classmethod
     def load(cls, path: str | Path, feature_dim: int, action_dim: int) -> Self:
-        """Reads the weights from an npz file of float32 arrays named as the fields.
+        """Reads an npz file of float32 arrays named as the fields; a relative path is one in `CONTROLLERS`.
 
-        Args:
-          path: of the file, or the name of one in `CONTROLLERS`.
-          feature_dim: F that it must have.
-          action_dim: A likewise.
-
-        Raises:
-          FileNotFoundError: there is no such file.
-          ValueError: the file lacks an array, or an array has the wrong shape or type, or is not finite.
+        Raises FileNotFoundError where there is no such file, and ValueError where an array is missing, not finite, or
+        of the wrong shape or type.
         """
         path, cure = CONTROLLERS / path, "make it with train_controller.py."
         try:
             with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-                missing = sorted(set(cls._fields) - set(file.files))
-                arrays = {name: file[name] for name in cls._fields} if not missing else {}
+                arrays = {name: file[name] for name in cls._fields if name in file.files}
         except FileNotFoundError:
             raise
         except Exception as error:  # a damaged file raises every kind, and so do pickled objects, which are not loaded
             raise ValueError(f"{path}: not an npz file of plain arrays ({error}); {cure}") from error
-        if missing:
+        if missing := sorted(set(cls._fields) - set(arrays)):
             raise ValueError(f"{path}: arrays {missing} are missing; {cure}")
-        controller = cls(**arrays)
-        hidden = controller.b0.shape[-1] if controller.b0.ndim else 0
+        hidden = arrays["b0"].size
         shapes = ((feature_dim, hidden), (hidden,), (hidden, hidden), (hidden,), (hidden, action_dim), (action_dim,))
-        for name, array, shape in zip(cls._fields, controller, shapes, strict=True):
+        for (name, array), shape in zip(arrays.items(), shapes, strict=True):
             if array.shape != shape or array.dtype != np.float32 or not np.isfinite(array).all():
-                raise ValueError(
-                    f"{path}: {name} is {array.dtype} {array.shape}, expected finite float32 {shape}; {cure}"
-                )
-        return controller
+                wanted = f"expected finite float32 {shape}"
+                raise ValueError(f"{path}: {name} is {array.dtype} {array.shape}, {wanted}; {cure}")
+        return cls(**arrays)
 
     def action(self, features: np.ndarray) -> np.ndarray:
-        """The action [n, A], inside [-1, 1], of features [n, F].
-
-        A row's action does not depend on the other rows, to the last bit.
-        """
-        # One product per row: a product of the whole batch rounds a row differently in another place or batch size.
+        """The action [n, A], inside [-1, 1], of features [n, F]; to the last bit, other rows do not change a row."""
+        # One product per row: a product of the whole batch rounds a row differently at another index or batch size.
         hidden = np.maximum(features[:, None] @ self.w0 + self.b0, 0)
         hidden = np.maximum(hidden @ self.w1 + self.b1, 0)
         return np.tanh(hidden @ self.w2 + self.b2)[:, 0]

@@ -1,4 +1,4 @@
-"""The datasets that need no download: `gtp/FAMILY/NAME-v0`, collected on first use, and the ids that name them."""
+"""The ids of the built-in datasets, `gtp/FAMILY/NAME-v0`."""
 
 import re
 from collections.abc import Mapping
@@ -27,11 +27,11 @@ class BuiltIn(NamedTuple):
     @property
     def id(self) -> str:
         """The one name of this dataset: `gtp/antmaze/umaze-v0`, `gtp/antmaze/umaze-5k-seed1-v0`."""
-        name, size = f"gtp/{self.collection.family}/{self.collection.name}", ""
-        if self.transitions != self.collection.transitions:
-            thousands, rest = divmod(self.transitions, 1000)
-            size = f"-{self.transitions}" if rest else f"-{thousands}k"
-        return f"{name}{size}{f'-seed{self.seed}' if self.seed else ''}-v0"
+        thousands, rest = divmod(self.transitions, 1000)
+        size = f"-{self.transitions}" if rest else f"-{thousands}k"
+        size = size if self.transitions != self.collection.transitions else ""
+        seed = f"-seed{self.seed}" if self.seed else ""
+        return f"gtp/{self.collection.family}/{self.collection.name}{size}{seed}-v0"
 
 
 def ids() -> list[str]:
@@ -47,8 +47,7 @@ def is_builtin(dataset_id: str) -> bool:
 def parse(dataset_id: str, transitions: int | None = None, seed: int | None = None) -> BuiltIn:
     """The built-in dataset that an id names; `transitions` and `seed` choose a variant of it.
 
-    Raises:
-      ValueError: for an unknown dataset, with the nearest valid id, and where the id and an argument disagree.
+    Raises ValueError for an unknown dataset, with the nearest valid id, and where the id and an argument disagree.
     """
     match = _ID.fullmatch(dataset_id)
     collection = match and COLLECTIONS.get(match["family"], {}).get(match["name"])

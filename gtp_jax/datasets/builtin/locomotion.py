@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gtp_jax.config.tasks import REFERENCES
 from gtp_jax.datasets.builtin.controller import Controller
 from gtp_jax.envs.registry import EvalEnv, make_gym
 
@@ -43,19 +42,10 @@ were trained from scratch (SAC) by the same project. Observations are float32.""
     noise: float = 0.1  # deviation of the Gaussian noise on the controller's actions, which lie in [-1, 1]
     transitions: int = 200_000
 
-    @property
-    def env_id(self) -> str:
-        """The Gymnasium id of the environment."""
-        return BODIES[self.family].env_id
-
-    @property
-    def references(self) -> tuple[float, float]:
-        """D4RL's returns of a random and of an expert policy."""
-        return REFERENCES[self.family]
-
     def eval_env(self) -> EvalEnv:
         """The environment that the data are collected in and policies evaluated in."""
-        return EvalEnv(self.env_id, functools.partial(make_gym, self.env_id), None)
+        env_id = BODIES[self.family].env_id
+        return EvalEnv(env_id, functools.partial(make_gym, env_id), None)
 
     def controller(self, name: str) -> Callable[[np.ndarray], np.ndarray]:
         """Loads a controller: observation [n, O] -> action [n, A]."""
@@ -64,17 +54,11 @@ were trained from scratch (SAC) by the same project. Observations are float32.""
 
     def reset_options(self, rng: np.random.Generator) -> dict[str, Any]:
         """No options: the environment's seed decides where an episode begins."""
-        del rng
         return {}
 
     def inputs(self, first: np.ndarray, rng: np.random.Generator) -> Callable[[np.ndarray], tuple[np.ndarray, ...]]:
         """Maps observations to the controller's inputs: the observation alone."""
-        del first, rng
         return lambda observed: (observed,)
-
-    def definition(self) -> dict[str, Any]:
-        """The data's card states nothing beside the settings of every collection."""
-        return {}
 
 
 def _mixtures(family: str, medium: int, expert: int, replay: tuple[int, ...]) -> dict[str, LocomotionCollection]:

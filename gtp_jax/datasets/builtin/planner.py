@@ -14,10 +14,7 @@ HARDLY_MOVED = 0.4  # metres
 
 def distances(maze: MazeInfo, goal: Cell) -> dict[Cell, int]:
     """The length in cells of the shortest path to `goal` from every cell that can reach it (breadth-first search)."""
-    free = set(maze.free_cells)
-    if goal not in free:
-        raise ValueError(f"goal cell {goal} is a wall or outside the maze; free cells are {sorted(free)}")
-    found, queue = {goal: 0}, deque([goal])
+    free, found, queue = set(maze.free_cells), {goal: 0}, deque([goal])
     while queue:
         cell = queue.popleft()
         for neighbour in _neighbours(cell):
@@ -29,10 +26,7 @@ def distances(maze: MazeInfo, goal: Cell) -> dict[Cell, int]:
 
 def shortest_path(maze: MazeInfo, start: Cell, goal: Cell, rng: np.random.Generator) -> list[Cell]:
     """The cells after `start` on a shortest path to `goal`; `rng` chooses where there are several."""
-    distance = distances(maze, goal)
-    if start not in distance:
-        raise ValueError(f"cell {start} cannot reach the goal cell {goal}")
-    path, cell = [], start
+    distance, path, cell = distances(maze, goal), [], start
     while cell != goal:
         nearer = [n for n in _neighbours(cell) if distance.get(n, np.inf) < distance[cell]]
         cell = nearer[rng.integers(len(nearer))]

@@ -12,36 +12,30 @@ BLOCK = 8
 
 
 class Episode(NamedTuple):
-    """T steps of one episode, float32; observations have T + 1 rows, the first from the reset."""
+    """T steps of one episode, float32, under Minari's names."""
 
     seed: int  # of the environment's reset
-    options: dict[str, Any]  # likewise
-    observations: np.ndarray | dict[str, np.ndarray]  # [T + 1, O], or a dict of such
+    options: dict[str, list[int]]  # likewise
+    observations: Any  # [T + 1, O], or a dict of such; the first is the reset's
     infos: dict[str, np.ndarray]  # "success" [T + 1] bool, where the environment reports it
-    action: np.ndarray  # [T, A]
-    reward: np.ndarray  # [T]
-    terminated: bool
-
-    @property
-    def steps(self) -> int:
-        """T."""
-        return len(self.reward)
+    actions: np.ndarray  # [T, A]
+    rewards: np.ndarray  # [T]
+    terminations: np.ndarray  # [T] bool, as the next: true at the last step, or nowhere
+    truncations: np.ndarray
 
     def first(self, steps: int) -> "Episode":
-        """The episode cut after `steps` steps; not terminated, unless nothing was cut."""
-        if steps >= self.steps:
+        """The episode cut after `steps` steps; truncated there, unless nothing was cut."""
+        if steps >= len(self.rewards):
             return self
-
-        def cut(columns: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-            return {name: column[: steps + 1] for name, column in columns.items()}
-
-        observed = self.observations
+        observed, rows = self.observations, slice(steps + 1)
+        is_dict = isinstance(observed, dict)
         return self._replace(
-            observations=cut(observed) if isinstance(observed, dict) else observed[: steps + 1],
-            infos=cut(self.infos),
-            action=self.action[:steps],
-            reward=self.reward[:steps],
-            terminated=False,
+            observations={name: column[rows] for name, column in observed.items()} if is_dict else observed[rows],
+            infos={name: column[rows] for name, column in self.infos.items()},
+            actions=self.actions[:steps],
+            rewards=self.rewards[:steps],
+            terminations=self.terminations[:steps],
+            truncations=np.arange(steps) == steps - 1,
         )
 
 
@@ -105,15 +99,15 @@ class Rollout:
         def rows(each: list[np.ndarray]) -> np.ndarray:
             return np.stack(each).astype(np.float32)
 
-        observed, is_dict = self._observations, isinstance(self._last, dict)
+        seen, is_dict, steps = self._observations, isinstance(self._last, dict), len(self._actions)
+        is_last = np.arange(steps) == steps - 1
         return Episode(
             seed=self._reset_seed,
-            options=self._options,
-            observations={key: rows([each[key] for each in observed]) for key in self._last}
-            if is_dict
-            else rows(observed),
+            options={name: list(cell) for name, cell in self._options.items()},
+            observations={key: rows([each[key] for each in seen]) for key in self._last} if is_dict else rows(seen),
             infos={} if None in self._success else {"success": np.array(self._success)},
-            action=np.stack(self._actions),
-            reward=np.array(self._rewards, np.float32),
-            terminated=bool(self._terminated),
+            actions=np.stack(self._actions),
+            rewards=np.array(self._rewards, np.float32),
+            terminations=is_last & self._terminated,
+            truncations=is_last & (not self._terminated),
         )

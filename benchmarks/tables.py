@@ -1,0 +1,271 @@
+"""Prints every table of README.md and docs/ from the committed results, and writes them between their markers.
+
+    python benchmarks/tables.py [--only=umaze,...] [--write]
+
+A table NAME goes between the comments `<!-- NAME -->` and `<!-- /NAME -->`, on whichever page has them; tables.md holds
+their wording. Cells that were not run are named so.
+"""
+
+import string
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import numpy as np
+from scipy import stats
+
+from benchmarks import shared
+from benchmarks.family.flow_map_study import MEMBERS
+from benchmarks.scores import guidance, suite, umaze
+from benchmarks.scores.cells import Cells, by_place, interval, markdown, origin
+from gtp_jax.config.tasks import TASKS
+from gtp_jax.datasets.builtin.ids import COLLECTIONS
+
+Rows = dict[str, dict[str, Any]]  # values by a row's name
+
+
+def source(found: Mapping[str, Any], *others: Mapping[str, Any]) -> str:
+    """Where numbers come from, in one line; others' may differ in their commits alone."""
+    device, commits = found["device"], dict.fromkeys(str(each["commit"])[:10] for each in (found, *others))
+    return (
+        f"`{found['command']}`; {device['platform']}, {device['host_cores']} cores of "
+        f"{device.get('cpu', 'an unrecorded CPU')}; jax {found['versions']['jax']}; {found['date'][:10]}; commit "
+        f"{', '.join(commits)}."
+    )
+
+
+def result(name: str) -> Any:
+    """A committed result, as "speed/peers"; it and its parts that have a source of their own hold it as `source`."""
+    found = shared.read(shared.RESULTS / f"{name}.json")
+    for each in (found, *found.values()):
+        if isinstance(each, dict) and "command" in each:
+            each["source"] = source(each)
+    return found
+
+
+class _Filled(string.Formatter):
+    """Formats `{times[5]:.1f}` of nested dicts; a value that is missing leaves its place empty."""
+
+    def get_field(self, field_name: str, args: Any, kwargs: Any) -> tuple[Any, str]:
+        value = kwargs
+        for key in field_name.replace("]", "").split("["):
+            value = value.get(key) if isinstance(value, dict) else None
+        return value, field_name
+
+    def format_field(self, value: Any, format_spec: str) -> str:
+        return "" if value is None else format(value, format_spec)
+
+
+def fill(template: str, rows: Rows, facts: Mapping[str, Any]) -> str:
+    """A template of tables.md with the values of its rows, and the facts in all other lines."""
+    text = Path(__file__).with_suffix(".md").read_text().partition(f"# {template}\n")[2].partition("\n# ")[0]
+    lines = []
+    for line in text.strip().splitlines():
+        of_rows = [{"name": name, **values} for name, values in rows.items()] if "{name}" in line else [facts]
+        lines += [_Filled().format(line, **values) for values in of_rows]
+    return "\n".join(lines)
+
+
+def suite_cells(tasks: Sequence[str] = suite.ORDER, methods: Sequence[str] = tuple(suite.METHODS)) -> Cells:
+    """The suite's cells of some tasks and methods."""
+    found = by_place(shared.load_cells(suite.RESULTS).values())
+    return {(task, method): each for (task, method), each in found.items() if task in tasks and method in methods}
+
+
+def u_maze(*, short: bool = False) -> str:
+    """The suite's U-Maze at every K and temperature; `short`: at the preset's temperature alone."""
+    rows, shown, cells = {}, [], [suite_cells()["antmaze-umaze", method] for method in umaze.METHODS]
+    first = cells[0]["summary"]
+    for cell in cells:
+        for each in sorted(cell["evaluations"], key=lambda each: -each["temperature"]):
+            if not short or each["temperature"] == first["temperature"]:
+                name = f"{cell['method']} | {each['temperature']:g}"
+                rows.setdefault(name, {"k": {}})["k"][str(each["num_steps"])] = interval(each["score"])
+                shown.append(cell | {"summary": cell["summary"] | {"temperature": each["temperature"]}})
+    rows["behaviour policy in the data |"] = {"k": {"1": f"{100 * first['behaviour']['behaviour_success']:.1f}"}}
+    facts = {"dataset": first["dataset"], "transitions": first["behaviour"]["transitions"], "origin": origin(shown)}
+    return fill("umaze", rows, facts)
+
+
+def mazes(*methods: str) -> str:
+    """AntMaze's cells of the suite, of some of its methods."""
+    names = [f"antmaze-{task}" for task in guidance.TASKS]
+    return markdown(suite_cells(names, methods), names, methods)
+
+
+def tuning(rows: Mapping[str, Any]) -> str:
+    """The cells of the guidance study, of some of its rows."""
+    every = shared.load_cells(guidance.RESULTS).values()
+    cells = {(each["task"], each["method"]): each for each in every if each["method"] in rows}
+    return markdown(cells, [task for task in guidance.TASKS if any(task == key[0] for key in cells)], list(rows))
+
+
+def critics() -> str:
+    """What the critics of the guidance study know."""
+    every = shared.load_cells(guidance.RESULTS).values()
+    return fill("critics", {f"{e['task']} | {e['method']}": e["diagnostics"] for e in every if e["diagnostics"]}, {})
+
+
+def behaviour() -> str:
+    """A row for each locomotion dataset."""
+    found, tasks = result("scores/behaviour"), {task.builtin: task for task in TASKS.values()}
+    for each in found["rows"]:
+        family, name = each["dataset"].removesuffix("-v0").split("/")[1:]
+        files = COLLECTIONS[family][name].controllers
+        each["steps"] = ", ".join(f"{int(file.partition('_')[2].removesuffix('.npz')):,}" for file in files)
+        each["spread"] = ", ".join(f"{value:.0f}" for value in each["quarters"])
+        each["published"] = tasks[each["dataset"]].scores["BC"]
+    return fill("behaviour", {each["dataset"]: each for each in found["rows"]}, found)
+
+
+def study(folder: str, start: str = "") -> Rows:
+    """The cells of a study whose names begin so, by row, the policy classes before the ablations."""
+    every = shared.load_cells(shared.RESULTS / "family" / folder)
+    cells = {key.removeprefix(start): each for key, each in every.items() if key.startswith(start)}
+    return {row: cells[row] for row in [*MEMBERS, *sorted(cells.keys() - MEMBERS)] if row in cells}
+
+
+def two_dimensions(task: str) -> str:
+    """Median energy distance over the seeds at each K; at K = 5, the share off every mode."""
+    cells, rows = study("flow_map_study", f"{task}-"), {}
+    for row, cell in cells.items():
+        found = cell["num_steps"]
+        off = 100 * np.median(found.get("5", found[max(found, key=int)])["off_every_mode"])
+        rows[row] = {"k": {k: np.median(each["energy_distance"]) for k, each in found.items()}, "off": off}
+    return fill("two_dimensions", rows, cells["gtp"] | {"source": source(cells["gtp"], *cells.values())})
+
+
+def mean_scores(cell: Mapping[str, Any]) -> dict[str, float]:
+    """The mean score over seeds and episodes by K."""
+    return {str(each["num_steps"]): each["score"]["mean"] for each in cell["evaluations"]}
+
+
+def umaze_study() -> str:
+    """Mean score at each K, the half-width of its widest interval, and the error of samples at temperature 0."""
+    cells, errors, rows, pairs = study("umaze_study"), result("family/denoising")["deterministic"], {}, []
+    for row, cell in cells.items():
+        scores, error = mean_scores(cell), {k: 1000 * np.mean(each) for k, each in errors[row].items()}
+        widest = max(np.ptp(each["score"]["ci95"]) / 2 for each in cell["evaluations"])
+        rows[row] = {"k": scores, "error": error, "widest": widest}
+        pairs += [(error[k], scores[k]) for k in error]
+    return fill("umaze_study", rows, {"origin": origin(cells.values()), "correlation": stats.spearmanr(pairs)[0]})
+
+
+def denoising() -> str:
+    """The denoiser's error at some noise levels, the scores at K = 1 and 5 beside it."""
+    found, cells, rows = result("family/denoising"), study("umaze_study"), {}
+    for row, errors in found["rows"].items():
+        at = {f"{t:.2g}": 1000 * np.mean(each) for t, each in zip(found["noise_levels"], errors, strict=True)}
+        rows[row] = {"k": mean_scores(cells[row]), "at": at}
+    return fill("denoising", rows, found)
+
+
+def peers(name: str = "peers") -> str:
+    """CPU time of an update beside the peers'."""
+    found = result(f"speed/{name}")
+    rows = {each["program"]: each | found["times_the_rate_of"].get(each["program"], {}) for each in found["programs"]}
+    return fill("peers", rows, found)
+
+
+def seeds() -> str:
+    """By the number of seeds on one device."""
+    found = result("speed/speed-cpu")["seeds"]
+    return fill("seeds", found["programs"], found)
+
+
+def pieces() -> str:
+    """Where the time of an update goes."""
+    found = result("speed/pieces")
+    for name, each in found["mish"].items():
+        each |= {"relu": found["relu"][name], "least": each["matmul_mflop"] / found["matmul_peak_gflops"]}
+    return fill("pieces", found["mish"], found)
+
+
+def growth() -> str:
+    """By batch, width and rows of data."""
+    found = result("speed/speed-cpu")["growth"]
+    return fill("growth", found["work"] | {f"{name} rows": each for name, each in found["rows"].items()}, found)
+
+
+def devices() -> str:
+    """Over devices and processes."""
+    found = result("speed/devices")
+    rows = found["seed_updates_per_second"]
+    for name, rates in rows.items():
+        rates |= {each: found[f"pmap_relative_to_1_seed_on_{each}"][name] for each in ("one_core", "1_device")}
+    return fill("devices", rows, found)
+
+
+def latency() -> str:
+    """Milliseconds per action."""
+    found, rows = result("speed/latency"), {}
+    for each in found["cells"]:
+        name = each["row"] if each["batch"] == 1 else f"{each['row']}, batch {each['batch']:,}"
+        rows.setdefault(name, {"k": {}})["k"][str(each["num_steps"])] = each["milliseconds"]
+    return fill("latency", rows, found)
+
+
+def others() -> str:
+    """The sweep, the evaluation, the compiler, the memory: a line each."""
+    found = result("speed/speed-cpu") | {"evaluation": result("speed/evaluation")}
+    options = ", ".join(f"`{name}={value}`" for name, value in found["compiler"]["options"].items())
+    return fill("others", {}, found | {"options": options})
+
+
+def measured() -> str:
+    """Kills, damages and bad inputs."""
+    soak, damages, inputs = (result(f"trust/{name}") for name in ("soak", "damages", "bad_inputs"))
+    counts = {name: dict.fromkeys(("silent", "lost", "unnamed"), 0) | damages[name] for name in ("resume", "act")}
+    for each in counts.values():
+        each["lost"] += each["unnamed"]
+    kills = ", ".join(f"{number} {what}" for what, number in soak["hit"].items())
+    facts = {"soak": soak, "damages": damages, "inputs": inputs, "kills": kills, **counts}
+    return fill("measured", inputs["flipped_bytes"], facts)
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "umaze_short": lambda: u_maze(short=True),
+    "mazes": lambda: mazes("gtp-bc", "gtp", "gtp-hierarchical-bc", "gtp-hierarchical"),
+    "umaze": u_maze,
+    "suite": lambda: markdown(suite_cells()),
+    "report": lambda: mazes(*(method for method in suite.METHODS if method.startswith("gtp"))),
+    "levels": lambda: tuning(guidance.ENCODINGS),
+    "tuning": lambda: tuning(guidance.ROWS),
+    "density": lambda: two_dimensions("density"),
+    "goals": lambda: two_dimensions("goals"),
+    "peers": peers,
+    "peers_elsewhere": lambda: peers("peers-other-machine"),
+    **{each.__name__: each for each in (critics, behaviour, umaze_study, denoising, pieces, seeds, growth, devices)},
+    **{each.__name__: each for each in (latency, others, measured)},
+}
+
+
+def pages() -> list[Path]:
+    """The pages that may hold tables."""
+    return [shared.ROOT / "README.md", *sorted((shared.ROOT / "docs").rglob("*.md"))]
+
+
+def insert(page: str, name: str, text: str) -> str:
+    """The page with a table between its two comments; ValueError unless they stand there once each."""
+    if page.count(f"<!-- {name} -->\n") != 1 or page.count(f"<!-- /{name} -->") != 1:
+        raise ValueError(f"the page must hold <!-- {name} --> and <!-- /{name} -->, once each")
+    head, opening, rest = page.partition(f"<!-- {name} -->\n")
+    _, closing, tail = rest.partition(f"<!-- /{name} -->")
+    return f"{head}{opening}{text}\n{closing}{tail}"
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Prints the tables, and writes them where asked."""
+    arguments = shared.parse(__doc__, argv, only=TABLES, write=False)
+    for name in arguments.only:
+        text, found = TABLES[name](), [page for page in pages() if f"<!-- {name} -->" in page.read_text()]
+        print(f"{name}: {', '.join(page.name for page in found) or 'on no page'}\n\n{text}\n")
+        for page in found if arguments.write else ():
+            page.write_text(insert(page.read_text(), name, text))
+
+
+if __name__ == "__main__":
+    main()

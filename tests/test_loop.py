@@ -1,0 +1,166 @@
+"""The training loop: what it writes and when; evaluations beside the updates, kills and signals change no bit."""
+
+import json
+import os
+import signal
+import threading
+import time
+
+import numpy as np
+import pytest
+from runs import differences, steps_in
+from toy import UPDATES, Killed, Run
+
+from gtp_jax.envs.evaluation import Evaluator
+from gtp_jax.runs.checkpoints import Checkpoints
+from gtp_jax.runs.metrics import read_rows
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A run whose evaluations are between the updates, and its summary."""
+    run = Run(tmp_path_factory.mktemp("whole") / "run")
+    return run, run()
+
+
+class Evaluations:
+    """Holds evaluations until `go` is set."""
+
+    def __init__(self, monkeypatch):
+        self.go, evaluate = threading.Event(), Evaluator.__call__
+
+        def held(evaluator, *given):
+            assert self.go.wait(60)
+            return evaluate(evaluator, *given)
+
+        monkeypatch.setattr(Evaluator, "__call__", held)
+
+
+def test_a_run_leaves_what_it_promises(whole):
+    run, _ = whole
+    files = {
+        "config.json",
+        "metrics.jsonl",
+        "metrics.csv",
+        "curves.png",
+        "checkpoints",
+        "episodes.json",
+        "summary.json",
+    }
+    assert {path.name for path in run.workdir.iterdir()} == files
+    assert (run.workdir / "curves.png").read_bytes().startswith(b"\x89PNG")
+    rows = read_rows(run.workdir / "metrics.jsonl")
+    assert [(row["step"], row["seed"]) for row in rows] == [(s, i) for s in (5, 10, 15, 20) for i in (0, 1)]
+    assert {row["step"] for row in rows if "score" in row} == {10, 20}
+    assert all({"policy/loss", "critic/loss", "guidance/effective_share"} <= row.keys() for row in rows)
+    checkpoints = Checkpoints(run.workdir / "checkpoints", read_only=True)
+    assert {15, 20} <= set(checkpoints.steps()) <= {10, 15, 20}  # the last two, and the best evaluated one
+    checkpoints.close()
+
+
+def test_the_summary_has_what_a_reader_must_know(whole):
+    run, summary = whole
+    assert json.loads((run.workdir / "summary.json").read_text()) == summary
+    assert summary.keys() == {
+        *("schema", "dataset", "fingerprint", "behaviour", "env", "algorithm", "seeds", "num_updates", "eval_episodes"),
+        *("num_steps", "temperature", "matmul_precision", "score", "diverged", "continued_from", "device", "versions"),
+        *("commit", "timing"),
+    }
+    assert (summary["seeds"], summary["num_updates"], summary["eval_episodes"]) == ([0, 1], UPDATES, 3)
+    score, timing = summary["score"], summary["timing"]
+    assert score.keys() == {"per_seed", "mean", "std", "iqm", "ci95"} and len(score["per_seed"]) == 2
+    assert score["ci95"][0] <= score["mean"] <= score["ci95"][1]
+    assert summary["device"]["platform"] == "cpu" and len(summary["device"]["used"]) == 1
+    assert {"python", "jax", "gtp_jax"} <= summary["versions"].keys()
+    assert timing["seed_updates_per_second"] == pytest.approx(2 * timing["updates_per_second"])
+    assert {"compile_seconds", "wall_seconds", "finished"} <= timing.keys()
+    last = [row["score"] for row in read_rows(run.workdir / "metrics.jsonl") if row["step"] == UPDATES]
+    episodes = json.loads((run.workdir / "episodes.json").read_text())
+    assert episodes["trials"] == [{"seed": 0}, {"seed": 1}] and episodes["success"] is None
+    assert [np.mean(each) for each in episodes["score"]] == score["per_seed"] == last
+
+
+def test_chunks_wait_for_their_evaluation_and_are_written_in_order(whole, tmp_path, monkeypatch):
+    """An evaluation beside the updates that takes longer than they do: every file is the same, bit for bit."""
+    evaluations, saved, save = Evaluations(monkeypatch), [], Checkpoints.save
+    monkeypatch.setattr(Checkpoints, "save", lambda self, step, *given: (saved.append(step), save(self, step, *given)))
+
+    def before(step, state):
+        if step == 15:
+            assert steps_in(tmp_path) == [5, 5] and saved == [5]
+            evaluations.go.set()
+        return state
+
+    run, written = Run(tmp_path, before=before, eval__overlap="always"), []
+    run.training.progress = lambda step, metrics: written.append(step)
+    run()
+    assert written == saved == [5, 10, 15, 20]
+    assert differences(tmp_path, whole[0].workdir, but=("config.json",)) == []
+
+
+def test_a_run_that_is_killed_while_chunks_wait_ends_the_same(whole, tmp_path, monkeypatch):
+    evaluations = Evaluations(monkeypatch)
+
+    def before(step, state):
+        if step == 15:
+            evaluations.go.set()
+            raise Killed
+        return state
+
+    with pytest.raises(Killed):
+        Run(tmp_path, before=before, eval__overlap="always")()
+    assert steps_in(tmp_path) == [5, 5] and not (tmp_path / "summary.json").exists()
+    run = Run(tmp_path)
+    run()
+    assert "resuming after 5 of 20 updates" in run.output.getvalue()
+    assert differences(tmp_path, whole[0].workdir) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_while_chunks_wait_leaves_them_all_written_and_saved(whole, tmp_path, monkeypatch, number):
+    evaluations, deadline = Evaluations(monkeypatch), time.monotonic() + 60
+
+    def before(step, state):
+        if step == 10:
+            os.kill(os.getpid(), number)
+            while f"{number.name}: stopping once all is saved" not in run.output.getvalue():
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+            evaluations.go.set()
+        return state
+
+    run = Run(tmp_path, before=before, eval__overlap="always")
+    assert run(expect=128 + number) is None and "stopped and saved" in run.output.getvalue()
+    assert steps_in(tmp_path) == [5, 5, 10, 10, 15, 15] and not (tmp_path / "summary.json").exists()
+    again = Run(tmp_path)
+    again()
+    assert "resuming after 15 of 20 updates" in again.output.getvalue()
+    assert differences(tmp_path, whole[0].workdir) == []
+
+
+def test_a_failing_evaluation_ends_the_run(tmp_path, monkeypatch):
+    def fail(*_):
+        raise Killed
+
+    monkeypatch.setattr(Evaluator, "__call__", fail)
+    with pytest.raises(Killed):
+        Run(tmp_path, eval__overlap="always")()
+    assert steps_in(tmp_path) == [5, 5]
+
+
+def test_a_run_whose_last_start_ended_after_the_last_update_is_evaluated(whole, tmp_path):
+    """All is saved but the results: the next start makes no update."""
+
+    class Stopped(Run):
+        def __call__(self):
+            self.training.results.write = lambda *_: None
+            return super().__call__()
+
+    Stopped(tmp_path)()
+    assert not (tmp_path / "summary.json").exists()
+    run = Run(tmp_path, before=lambda step, state: pytest.fail("an update"))
+    summary = run()
+    assert (
+        "resuming after 20 of 20 updates" in run.output.getvalue() and summary["timing"]["updates_per_second"] is None
+    )
+    assert differences(tmp_path, whole[0].workdir) == []

@@ -1,0 +1,126 @@
+"""What every policy class keeps: samples inside the bounds, new noise for a new key, finite at the ends of time."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from agents import BATCH, HIGH, LOW, compiled_policy, hparams, make_policy
+from oracles import quick_jit
+
+from gtp_jax import policies
+from gtp_jax.declare import declared
+from gtp_jax.flow import map as flow_map
+from gtp_jax.flow.paths import LINEAR
+from gtp_jax.flow.times import Times
+from gtp_jax.policies import consistency, ctm, gtp, mean_flow, shortcut
+
+ROWS = 12
+NAMES = policies.FAMILY.names()
+EVERY_POLICY = pytest.mark.parametrize("name", NAMES)
+
+
+@EVERY_POLICY
+def test_samples(name):
+    """Any leading axes, equal keys give equal actions, deterministic at temperature 0, other actions for other obs."""
+    policy, params = compiled_policy(name)
+    obs = 3 * np.random.default_rng(1).normal(size=(4, 5, 3)).astype(np.float32)
+    actions, again, other = (np.asarray(policy.sample(params, jax.random.key(seed), obs, 2, 1.0)) for seed in (2, 2, 3))
+    assert actions.shape == (4, 5, 2) and (actions >= LOW).all() and (actions <= HIGH).all()
+    np.testing.assert_array_equal(actions, again)
+    assert (actions != other).any()
+    cold, cold_too = (np.asarray(policy.sample(params, jax.random.key(seed), obs, 2, 0.0)) for seed in (2, 3))
+    np.testing.assert_array_equal(cold, cold_too)
+    assert len(np.unique(cold.reshape(-1, 2), axis=0)) > 5
+
+
+def cycled(values):
+    return jnp.asarray(np.resize(np.array(values, np.float32), ROWS))
+
+
+def extreme_grid_times(*_, **__):
+    """t at both ends; u next to t on the finest grid, or so near that they differ by one bit; tau at 0 or at u."""
+    t = np.resize(np.array([80.0, 80.0, 0.002, 0.002, 1e-4, 0.00201], np.float32), ROWS)
+    u = np.where(np.arange(ROWS) % 2, np.nextafter(t, np.float32(0)), np.float32(0.99) * t)
+    tau = np.where(np.arange(ROWS) % 3, u, 0)
+    return Times(jnp.asarray(t), jnp.asarray(u), jnp.asarray(tau))
+
+
+def extreme_pairs(*_, **__):
+    """(t, s) with s = t, s = 0, and t at both ends."""
+    return cycled([1.0, 1.0, 1e-7, 0.0, 0.5, 1.0]), cycled([1.0, 0.0, 0.0, 0.0, 0.5, np.nextafter(1, 0)])
+
+
+def extreme_jumps(*_, **__):
+    """(t, d): the longest jump, the shortest, and none at all."""
+    return cycled([1.0, 1.0, 2 * 2.0**-7, 0.0]), cycled([0.5, 2.0**-7, 2.0**-7, 0.0])
+
+
+@EVERY_POLICY
+def test_nothing_breaks_at_the_ends(name, monkeypatch):
+    """Losses and gradients of every policy, in float32, where its times are replaced by the worst that there are."""
+    replaced, field_loss = [], flow_map.field_loss
+
+    def noted(function):
+        return lambda *args, **kwargs: replaced.append(function) or function(*args, **kwargs)
+
+    def at_the_ends(velocity, path, x, z, t, **kwargs):
+        ends = [0.0, 1e-7, 1.0] if path is LINEAR else [0.0, 1e-7, 0.002, 80.0]
+        return field_loss(velocity, path, x, z, cycled(ends), **kwargs)
+
+    for module in (gtp, ctm, consistency):
+        monkeypatch.setattr(module, "adjacent_times", noted(extreme_grid_times))
+    monkeypatch.setattr(mean_flow, "ordered_times", noted(extreme_pairs))
+    monkeypatch.setattr(shortcut, "dyadic_times", noted(extreme_jumps))
+    monkeypatch.setattr(flow_map, "field_loss", noted(at_the_ends))
+    policy, (_, params) = make_policy(name), compiled_policy(name)
+    batch = jax.tree.map(lambda leaf: leaf[:ROWS], BATCH)
+
+    @quick_jit
+    def gradient(params, key):
+        def loss(params):
+            per_example, _ = policy.loss(params, params, key, batch, hparams(), jnp.int32(100))
+            return jnp.mean(per_example), per_example
+
+        (_, per_example), gradient = jax.value_and_grad(loss, has_aux=True)(params)
+        return per_example, gradient
+
+    for seed in range(3):
+        per_example, grads = gradient(params, jax.random.key(seed))
+        assert per_example.dtype == jnp.float32 and np.isfinite(per_example).all()
+        leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(grads)]
+        assert all(np.isfinite(leaf).all() for leaf in leaves) and any((leaf != 0).any() for leaf in leaves)
+    assert bool(replaced) == (name not in {"gaussian", "vp_diffusion"})  # those have no continuous time
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if "target" in declared(policies.FAMILY[name].Settings)])
+def test_the_target_is_the_one_chosen(name):
+    (online, params), (ema, _) = compiled_policy(name), compiled_policy(name, target="ema")
+    other = online.init(jax.random.key(5), BATCH)
+
+    def loss(policy, target_params):
+        return np.asarray(policy.loss(params, target_params, jax.random.key(1), BATCH, hparams(), jnp.int32(0))[0])
+
+    if name != "ctm":  # its teacher follows the averaged parameters in any case
+        np.testing.assert_array_equal(loss(online, params), loss(online, other))
+    np.testing.assert_allclose(loss(online, params), loss(ema, params), rtol=1e-4, atol=1e-6)
+    assert (loss(ema, other) != loss(ema, params)).any() and (loss(ema, other) != loss(online, other)).any()
+
+
+@pytest.mark.parametrize(
+    ("name", "setting", "value", "says"),
+    [
+        *(
+            (name, setting, "nonsense", f"= 'nonsense' must be one of {', '.join(declaration.words())}")
+            for name in NAMES
+            for setting, declaration in declared(policies.FAMILY[name].Settings).items()
+            if declaration.words()
+        ),
+        ("diffusion", "solver", "hun", "did you mean 'heun'"),
+        ("gtp", "sigma_min", 100.0, r"= 100.0 must be below policy.sigma_max = 80.0"),
+        ("ctm", "rho", 0.5, "= 0.5 must be a number at least 1"),
+        ("mean_flow", "adaptive_power", True, "= True must be a number at least 0"),
+    ],
+)
+def test_settings_outside_their_declarations_are_refused(name, setting, value, says):
+    with pytest.raises(ValueError, match=f"policy.{setting} .*{says}"):
+        policies.FAMILY[name].Settings(**{setting: value})
