@@ -50,7 +50,7 @@ def true_map(x: Array, t: Array, s: Array) -> Array:
     return x
 
 
-def way(x: float, t: float, s: float, points: int = 120) -> tuple[np.ndarray, np.ndarray]:
+def trajectory(x: float, t: float, s: float, points: int = 120) -> tuple[np.ndarray, np.ndarray]:
     """Times and points of the trajectory through x at t, down to s."""
     times = np.linspace(t, s, points)
     return times, np.array([true_map(jnp.array([x]), t, float(each))[0] for each in times])
@@ -75,7 +75,7 @@ def canvas(width: float, height: float, columns: int = 1):
 def background(panel, top: float, limit: float) -> None:
     """Trajectories from evenly spaced points at the largest time."""
     for x in np.linspace(-limit, limit, 14):
-        panel.plot(*way(x, top, 0.0), color=FAINT, lw=0.7, alpha=0.6)
+        panel.plot(*trajectory(x, top, 0.0), color=FAINT, lw=0.7, alpha=0.6)
     panel.set(xlim=(top * 1.02, -0.06 * top), ylim=(-1.75, 1.75), xlabel="time t, from noise to data", ylabel="x")
 
 
@@ -91,7 +91,7 @@ def draw_map(path: Path) -> None:
     figure, (left, right) = canvas(9.2, 3.9, 2)
     for panel in (left, right):
         background(panel, top, 2.6)
-        panel.plot(*way(x, t, 0.0), color=BLUE, lw=2)
+        panel.plot(*trajectory(x, t, 0.0), color=BLUE, lw=2)
         mark(panel, t, x, "$x_t$", BLUE, (-4, 9))
     arrived = float(true_map(jnp.array([x]), t, s)[0])
     u = (arrived - x) / (s - t)
@@ -124,7 +124,7 @@ def draw_target(path: Path) -> None:
         (v, "$a + v z$", GREEN, (-22, 10), r"$\Phi(a + v z, v, \tau)$, followed"),
     ):
         x = a + time * z
-        panel.plot(*way(x, time, tau), color=colour, lw=2, label=jump)
+        panel.plot(*trajectory(x, time, tau), color=colour, lw=2, label=jump)
         mark(panel, time, x, name, colour, offset)
         mark(panel, tau, float(true_map(jnp.array([x]), time, tau)[0]), "", colour, (0, 0))
     panel.legend(loc="lower left", frameon=False, labelcolor=GREY, fontsize=11)

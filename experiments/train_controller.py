@@ -16,7 +16,7 @@ from pathlib import Path
 
 from gtp_jax.datasets.builtin import locomotion
 
-BODIES = {"ant": None} | {name: body.env_id for name, body in locomotion.BODIES.items()}
+BODIES = {"ant": None} | {name: env_id for name, (env_id, *_) in locomotion.BODIES.items()}
 
 
 def parse(argv):

@@ -3,6 +3,7 @@
 import fcntl
 import os
 import tempfile
+from unittest import mock
 
 import jax
 import pytest
@@ -38,6 +39,14 @@ def x64():
     """Float64 for one test."""
     with jax.enable_x64(True):
         yield
+
+
+@pytest.fixture(scope="module")
+def quick_compilation():
+    """Programs of one module that take longer to compile than to run."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
 
 
 @pytest.fixture(scope="session")
@@ -85,13 +94,9 @@ def sentinel(tmp_path):
 @pytest.fixture(scope="session")
 def renders():
     """What MuJoCo says of this machine: the backend that works without a screen, or None."""
-    saved = os.environ.get("MUJOCO_GL")
-    try:
-        video.choose_backend()
-        return os.environ.get("MUJOCO_GL", "")
-    except ValueError:
-        return None
-    finally:
-        os.environ.pop("MUJOCO_GL", None)
-        if saved is not None:
-            os.environ["MUJOCO_GL"] = saved
+    with mock.patch.dict(os.environ):
+        try:
+            video.choose_backend()
+            return os.environ.get("MUJOCO_GL", "")
+        except ValueError:
+            return None

@@ -11,10 +11,11 @@ from pathlib import Path
 import jax
 import numpy as np
 from oracles import settings_with
+from orbax.checkpoint import CheckpointManager, args
 
 from gtp_jax.config import trials
 from gtp_jax.datasets import Observer
-from gtp_jax.runs.checkpoints import Checkpoints, RunInfo
+from gtp_jax.runs.checkpoints import RunInfo
 
 ROOT = Path(__file__).parents[1]
 RUN = ROOT / "experiments" / "run.py"
@@ -107,10 +108,10 @@ def run_info(changes=(), **fields):
 
 def arrays(directory, step=None):
     """Every array of a checkpoint, the newest by default, by its name, as Orbax reads it unasked."""
-    checkpoints = Checkpoints(directory / "checkpoints", read_only=True)
-    items, step = ("policy", "critic", "training"), step or checkpoints.steps()[-1]
-    read = checkpoints._read(step, **{name: checkpoints._ocp.args.StandardRestore() for name in items})
-    checkpoints.close()
+    with CheckpointManager(directory / "checkpoints") as manager:
+        step = manager.latest_step() if step is None else step
+        items = {"policy", "critic", "training"} & {path.name for path in (manager.directory / str(step)).iterdir()}
+        read = manager.restore(step, args=args.Composite(**{name: args.StandardRestore() for name in items}))
     leaves = jax.tree_util.tree_leaves_with_path({name: read[name] for name in items})
     return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}
 
@@ -118,6 +119,11 @@ def arrays(directory, step=None):
 def final_arrays(directory):
     """The arrays of the last update's checkpoint."""
     return arrays(directory, json.loads((directory / "config.json").read_text())["num_updates"])
+
+
+def times(directory):
+    """When each file of a directory was last written, apart from the lock's."""
+    return {path: path.stat().st_mtime_ns for path in directory.rglob("*") if path.name != ".lock"}
 
 
 def summary_of(directory):

@@ -31,60 +31,24 @@ def states(rng):
     return observation, np.stack([np.cos(bearing), np.sin(bearing)], axis=1)
 
 
+def load(path):
+    return Controller.load(path, ant.FEATURE_DIM, ant.ACTION_DIM)
+
+
 @pytest.fixture(scope="module")
 def controller():
     return load("ant.npz")
 
 
-def load(path):
-    return Controller.load(path, ant.FEATURE_DIM, ant.ACTION_DIM)
-
-
-def attitude(observation):
-    return Rotation.from_quat(observation[..., 1:5], scalar_first=True)
-
-
-def quarter_turn_of_body(observation):
-    """The same physical ants, each described by a body frame turned by 90 degrees: what was leg 2 is now leg 1."""
-    turned = observation.copy()
-    turned[:, 1:5] = (attitude(observation) * Rotation.from_euler("z", 90, degrees=True)).as_quat(scalar_first=True)
-    for first in (5, 19):
-        hips, ankles = (slice(first + i, first + 8 + i, 2) for i in (0, 1))
-        turned[:, hips] = np.roll(observation[:, hips], -1, axis=1)
-        turned[:, ankles] = np.roll(observation[:, ankles] * SIGN, -1, axis=1) * SIGN
-    turned[:, 16:19] = np.stack([observation[:, 17], -observation[:, 16], observation[:, 18]], axis=1)
-    return turned
-
-
-def quarter_turn_of_ctrl(ctrl):
-    """The controls of `quarter_turn_of_body`'s ants that torque the same physical legs."""
-    joints, turned = np.empty_like(ctrl), np.empty_like(ctrl)
-    joints[:, JOINT_OF_ACTUATOR] = ctrl
-    turned[:, 0::2] = np.roll(joints[:, 0::2], -1, axis=1)
-    turned[:, 1::2] = np.roll(joints[:, 1::2] * SIGN, -1, axis=1) * SIGN
-    return turned[:, JOINT_OF_ACTUATOR]
-
-
-def test_relabelled_legs_give_the_same_features_and_relabelled_controls(states, controller):
-    observation, direction = states
-    feature, k = ant.features(observation, direction)
-    ctrl = ant.walk(controller, observation, direction)
-    assert set(k) == {0, 1, 2, 3}
-    for _ in range(3):
-        observation, ctrl = quarter_turn_of_body(observation), quarter_turn_of_ctrl(ctrl)
-        turned_feature, turned_k = ant.features(observation, direction)
-        k = (k + 1) % 4
-        np.testing.assert_array_equal(turned_k, k)
-        np.testing.assert_allclose(turned_feature, feature, atol=1e-6)
-        np.testing.assert_allclose(ant.walk(controller, observation, direction), ctrl, atol=1e-5)
-
-
-def test_features_against_scipy_rotations(states):
+def test_features_and_controls_against_scipy_rotations(states, rng):
     """Written out from the body's view, so that a turned world changes nothing."""
     feature, k = ant.features(*states)
-    assert feature.dtype == np.float32 and feature.shape == (200, ant.FEATURE_DIM)
-    for o, direction, turns, found in zip(*states, k, feature, strict=True):
-        to_body, to_canonical = attitude(o).inv(), Rotation.from_euler("z", 90 * turns, degrees=True)
+    action = rng.uniform(-1, 1, (200, 8))
+    assert feature.dtype == np.float32 and feature.shape == (200, ant.FEATURE_DIM) and set(k) == {0, 1, 2, 3}
+    rows = zip(*states, k, feature, action, ant.to_ctrl(action, k), strict=True)
+    for o, direction, turns, found, torques, ctrl in rows:
+        to_body = Rotation.from_quat(o[1:5], scalar_first=True).inv()
+        to_canonical = Rotation.from_euler("z", 90 * turns, degrees=True)
         vectors = to_canonical.apply([*to_body.apply([[0, 0, 1], [*direction, 0], o[13:16]]), o[16:19]])
         assert vectors[1, 0] >= abs(vectors[1, 1]) - 1e-9, "the nose is within 45 degrees of the direction"
         legs = np.roll(np.arange(4), turns)
@@ -93,6 +57,9 @@ def test_features_against_scipy_rotations(states):
         angles = [*(2 * hips[legs]), *(2 * ((SIGN * ankles)[legs] - 0.87))]
         speeds = [*(0.2 * hip_speeds[legs]), *(0.2 * (SIGN * ankle_speeds)[legs])]
         np.testing.assert_allclose(found, np.clip([*moved, *angles, *speeds], -10, 10), atol=1e-6)
+        joints = np.empty(8)
+        joints[2 * legs], joints[2 * legs + 1] = torques[:4], SIGN[legs] * torques[4:]
+        np.testing.assert_array_equal(ctrl, joints[JOINT_OF_ACTUATOR])
 
 
 def test_leg_and_actuator_order_are_those_of_the_model():
@@ -107,13 +74,6 @@ def test_leg_and_actuator_order_are_those_of_the_model():
         np.testing.assert_allclose(np.sort(row[1::2, None] * ranges, axis=1), np.deg2rad([[30, 70]] * 4))
 
 
-@pytest.mark.parametrize("k", range(4))
-def test_to_ctrl_is_a_permutation_with_signs(k):
-    matrix = ant.to_ctrl(np.eye(8), np.full(8, k))
-    np.testing.assert_array_equal(matrix @ matrix.T, np.eye(8))
-    np.testing.assert_array_equal(np.sort(np.abs(matrix), axis=1)[:, -2:], np.tile([0.0, 1.0], (8, 1)))
-
-
 def test_a_rows_controls_are_inside_the_bounds_and_do_not_depend_on_its_place_or_neighbours(states, controller, rng):
     observation, direction = 100 * states[0], states[1]
     ctrl = ant.walk(controller, observation, direction)
@@ -123,7 +83,7 @@ def test_a_rows_controls_are_inside_the_bounds_and_do_not_depend_on_its_place_or
         np.testing.assert_array_equal(ant.walk(controller, observation[rows], direction[rows]), ctrl[rows])
 
 
-def test_weights_that_are_not_plain_float32_arrays_of_the_right_shapes_are_refused(tmp_path, controller):
+def test_arrays_of_wrong_shapes_and_types_are_refused(tmp_path, controller):
     arrays, path = controller._asdict(), tmp_path / "bad.npz"
     for content, says in (
         (arrays | {"w1": controller.w1.astype(np.float64)}, "w1 is float64"),
@@ -134,9 +94,6 @@ def test_weights_that_are_not_plain_float32_arrays_of_the_right_shapes_are_refus
         np.savez(path, **content)
         with pytest.raises(ValueError, match=f"bad.npz: .*{says}"):
             load(path)
-
-
-def test_wrong_shapes_are_refused():
     with pytest.raises(ValueError, match=r"\(1, 105\)"):
         ant.features(np.zeros((1, 105)), np.ones((1, 2)))
     with pytest.raises(ValueError, match=r"direction has shape \(2,\)"):

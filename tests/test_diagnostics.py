@@ -5,10 +5,8 @@ import shutil
 
 import numpy as np
 import pytest
-from oracles import settings_with
-from test_exporting import untrained
+from toy import Untrained
 
-import gtp_jax
 from gtp_jax.commands import main
 from gtp_jax.datasets.builtin.ids import COLLECTIONS
 from gtp_jax.diagnosis import branches, statistics
@@ -60,32 +58,26 @@ def test_outside_is_what_the_data_do_not_hold(rng):
     fresh = rng.normal(size=(800, 4)), rng.uniform(-1, 1, (800, 2))
     assert statistics.outside((obs, action), fresh, group) == pytest.approx(0.05, abs=0.03)
     assert statistics.outside((obs, action), (fresh[0], fresh[1] + 9), group) == 1
-
-
-def test_neighbours_of_ones_own_episode_do_not_count():
-    """Rows of an episode lie side by side: the distance that counts is that to another episode, here 1."""
+    # Rows of an episode lie side by side: the distance that counts is that to another episode, here 1.
     data, group = (np.array([[0.0], [0.001], [1.0], [1.001]]), np.zeros((4, 1))), np.array([0, 0, 1, 1])
-    for obs, share in ((0.5, 0), (2.5, 1)):
-        asked = (np.array([[obs]]), np.zeros((1, 1)))
-        assert statistics.outside(data, asked, group) == share
+    for place, share in ((0.5, 0), (2.5, 1)):
+        assert statistics.outside(data, (np.array([[place]]), np.zeros((1, 1))), group) == share
 
 
 def test_an_ant_put_back_into_a_state_goes_on_as_before(rng):
     """Positions, velocities and goal are all: the same actions lead to the same observations."""
-    make = COLLECTIONS["antmaze"]["umaze"].eval_env().make_env
-    env, other = make(), make()
+    env, other = (COLLECTIONS["antmaze"]["umaze"].eval_env().make_env() for _ in range(2))
     observation, _ = env.reset(seed=3)
     for _ in range(20):
         observation, *_ = env.step(rng.uniform(-1, 1, 8))
     other.reset(seed=9)
     branches.restore(other, observation)
-    for _ in range(5):
-        action = rng.uniform(-1, 1, 8)
+    for action in rng.uniform(-1, 1, (5, 8)):
         expected, found = env.step(action), other.step(action)
         for name in expected[0]:
             np.testing.assert_allclose(found[0][name], expected[0][name], atol=1e-9)
-    for each in (env, other):
-        each.close()
+    env.close()
+    other.close()
 
 
 class Line:
@@ -147,25 +139,12 @@ def test_a_run_is_diagnosed_in_one_command(whole, runner, tmp_path, monkeypatch,
     assert (run / "diagnostics.png").read_bytes().startswith(b"\x89PNG")
 
 
-@pytest.mark.parametrize(
-    ("settings", "words", "says"),
-    [
-        ({"guidance__name": "none"}, [], "this run cloned and has no critic to diagnose"),
-        ({}, ["--trial=2"], "--trial=2: this run has 2 trials"),
-        ({"data__reward": "standardise"}, [], "data.reward = 'standardise' depends on all data"),
-        ({"dataset": "D4RL/antmaze/umaze-v1"}, [], "only built-in AntMaze data can be collected anew"),
-    ],
-)
-def test_what_cannot_be_diagnosed_is_refused(monkeypatch, capsys, settings, words, says):
-    policy = untrained(settings_with(policy__name="gaussian", **settings))
-    monkeypatch.setattr(gtp_jax, "load_policy", lambda *_: policy, raising=False)
-    with pytest.raises(SystemExit) as end:
-        main(["diagnose", "--workdir=x", *words])
-    error = capsys.readouterr().err
-    assert end.value.code == 2 and says in error and error.count("\n") == 1, error
-
-
-def test_best_of_n_needs_a_critic_of_actions():
-    policy = untrained(settings_with(policy__name="gaussian", critic__name="value", guidance__name="exponential"))
-    with pytest.raises(ValueError, match="candidates = 2: critic.name = 'value' values states, not actions; use 1"):
-        policy.acting(num_steps=1, temperature=1.0, noise_seed=0, candidates=2)
+def test_what_cannot_be_diagnosed_is_refused(tmp_path, monkeypatch, refused):
+    for settings, trial, says in (
+        ({"guidance__name": "none"}, 0, "this run cloned and has no critic to diagnose"),
+        ({}, 1, "--trial=1: this run has 1 trials"),
+        ({"data__reward": "standardise"}, 0, "data.reward = 'standardise' depends on all data"),
+        ({"dataset": "D4RL/antmaze/umaze-v1"}, 0, "only built-in AntMaze data can be collected anew"),
+    ):
+        Untrained(tmp_path / says, **settings)
+        assert says in refused("diagnose", f"--workdir={tmp_path / says}", f"--trial={trial}")

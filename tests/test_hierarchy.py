@@ -198,5 +198,5 @@ def test_a_hierarchical_run_from_the_command_line(runner, tmp_path):
     assert first_layers(policy.params) == [27 + 2 + 8 + 32, 2 + 31 + 1 + 2 + 32]
     assert policy.observe.transform == "maze-egocentric"
     obs = {"observation": np.zeros((3, 27)), "achieved_goal": np.zeros((3, 2)), "desired_goal": np.ones((3, 2))}
-    action = policy(obs, seed_index=1)
+    action = policy(obs, trial=1)
     assert action.shape == (3, 8) and (np.abs(action) <= 1).all()

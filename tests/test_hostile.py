@@ -12,7 +12,7 @@ import stored
 from runs import ROOT
 from stored import huge, refusal
 
-from gtp_jax import datasets, files
+from gtp_jax import datasets
 from gtp_jax.datasets.builtin.controller import Controller
 
 
@@ -21,66 +21,43 @@ def load_refused(root, *says):
     assert text.startswith("test/x-v0: ") and all(word in text for word in says), text
 
 
+@pytest.fixture
 def outside(tmp_path):
     """Sound rewards in a file of their own, which no dataset may reach."""
-    path = tmp_path / "outside.hdf5"
-    with h5py.File(path, "w") as file:
+    with h5py.File(tmp_path / "outside.hdf5", "w") as file:
         file["rewards"] = np.zeros(2)
-    return path
+    return str(tmp_path / "outside.hdf5")
 
 
-def external_storage(file, tmp_path):
+def replaced(tmp_path, path, put):
+    """Writes a dataset in which `put(file)` makes another object at a path."""
+    stored.write(tmp_path, "test/x-v0", 2 * [stored.episode(2)], lambda file: (file.pop(path), put(file)))
+
+
+def test_arrays_that_are_somewhere_or_something_else(tmp_path, sentinel, outside):
+    path, elsewhere, evil = "episode_0/rewards", "is stored in another file", pickle.dumps(stored.Sentinel(sentinel))
     (tmp_path / "raw").write_bytes(bytes(16))
-    file.create_dataset("episode_0/rewards", (2,), "f8", external=[(str(tmp_path / "raw"), 0, 16)])
+    layout, raw = h5py.VirtualLayout((2,), "f8"), [(str(tmp_path / "raw"), 0, 16)]
+    layout[:] = h5py.VirtualSource(outside, "rewards", (2,))
 
+    def pickled(file):
+        file.create_dataset(path, (2,), h5py.vlen_dtype(np.uint8))[:] = [np.frombuffer(evil, np.uint8)] * 2
 
-def virtual(file, tmp_path):
-    layout = h5py.VirtualLayout((2,), "f8")
-    layout[:] = h5py.VirtualSource(str(outside(tmp_path)), "rewards", (2,))
-    file.create_virtual_dataset("episode_0/rewards", layout)
-
-
-def pickled(file, tmp_path):
-    text = np.frombuffer(pickle.dumps(stored.Sentinel(tmp_path / "sentinel")), np.uint8)
-    cells = file.create_dataset("episode_0/rewards", (2,), h5py.vlen_dtype(np.uint8))
-    cells[0] = cells[1] = text
-
-
-def pickled_void(file, tmp_path):
-    file["episode_0/rewards"] = np.array([np.void(pickle.dumps(stored.Sentinel(tmp_path / "sentinel")))] * 2)
-
-
-@pytest.mark.parametrize(
-    ("put", "says"),
-    [
-        (external_storage, "is stored in another file"),
-        (virtual, "is stored in another file"),
+    for put, says in (
+        (lambda file: file.create_dataset(path, (2,), "f8", external=raw), elsewhere),
+        (lambda file: file.create_virtual_dataset(path, layout), elsewhere),
         (pickled, "expected floats or integers, got object"),
-        (pickled_void, "expected floats or integers, got |V"),
-    ],
-)
-def test_arrays_that_are_somewhere_or_something_else(tmp_path, sentinel, put, says):
-    def change(file):
-        del file["episode_0/rewards"]
-        put(file, tmp_path)
-
-    stored.write(tmp_path, "test/x-v0", [stored.episode(2)], change)
-    load_refused(tmp_path, "episode 0, rewards", says)
+        (lambda file: file.create_dataset(path, data=[np.void(evil)] * 2), "expected floats or integers, got |V"),
+    ):
+        replaced(tmp_path, path, put)
+        load_refused(tmp_path, "episode 0, rewards", says)
 
 
 @pytest.mark.parametrize("path", ["episode_0", "episode_0/observations", "episode_0/rewards"])
-@pytest.mark.parametrize("kind", ["external", "soft"])
-def test_arrays_and_groups_that_are_links(tmp_path, path, kind):
-    name = path.split("/")[-1]
-    soft = h5py.SoftLink(f"/episode_1/{name}" if "/" in path else "/episode_1")
-    link = soft if kind == "soft" else h5py.ExternalLink(str(outside(tmp_path)), "/rewards")
-
-    def change(file):
-        del file[path]
-        file[path] = link
-
-    stored.write(tmp_path, "test/x-v0", 2 * [stored.episode(2)], change)
-    load_refused(tmp_path, path.replace("/", ", ").replace("_", " ") + " is a link")
+def test_arrays_and_groups_that_are_links(tmp_path, outside, path):
+    for link in (h5py.SoftLink("/" + path.replace("0", "1")), h5py.ExternalLink(outside, "/rewards")):
+        replaced(tmp_path, path, lambda file, link=link: file.__setitem__(path, link))
+        load_refused(tmp_path, path.replace("/", ", ").replace("_", " ") + " is a link")
 
 
 @pytest.mark.parametrize("name", ["main_data.hdf5", "metadata.json"])
@@ -111,9 +88,8 @@ def test_metadata_of_a_hundred_megabytes(tmp_path):
     folder = stored.write(tmp_path, "test/x-v0", [stored.episode(2)])
     huge(folder / "metadata.json")
     load_refused(tmp_path, "metadata.json is not read", "104,857,600 bytes")
-    with pytest.raises(ValueError, match="not JSON"):
-        (folder / "metadata.json").write_text("[" * 1_000_000)
-        files.read_json(folder / "metadata.json")
+    (folder / "metadata.json").write_text("[" * 1_000_000)
+    load_refused(tmp_path, "not JSON")
 
 
 @pytest.mark.parametrize(

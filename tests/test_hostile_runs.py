@@ -17,6 +17,8 @@ from gtp_jax.runs import directory
 from gtp_jax.runs.checkpoints import Checkpoints
 from gtp_jax.runs.info import RunInfo
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):

@@ -4,8 +4,8 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -50,13 +50,10 @@ def test_the_first_signal_is_a_number_and_the_handlers_come_back():
 
 def test_outside_the_main_thread_signals_are_left_alone():
     """`gtp_jax.train` may be called there."""
-    found = []
 
     def run():
         with Interruption(print) as stop:
-            found.append(stop.signal)
+            return stop.signal
 
-    thread = threading.Thread(target=run)
-    thread.start()
-    thread.join()
-    assert found == [0]
+    with ThreadPoolExecutor() as pool:
+        assert pool.submit(run).result() == 0

@@ -9,11 +9,13 @@ import time
 import numpy as np
 import pytest
 from runs import differences, steps_in
-from toy import UPDATES, Killed, Run
+from toy import UPDATES, Killed, Run, full_disk
 
 from gtp_jax.envs.evaluation import Evaluator
 from gtp_jax.runs.checkpoints import Checkpoints
 from gtp_jax.runs.metrics import read_rows
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
 @pytest.fixture(scope="module")
@@ -98,69 +100,56 @@ def test_chunks_wait_for_their_evaluation_and_are_written_in_order(whole, tmp_pa
     assert differences(tmp_path, whole[0].workdir, but=("config.json",)) == []
 
 
-def test_a_run_that_is_killed_while_chunks_wait_ends_the_same(whole, tmp_path, monkeypatch):
-    evaluations = Evaluations(monkeypatch)
-
-    def before(step, state):
-        if step == 15:
-            evaluations.go.set()
-            raise Killed
-        return state
-
-    with pytest.raises(Killed):
-        Run(tmp_path, before=before, eval__overlap="always")()
-    assert steps_in(tmp_path) == [5, 5] and not (tmp_path / "summary.json").exists()
-    run = Run(tmp_path)
-    run()
-    assert "resuming after 5 of 20 updates" in run.output.getvalue()
-    assert differences(tmp_path, whole[0].workdir) == []
+def resumes(directory, whole, step, **given):
+    """Checks that the same run goes on after `step` and leaves the files of a whole one; returns the summary."""
+    run = Run(directory, **given)
+    summary = run()
+    assert f"resuming after {step} of 20 updates" in run.output.getvalue()
+    assert differences(directory, whole[0].workdir) == []
+    return summary
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_while_chunks_wait_leaves_them_all_written_and_saved(whole, tmp_path, monkeypatch, number):
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_a_run_that_is_ended_while_chunks_wait_ends_the_same(whole, tmp_path, monkeypatch, number):
+    """Killed, the chunks that wait are lost; a signal leaves them all written and saved."""
     evaluations, deadline = Evaluations(monkeypatch), time.monotonic() + 60
 
     def before(step, state):
-        if step == 10:
+        if step == 10 and number != signal.SIGKILL:
             os.kill(os.getpid(), number)
             while f"{number.name}: stopping once all is saved" not in run.output.getvalue():
                 assert time.monotonic() < deadline
                 time.sleep(0.01)
             evaluations.go.set()
+        if step == 15:
+            evaluations.go.set()
+            raise Killed
         return state
 
     run = Run(tmp_path, before=before, eval__overlap="always")
-    assert run(expect=128 + number) is None and "stopped and saved" in run.output.getvalue()
-    assert steps_in(tmp_path) == [5, 5, 10, 10, 15, 15] and not (tmp_path / "summary.json").exists()
-    again = Run(tmp_path)
-    again()
-    assert "resuming after 15 of 20 updates" in again.output.getvalue()
-    assert differences(tmp_path, whole[0].workdir) == []
+    if number == signal.SIGKILL:
+        with pytest.raises(Killed):
+            run()
+        assert steps_in(tmp_path) == [5, 5]
+    else:
+        assert run(expect=128 + number) is None and "stopped and saved" in run.output.getvalue()
+        assert steps_in(tmp_path) == [5, 5, 10, 10, 15, 15]
+    assert not (tmp_path / "summary.json").exists()
+    resumes(tmp_path, whole, steps_in(tmp_path)[-1])
 
 
 def test_a_failing_evaluation_ends_the_run(tmp_path, monkeypatch):
-    def fail(*_):
-        raise Killed
-
-    monkeypatch.setattr(Evaluator, "__call__", fail)
-    with pytest.raises(Killed):
+    monkeypatch.setattr(Evaluator, "__call__", full_disk)
+    with pytest.raises(OSError, match="No space left"):
         Run(tmp_path, eval__overlap="always")()
     assert steps_in(tmp_path) == [5, 5]
 
 
 def test_a_run_whose_last_start_ended_after_the_last_update_is_evaluated(whole, tmp_path):
     """All is saved but the results: the next start makes no update."""
-
-    class Stopped(Run):
-        def __call__(self):
-            self.training.results.write = lambda *_: None
-            return super().__call__()
-
-    Stopped(tmp_path)()
+    run = Run(tmp_path)
+    run.training.results.write = lambda *_: None
+    run()
     assert not (tmp_path / "summary.json").exists()
-    run = Run(tmp_path, before=lambda step, state: pytest.fail("an update"))
-    summary = run()
-    assert (
-        "resuming after 20 of 20 updates" in run.output.getvalue() and summary["timing"]["updates_per_second"] is None
-    )
-    assert differences(tmp_path, whole[0].workdir) == []
+    summary = resumes(tmp_path, whole, UPDATES, before=lambda step, state: pytest.fail("an update"))
+    assert summary["timing"]["updates_per_second"] is None

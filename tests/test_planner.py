@@ -10,17 +10,11 @@ from gtp_jax.envs.maze import MazeInfo
 
 
 @pytest.mark.parametrize(("maze", "length"), [(UMAZE, 6), (MEDIUM, 10), (LARGE, 14)])
-def test_shortest_path_from_start_to_goal(maze, length):
-    start, goal = maze.cells_of("r")[0], maze.cells_of("g")[0]
-    assert distances(maze, goal)[start] == length
+def test_shortest_paths_and_distances_are_those_of_matrix_powers(maze, length):
+    start, goal, cells = maze.cells_of("r")[0], maze.cells_of("g")[0], maze.free_cells
     path = [start, *shortest_path(maze, start, goal, np.random.default_rng(0))]
-    assert len(path) == length + 1 and path[-1] == goal and set(path) <= set(maze.free_cells)
+    assert len(path) == length + 1 and path[-1] == goal and set(path) <= set(cells)
     assert all(abs(a[0] - b[0]) + abs(a[1] - b[1]) == 1 for a, b in zip(path, path[1:], strict=False))
-
-
-@pytest.mark.parametrize("maze", [UMAZE, MEDIUM, LARGE])
-def test_distances_are_those_of_matrix_powers(maze):
-    cells = maze.free_cells
     near = np.array([[abs(a[0] - b[0]) + abs(a[1] - b[1]) <= 1 for b in cells] for a in cells])
     reached, expected = np.eye(len(cells), dtype=bool), np.zeros((len(cells), len(cells)), int)
     for _ in cells:
@@ -64,9 +58,7 @@ def test_planner_leads_a_point_to_its_goal_through_no_wall():
         assert np.linalg.norm(direction) == pytest.approx(1)
         xy = xy + 0.1 * direction
         assert LARGE.xy_to_cell(xy) in LARGE.free_cells
-        if np.linalg.norm(xy - goal) < 0.2:
-            return
-    pytest.fail(f"the point stopped at {xy}")
+    assert np.linalg.norm(xy - goal) < 0.2
 
 
 def test_a_stuck_ant_gets_a_new_plan():

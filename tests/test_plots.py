@@ -5,10 +5,10 @@ import pytest
 from matplotlib.colors import to_rgb
 from matplotlib.image import imread
 
+from gtp_jax.envs.maze import MazeInfo
 from gtp_jax.runs import plots
 
-UMAZE = [[1, 1, 1, 1, 1], [1, "g", 0, 0, 1], [1, 1, 1, 0, 1], [1, "r", 0, 0, 1], [1, 1, 1, 1, 1]]
-GOAL, START = np.array([-4.0, 4.0]), np.array([-4.0, -4.0])
+UMAZE = MazeInfo([[1, 1, 1, 1, 1], [1, "g", 0, 0, 1], [1, 1, 1, 0, 1], [1, "r", 0, 0, 1], [1, 1, 1, 1, 1]])
 LONG_WAY = np.array([[-4, -4], [4, -4], [4, 4], [-4, 4]], float)
 
 
@@ -22,20 +22,18 @@ def close_to(image, colour):
     return np.abs(image - np.array(to_rgb(colour))).max(axis=-1) < 0.02
 
 
-def draw_maze(path, trajectories, **changes):
-    options = {
-        "cell_size": 4.0,
-        "start": START,
-        "goal": GOAL,
-        "success_radius": 0.45,
-        "titles": ["a"] * len(trajectories),
-    }
-    plots.maze(UMAZE, trajectories, path, **(options | changes))
+def draw_maze(path, *seeds, maze=UMAZE):
+    plots.maze(maze, seeds, path, titles=["a"] * len(seeds), title="a run")
+    return pixels(path)
+
+
+def draw_curves(path, metrics, groups=None):
+    plots.curves(metrics, path, groups=groups or {"": [0, 1, 2]}, title="a run")
     return pixels(path)
 
 
 def test_maze_walls_and_goal_lie_where_the_simulator_has_them(tmp_path):
-    image = draw_maze(tmp_path / "maze.png", [[(LONG_WAY, True)]])
+    image = draw_maze(tmp_path / "maze.png", [(LONG_WAY, True)])
     rows, columns = np.nonzero(close_to(image, plots.WALL))
     top, bottom, left, right = rows.min(), rows.max(), columns.min(), columns.max()
 
@@ -47,10 +45,12 @@ def test_maze_walls_and_goal_lie_where_the_simulator_has_them(tmp_path):
     assert close_to(at(0, 0), plots.WALL) and close_to(at(-4, 0), plots.WALL)
     assert not close_to(at(4, 0), plots.WALL)
     np.testing.assert_array_equal(at(0, 5.5), 1.0)
-    red, green, blue = at(*GOAL)
+    red, green, blue = at(-4, 4)
     assert green > red + 0.2 and green > blue
-    np.testing.assert_array_equal(at(*START), 1.0)  # a white disc in a dark ring
-    image = draw_maze(tmp_path / "maze.png", [[(LONG_WAY, True)]], start=None, goal=None, goal_noise=1.0)
+    np.testing.assert_array_equal(at(-4, -4), 1.0)  # a white disc in a dark ring
+    image = draw_maze(
+        tmp_path / "maze.png", [(LONG_WAY, True)], maze=MazeInfo([[1, 1, 1, 1], [1, 0, 0, 1], [1, 1, 1, 1]])
+    )
     assert not close_to(image, plots.GOAL).any()
 
 
@@ -59,17 +59,13 @@ def test_maze_shows_failures(tmp_path):
         return int(((image[..., 0] - image[..., 2]) > 0.4).sum())
 
     stuck = LONG_WAY[:2]
-    legend_only = reddish(draw_maze(tmp_path / "a.png", [[(LONG_WAY, True)]]))
-    assert reddish(draw_maze(tmp_path / "b.png", [[(LONG_WAY, True), (stuck, False)]])) > legend_only + 200
+    legend_only = reddish(draw_maze(tmp_path / "a.png", [(LONG_WAY, True)]))
+    assert reddish(draw_maze(tmp_path / "b.png", [(LONG_WAY, True), (stuck, False)])) > legend_only + 200
 
 
 def test_maze_has_a_panel_for_each_of_at_most_four_seeds(tmp_path):
-    widths = [draw_maze(tmp_path / f"{n}.png", [[(LONG_WAY, True)]] * n).shape[1] for n in (2, 4, 9)]
+    widths = [draw_maze(tmp_path / f"{n}.png", *[[(LONG_WAY, True)]] * n).shape[1] for n in (2, 4, 9)]
     assert widths[1] == pytest.approx(2 * widths[0], abs=2) and widths[2] == widths[1]
-    for trajectories, titles in (([], []), ([[(LONG_WAY, True)]], ["a", "b"])):
-        with pytest.raises(ValueError, match="a title for each of one or more seeds"):
-            draw_maze(tmp_path / "maze.png", trajectories, titles=titles)
-    assert not (tmp_path / "maze.png").exists()
 
 
 def test_curves_draw_score_and_losses(tmp_path):
@@ -80,12 +76,10 @@ def test_curves_draw_score_and_losses(tmp_path):
         "flow_loss": (steps, np.full((5, 3), np.nan)),
         "weight": (steps, np.ones((5, 3))),
     }
-    plots.curves(metrics, tmp_path / "curves.png", title="a run")
-    whole = pixels(tmp_path / "curves.png")
+    whole = draw_curves(tmp_path / "curves.png", metrics)
     assert close_to(whole, plots.SUCCESS).sum() > 300
     metrics["score"] = (steps, metrics["score"][1] - spread)
-    plots.curves(metrics, tmp_path / "curves.png", title="a run")
-    unshaded = pixels(tmp_path / "curves.png")
+    unshaded = draw_curves(tmp_path / "curves.png", metrics)
     # The band over the seeds is the only large tinted area.
     tinted = [((image[..., 2] - image[..., 0]) > 0.1).sum() for image in (whole, unshaded)]
     assert tinted[0] > 2 * tinted[1]
@@ -94,5 +88,4 @@ def test_curves_draw_score_and_losses(tmp_path):
 @pytest.mark.parametrize("num_losses", [0, 5])
 def test_curves_of_any_number_of_losses_before_the_first_evaluation(tmp_path, num_losses):
     metrics = {f"{i}_loss": (np.array([1000]), np.array([[1.0, np.nan]])) for i in range(num_losses)}
-    plots.curves(metrics, tmp_path / "curves.png")
-    assert pixels(tmp_path / "curves.png").std() > 0.01
+    assert draw_curves(tmp_path / "curves.png", metrics, groups={"a": [0], "b": [1]}).std() > 0.01

@@ -125,13 +125,11 @@ def test_iql_has_its_own_weights_and_expectile():
         ("nosuch", "unknown preset 'nosuch'; there are antmaze, gym"),
         ("antmase.py:umaze", "did you mean 'antmaze'"),
         ("antmaze:umazes", "unknown task 'umazes'.*did you mean 'umaze'"),
-        ("gym:tiny", "unknown task 'tiny'"),
         ("antmaze:umaze,gtpp", "unknown method 'gtpp'; there are gtp, gtp-paper.*did you mean 'gtp'"),
         (
             "antmaze:mine/maze-v0,diffusion-ql",
             "published .* for antmaze-umaze, .* none for 'mine/maze",
         ),
-        ("gym,gtp-hierarchical", "unknown preset"),
         (
             "gym:hopper-medium,gtp-hierarchical",
             "gtp-hierarchical needs positions in a maze .* 'hopper-medium' has none",

@@ -21,6 +21,8 @@ from gtp_jax.flow import map as flow_map
 from gtp_jax.flow import policy as flow_policy
 from gtp_jax.policies import gtp
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 
 @dataclasses.dataclass(frozen=True)
 class OutsideSettings:
@@ -73,8 +75,8 @@ def test_its_settings_are_flags_are_checked_and_documented(capsys):
 
 
 def test_it_trains_is_saved_and_read_back(tmp_path):
-    result = toy.train(tmp_path / "run", **CHANGES)
-    assert result.summary["algorithm"].startswith("outside, twin_q critic")
+    result = toy.train(tmp_path / "run", **CHANGES, **{"guidance.name": "none", "num_updates": 10})
+    assert result.summary["algorithm"].startswith("outside-bc")
     saved = json.loads((tmp_path / "run" / "config.json").read_text())
     assert (saved["policy"]["pull"], saved["policy"]["places"], saved["sweep"]) == (1.0, [3], {"pull": [0.0, 100.0]})
     np.testing.assert_array_equal(arrays(tmp_path / "run")["['training']['hparams']['pull']"], [0, 0, 100, 100])
@@ -112,18 +114,15 @@ def test_one_declaration_is_shared_and_must_agree():
             declarations()
 
 
-@pytest.mark.parametrize(
-    ("name", "value", "says"),
-    [
+def test_what_is_no_member_is_refused():
+    for name, value, says in (
         ("gtp", gtp, "gtp_jax.policies has a member 'gtp' already"),
         ("mine", SimpleNamespace(make=make), "'mine' needs the attributes Settings and make"),
         ("mine", SimpleNamespace(Settings=NoSettings), "'mine' needs the attributes Settings and make"),
-    ],
-)
-def test_what_is_no_member_is_refused(name, value, says):
-    with pytest.raises(ValueError, match=says):
-        policies.register(name, value)
-    assert policies.FAMILY.names() == tuple(sorted(policies.FAMILY.names())) and "mine" not in policies.FAMILY.names()
+    ):
+        with pytest.raises(ValueError, match=says):
+            policies.register(name, value)
+    assert "mine" not in policies.FAMILY.names()
 
 
 def test_a_critic_is_registered_likewise():

@@ -27,13 +27,6 @@ def batch():
     return batch._replace(discount=discount)
 
 
-def test_to_go_is_the_discounted_sum_to_the_episodes_end(batch):
-    total = returns.to_go(batch.reward, EPISODE, GAMMA)
-    for t in range(16):
-        rest = batch.reward[t : END[t] + 1]
-        assert total[t] == pytest.approx(sum(GAMMA**k * r for k, r in enumerate(rest)), rel=1e-6)
-
-
 def test_what_came_after_goes_on_behind_time_outs_alone(batch):
     """For each row but the last of its episode: the rewards from the next one on, then the value where time ran out."""
     rows = np.flatnonzero(np.diff(EPISODE) == 0)[::-1]
@@ -44,12 +37,11 @@ def test_what_came_after_goes_on_behind_time_outs_alone(batch):
         assert total == pytest.approx(sum(rest) + beyond, rel=1e-5)
 
 
-@pytest.mark.parametrize("steps", [0, 2, 3, 6, 100])
+@pytest.mark.parametrize("steps", [0, 1, 2, 3, 6, 100])
 def test_n_steps_by_hand(batch, steps):
     """Reward, bootstrap factor and state after m = min(n, what is left) steps, one loop for each row."""
     many = returns.n_step(batch, EPISODE, steps, GAMMA)
-    np.testing.assert_array_equal(many.obs, batch.obs)
-    np.testing.assert_array_equal(many.action, batch.action)
+    assert many.obs is batch.obs and many.action is batch.action
     assert {column.dtype for column in jax.tree.leaves(many)} == {np.dtype(np.float32)}
     for t in range(16):
         last = min(t + (steps or 100) - 1, END[t])
@@ -61,22 +53,6 @@ def test_n_steps_by_hand(batch, steps):
         # An update multiplies `discount` by gamma once.
         assert GAMMA * many.discount[t] == pytest.approx(factor, rel=1e-5, abs=1e-9)
         np.testing.assert_array_equal(many.next_obs[t], batch.next_obs[last])
-
-
-def test_values_that_are_consistent_in_one_step_are_so_in_n(batch):
-    """If V(s_t) = r_t + gamma discount_t V(s_t+1) everywhere, then every n-step return is V(s_t), too."""
-    value, next_value = np.random.default_rng(1).normal(size=(2, 16))
-    next_value[:-1] = np.where(np.diff(EPISODE) == 0, value[1:], next_value[:-1])
-    batch = batch._replace(reward=(value - GAMMA * batch.discount * next_value).astype(np.float32))
-    for steps in (1, 2, 4, 0):
-        many = returns.n_step(batch, EPISODE, steps, GAMMA)
-        reached = np.minimum(np.arange(16) + (steps or 100) - 1, returns.ends(EPISODE))
-        found = many.reward + GAMMA * many.discount * next_value[reached]
-        np.testing.assert_allclose(found, value, atol=1e-5)
-
-
-def test_one_step_is_the_data(batch):
-    assert returns.n_step(batch, EPISODE, 1, GAMMA) is batch
 
 
 @pytest.mark.parametrize("steps", [1, 3, 6, 100])
@@ -106,9 +82,3 @@ def test_a_run_trains_on_the_transitions_its_settings_ask_for(batch):
         assert_trees_equal(training_batch(settings, named), expected)
     with pytest.raises(ValueError, match="'test/x-v0' has no D4RL reference scores"):
         Training(Settings().replace({"batch_size": 8}), None, named._replace(id="test/x-v0"), Terminal())
-
-
-def test_a_swept_discount_and_summed_returns_are_refused():
-    settings = Settings().replace({"critic.n_step": 5})
-    with pytest.raises(ValueError, match=r"sweep.discount = \(0.9, 0.99\) cannot go with critic.n_step = 5"):
-        settings.replace({"sweep.discount": (0.9, 0.99)})

@@ -12,7 +12,7 @@ from runs import run_info
 from toy import full_disk
 
 from gtp_jax.runs import loggers, metrics
-from gtp_jax.runs.checkpoints import Checkpoints, Saved
+from gtp_jax.runs.checkpoints import Saved
 from gtp_jax.runs.loggers import MetricsLog
 from gtp_jax.runs.metrics import append_rows, read_rows, to_rows
 from gtp_jax.training.saving import Saving
@@ -178,10 +178,3 @@ def test_other_versions_are_logged_in_one_line(run):
     assert run.saving.restore(STATE, run_info(versions={"jax": "1", "numpy": "3"}))[0] == 10
     (line,) = run.said
     assert "last bits may differ: numpy: '2' there, '3' now" in line and "jax" not in line
-
-
-def test_reading_beside_a_run_finds_what_it_keeps(run):
-    saved(run.directory, 10, 20, 30)
-    reader = Checkpoints(run.directory / "checkpoints", read_only=True)
-    assert reader.steps() == [20, 30]
-    reader.close()

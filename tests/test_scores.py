@@ -28,7 +28,7 @@ def test_a_return_is_normalised_by_the_references_of_its_family(dataset_id, fami
 
 @pytest.mark.parametrize("dataset_id", ["mujoco/pusher/expert-v0", "hopper", "", "D4RL/maze2d/open-v0"])
 def test_an_unknown_family_is_named_with_the_known_ones(dataset_id):
-    """A goal needs no references: success is the score wherever there is one, whatever the data are called."""
+    """Success is the score wherever there is a goal, whatever the data are called."""
     with pytest.raises(ValueError, match=r"no D4RL reference.*halfcheetah, hopper"):
         scores.of_episodes(dataset_id, [5.0])
     np.testing.assert_array_equal(scores.of_episodes(dataset_id, [5.0, 7.0], [True, False]), [100, 0])
@@ -41,24 +41,11 @@ def test_statistics_of_a_known_sample():
     assert found["iqm"] == pytest.approx((20 + 30 + 40 + 50) / 4)
     assert found["std"] == pytest.approx(np.std(sample, ddof=1))
     assert found["ci95"][0] < found["mean"] < found["ci95"][1]
-    assert json.loads(json.dumps(found)) == found
+    assert json.loads(json.dumps(found)) == found == scores.summarise(np.transpose([sample]))
     two = scores.summarise([[90.0], [96.0]])
     assert two["std"] == pytest.approx(18**0.5) and two["iqm"] == two["mean"] == 93.0
     assert two["ci95"] == [90.0, 96.0]  # the bootstrap of two values draws (90, 90) a quarter of the time
     assert scores.summarise([[90.0]])["std"] is None
-
-
-def test_the_interval_is_deterministic_and_narrows_with_episodes():
-    def width(num_episodes):
-        success = np.arange(num_episodes)[None] % 10 != 0
-        found = [scores.summarise(100.0 * success, success) for _ in range(2)]
-        assert found[0] == found[1]
-        low, high = found[0]["ci95"]
-        assert low < 90.0 < high
-        return high - low
-
-    # The standard error of a rate falls with the square root of the number of episodes.
-    assert width(40) / width(1000) == pytest.approx(5.0, rel=0.1)
 
 
 def test_one_seeds_interval_matches_the_normal_one():

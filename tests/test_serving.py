@@ -13,6 +13,7 @@ from gtp_jax.agent.networks import q_network
 from gtp_jax.runs.checkpoints import DamagedCheckpoint
 from gtp_jax.serving.policy import load_policy
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 LOW, HIGH = -np.ones(2, np.float32), np.ones(2, np.float32)
 SEEDS, ENVS, N, OBS, ACTIONS = (4, 9), 5, 6, 3, 2
 TABLE = np.random.default_rng(0).normal(size=(len(SEEDS), N, ENVS, ACTIONS)).astype(np.float32)

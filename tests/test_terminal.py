@@ -1,6 +1,5 @@
 """Lines reach the log and progress is shown, whatever standard output is and whatever becomes of the disk."""
 
-import errno
 import io
 import re
 import subprocess
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
+from toy import full_disk
 
 from gtp_jax.runs import terminal as module
 from gtp_jax.runs.terminal import Terminal
@@ -20,11 +20,7 @@ LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00 (.*)")
 class Full(io.StringIO):
     """A stream on a full disk."""
 
-    def write(self, text):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    def flush(self):
-        self.write("")
+    write = flush = full_disk
 
     def close(self):
         pass

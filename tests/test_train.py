@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 import signal
-import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from unittest import mock
@@ -13,15 +12,16 @@ import numpy as np
 import pytest
 import toy
 from oracles import assert_trees_equal, settings_with
-from runs import arrays
+from runs import arrays, times
 
 import gtp_jax
 from gtp_jax.config import settings as config
 from gtp_jax.policies import gaussian
 from gtp_jax.runs.checkpoints import Checkpoints
 from gtp_jax.runs.metrics import read_rows
-from gtp_jax.training import loop
+from gtp_jax.training import loop, train
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 OBS = np.random.default_rng(0).normal(size=(4, 3))
 
 
@@ -73,10 +73,8 @@ def test_the_policy_acts_and_is_the_one_in_the_directory(written):
     assert policy.step == loaded.step == toy.UPDATES and policy.info == loaded.info
     assert_trees_equal(policy.params, loaded.params)
     np.testing.assert_array_equal(policy(OBS), loaded(OBS))
-    assert (
-        policy(OBS).shape == (4, 2) and (np.abs(policy(OBS)) <= 1).all() and policy(OBS, trial=None).shape == (2, 4, 2)
-    )
-    batch = toy.dataset("mujoco/hopper/medium-v0").batch
+    assert policy(OBS).shape == (4, 2) and policy(OBS, trial=None).shape == (2, 4, 2)
+    batch = toy.dataset().batch
     assert_trees_equal(policy.estimate_values(batch, trial=1), loaded.estimate_values(batch, trial=1))
     assert json.loads((written.directory / "summary.json").read_text()) == written.result.summary
 
@@ -91,12 +89,11 @@ def test_progress_gets_what_is_written(written):
 
 
 def test_the_same_call_again_trains_nothing(written):
-    before = {path: path.stat().st_mtime_ns for path in written.directory.rglob("*") if path.name != ".lock"}
+    before = times(written.directory)
     again = Trained(written.directory)
     assert again.calls == [] and again.result.summary == written.result.summary
     assert_trees_equal(again.policy.params, written.policy.params)
-    after = {path: path.stat().st_mtime_ns for path in written.directory.rglob("*") if path.name != ".lock"}
-    assert after == before
+    assert times(written.directory) == before
 
 
 async def cell(call):
@@ -122,8 +119,7 @@ def test_one_build_of_the_agent_and_no_second_check_of_its_settings():
         mock.patch.object(gaussian, "make", autospec=True, side_effect=gaussian.make) as policies,
         mock.patch.object(config, "_check_together", side_effect=config._check_together) as checks,
     ):
-        data = toy.dataset("mujoco/hopper/medium-v0")
-        loop.Training(settings_with(**toy.SETTINGS), None, data, toy.Terminal()).close()
+        loop.Training(settings_with(**toy.SETTINGS), None, toy.dataset(), toy.Terminal()).close()
         assert agents.call_count == policies.call_count == checks.call_count == 1
         toy.train(num_updates=5)
     assert agents.call_count == 2 and checks.call_count == 1 + 3
@@ -132,23 +128,19 @@ def test_one_build_of_the_agent_and_no_second_check_of_its_settings():
 
 def test_presets_ids_and_changes_become_settings(monkeypatch):
     """Of the preset, then the changes, then the dataset; a loaded dataset keeps its transforms."""
-    data, name, found = toy.dataset("mujoco/hopper/medium-v0"), "mujoco/hopper/medium-v0", []
+    data, name, found = toy.dataset(), "mujoco/hopper/medium-v0", []
 
     def run(settings, dataset, *_):
         found.append((settings, dataset))
         raise toy.Killed
 
-    monkeypatch.setattr(sys.modules["gtp_jax.training.train"], "run", run)
+    monkeypatch.setattr(train, "run", run)
     changes = {"policy.num_steps": 3, "data.observation": "identity"}
     for given, dataset in (("gym", None), ("antmaze.py:tiny", name), (gtp_jax.preset("antmaze:tiny"), data)):
         with pytest.raises(toy.Killed):
             gtp_jax.train(given, changes, dataset=dataset)
-    of_preset, of_id, of_data = (settings for settings, _ in found)
-    assert of_preset == gtp_jax.preset("gym,gtp-bc").replace(changes) and [each for _, each in found] == [
-        None,
-        None,
-        data,
-    ]
+    (of_preset, of_id, of_data), loaded = zip(*found, strict=True)
+    assert loaded == (None, None, data) and of_preset == gtp_jax.preset("gym").replace(changes)
     assert of_id == gtp_jax.preset("antmaze:tiny").replace(changes | {"dataset": name})
     assert of_data == of_id.replace({"data.standardise": False})
     for given, changes, says in (

@@ -2,6 +2,7 @@
 
 import json
 
+import jax
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
@@ -38,18 +39,25 @@ def test_rewards_by_name():
             transform_reward(name, np.ones(4), episode)
 
 
-def test_the_part_observation_alone():
-    """Of a dict, whatever else is in it; the same when written for a compiler; from its own spec, too."""
-    parts = raw(4)
-    observer = Observer.fit("observation", transform_observation("observation", parts))
-    seen = observer(parts)
-    assert seen.shape == (4, 27) and observer.sizes() == {"observation": 27}
-    np.testing.assert_allclose(seen, observer.scale(np.float32(parts["observation"])))
-    np.testing.assert_allclose(observer.traced({"observation": np.float32(parts["observation"])}, np), seen, rtol=1e-6)
-    np.testing.assert_array_equal(Observer.from_spec(json.loads(json.dumps(observer.spec())))(parts), seen)
-    for bad, given in ((parts["observation"], "ndarray"), ({"achieved_goal": 1}, "achieved_goal")):
-        with pytest.raises(ValueError, match=f'"observation" expects a dict with the key "observation", got .*{given}'):
-            transform_observation("observation", bad)
+@pytest.mark.parametrize("name", ["goal-scales", "maze-egocentric", "observation", "identity"])
+def test_an_observer_is_the_same_from_its_spec_and_written_for_a_compiler(name):
+    parts = raw(50) if name != "identity" else raw(50)["observation"]
+    observe = Observer.fit(name, transform_observation(name, parts))
+    seen = observe(parts)
+    np.testing.assert_array_equal(Observer.from_spec(json.loads(json.dumps(observe.spec())))(parts), seen)
+    traced = observe.traced(jax.tree.map(np.float32, parts), np)
+    np.testing.assert_allclose(traced, seen, rtol=1e-6, atol=1e-6)
+    sizes = {"observation": {"observation": 27}, "identity": 27}
+    assert observe.sizes() == sizes.get(name, {"achieved_goal": 2, "observation": 27, "desired_goal": 2})
+
+
+def test_specs_that_cannot_be_are_refused():
+    spec = Observer("goal-scales", np.zeros(36, np.float32), np.ones(36, np.float32)).spec()
+    for change in ({"transform": "goal"}, {"mean": [0.0]}, {"std": [0.0] * 36}, {"mean": [float("nan")] * 36}):
+        with pytest.raises(ValueError, match="observ"):
+            Observer.from_spec(spec | change)
+    with pytest.raises(ValueError, match="keys transform, mean and std"):
+        Observer.from_spec({"transform": "goal-scales"})
 
 
 @pytest.mark.parametrize("name", ["goal-scales", "maze-scales", "maze-egocentric"])
@@ -107,39 +115,25 @@ def test_an_egocentric_body_is_the_same_wherever_it_heads():
         difference = np.arctan2(again[:, 61], again[:, 60]) - heading - angle
         np.testing.assert_allclose(np.abs(np.exp(1j * difference) - 1), 0, atol=1e-4)
 
-    ahead = {**parts, "observation": seen[:, LAYOUT.body].astype(np.float64)}
-    for i in range(500):  # the same rotation, and the same of everything else
-        back = turned({key: value[i] for key, value in ahead.items()}, float(heading[i]))["observation"]
-        given = parts["observation"][i]
-        np.testing.assert_allclose(np.outer(back[1:5], back[1:5]), np.outer(given[1:5], given[1:5]), atol=1e-5)
-        np.testing.assert_allclose(np.delete(back, range(1, 5)), np.delete(given, range(1, 5)), atol=1e-4)
+    back = turned({"observation": seen[:, LAYOUT.body].astype(np.float64)}, heading[:, None])["observation"]
+    both = (back, parts["observation"])  # the same rotation, and the same of everything else
+    np.testing.assert_allclose(*(body[:, 1:5, None] * body[:, None, 1:5] for body in both), atol=1e-5)
+    np.testing.assert_allclose(*(np.delete(body, range(1, 5), axis=1) for body in both), atol=1e-4)
 
 
-def test_an_ant_that_heads_along_x_is_seen_as_in_the_world():
+@pytest.mark.parametrize("orientation", [(0.3, 0.1, 0.5, 0), (0.5, 0.2, 0.2, 0), (0, 0.6, 0.8, 0)])
+def test_an_ant_that_heads_along_x_is_seen_as_in_the_world(orientation):
     """Which is "maze-scales", with a heading of 0 behind; and so is an ant on its back, which heads nowhere."""
     parts = raw(100)
-    parts["observation"][:, 1:5] = np.random.default_rng(1).uniform(0.1, 0.5, (100, 4)) * [1, 1, 1, 0]
+    parts["observation"][:, 1:5] = orientation
     seen = transform_observation("maze-egocentric", parts)
     np.testing.assert_allclose(seen[:, :60], transform_observation("maze-scales", parts), atol=1e-5)
     np.testing.assert_allclose(seen[:, HEADING], np.tile([1, 0], (100, 1)), atol=1e-6)
-    parts["observation"][:, 1:5] = [0, 0.6, 0.8, 0]
-    seen = transform_observation("maze-egocentric", parts)
-    np.testing.assert_array_equal(seen[:, :60], transform_observation("maze-scales", parts))
-    np.testing.assert_array_equal(seen[:, HEADING], np.tile([1, 0], (100, 1)))
-
-
-def test_a_heading_is_not_standardised():
-    """By it a hierarchical policy turns its subgoals."""
-    flat = transform_observation("maze-egocentric", raw(2000))
-    seen = Observer.fit("maze-egocentric", flat).scale(flat)
-    np.testing.assert_array_equal(seen[:, HEADING], flat[:, HEADING])
-    np.testing.assert_allclose(seen[:, :60].mean(0), 0, atol=1e-4)
 
 
 def test_leading_axes_contact_forces_and_float64_change_nothing():
     """The data are float32: an observation reads the same from the file and the environment."""
-    parts = raw(4, 3)
-    observe = Observer("goal-scales", np.full(36, 2, np.float32), np.full(36, 3, np.float32))
+    parts, observe = raw(4, 3), Observer("goal-scales", np.full(36, 2, np.float32), np.full(36, 3, np.float32))
     seen = observe(parts)
     assert seen.shape == (4, 3, 36)
     np.testing.assert_array_equal(seen[2, 1], observe({key: value[2, 1] for key, value in parts.items()}))
@@ -148,33 +142,22 @@ def test_leading_axes_contact_forces_and_float64_change_nothing():
     np.testing.assert_array_equal(seen, observe({**parts, "observation": with_forces}))
 
 
-def test_standardisation():
-    flat = transform_observation("goal-scales", raw(2000))
-    flat[:, 5] = 7.0  # constant: the floor of the deviation keeps it finite, and 0
-    observe = Observer.fit("goal-scales", flat)
-    seen = observe.scale(flat)
-    np.testing.assert_allclose(seen.mean(0), 0, atol=1e-5)
-    np.testing.assert_allclose(np.delete(seen.std(0), 5), 1, atol=1e-5)
-    np.testing.assert_array_equal(seen[:, 5], 0)
-    plain = Observer.fit("goal-scales", flat, standardise=False)
-    np.testing.assert_array_equal(plain.scale(flat), flat)
-
-
-def test_spec_round_trip_is_exact():
-    parts = raw(50)
-    observe = Observer.fit("goal-scales", transform_observation("goal-scales", parts))
-    again = Observer.from_spec(json.loads(json.dumps(observe.spec())))
-    np.testing.assert_array_equal(again(parts), observe(parts))
-    for change in ({"transform": "goal"}, {"mean": [0.0]}, {"std": [0.0] * 36}, {"mean": [float("nan")] * 36}):
-        with pytest.raises(ValueError, match="observ"):
-            Observer.from_spec({**observe.spec(), **change})
-    with pytest.raises(ValueError, match="keys transform, mean and std"):
-        Observer.from_spec({"transform": "goal-scales"})
+def test_standardisation_leaves_a_heading_as_it_is():
+    """By it a hierarchical policy turns its subgoals."""
+    flat = transform_observation("maze-egocentric", raw(2000))
+    flat[:, 6] = 7.0  # constant: the floor of the deviation keeps it finite, and 0
+    seen = Observer.fit("maze-egocentric", flat).scale(flat)
+    np.testing.assert_allclose(seen[:, :60].mean(0), 0, atol=1e-4)
+    np.testing.assert_allclose(np.delete(seen[:, :60].std(0), 6), 1, atol=1e-4)
+    np.testing.assert_array_equal(seen[:, 6], 0)
+    np.testing.assert_array_equal(seen[:, HEADING], flat[:, HEADING])
+    np.testing.assert_array_equal(Observer.fit("maze-egocentric", flat, standardise=False).scale(flat), flat)
 
 
 def test_wrong_shapes_and_keys_are_named():
     observe = Observer.fit("goal-scales", transform_observation("goal-scales", raw(5)))
     box = Observer.fit("identity", np.zeros((4, 11), np.float32))
+    part = Observer("observation", np.zeros(27), np.ones(27))
     for observer, wrong, says in (
         (observe, np.zeros(27), "expects a dict with keys.*got ndarray"),
         (observe, {"observation": np.zeros(27)}, r"got \['observation'\]"),
@@ -183,6 +166,8 @@ def test_wrong_shapes_and_keys_are_named():
         (observe, {**raw(), "desired_goal": np.float32(1)}, r"'desired_goal': \(\)"),
         (box, np.zeros(17), r"\[\*B, 11\], got shape \(17,\)"),
         (box, raw(), "expects an array"),
+        (part, np.zeros(27), '"observation" expects a dict with the key "observation", got ndarray'),
+        (part, {"achieved_goal": 1}, r"key \"observation\", got \['achieved_goal'\]"),
     ):
         with pytest.raises(ValueError, match=says):
             observer(wrong)

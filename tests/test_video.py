@@ -5,25 +5,20 @@ import os
 import subprocess
 import sys
 
-import gymnasium
 import numpy as np
 import pytest
 from PIL import Image
 
-from gtp_jax.envs import video
+from gtp_jax.envs import registry, video
 
 
 def test_what_is_recorded_is_what_was_played():
-    recorded = video.Recorded(gymnasium.make("HalfCheetah-v5", disable_env_checker=True))
-    played = []
-    for episode in range(2):
-        recorded.reset(seed=episode)
-        played.append([recorded.env.unwrapped.data.qpos.copy()])
-        for _ in range(3):
-            recorded.step(np.ones(6, np.float32))
-            played[-1].append(recorded.env.unwrapped.data.qpos.copy())
+    recorded, played = video.Recorded(registry.make("HalfCheetah-v5")), []
+    for step in range(8):
+        recorded.step(np.ones(6, np.float32)) if step % 4 else recorded.reset(seed=step)
+        played.append(recorded.env.unwrapped.data.qpos.copy())
     recorded.close()
-    np.testing.assert_array_equal([[moment.qpos for moment in episode] for episode in recorded.episodes], played)
+    np.testing.assert_array_equal([moment.qpos for episode in recorded.episodes for moment in episode], played)
     np.testing.assert_allclose(np.diff([moment.time for moment in recorded.episodes[1]]), 0.05, rtol=1e-6)
 
 
@@ -37,22 +32,18 @@ umaze = COLLECTIONS["antmaze"]["umaze"].eval_env()
 env = video.Recorded(umaze.make_env())
 env.reset(seed=0)
 start = env.episodes[0][0]
-moved = []
-for x, y in (start.qpos[:2], start.qpos[:2] + [3, 0], start.qpos[:2] + [9, 3]):
-    qpos = start.qpos.copy()
-    qpos[:2] = x, y
-    moved.append(start._replace(qpos=qpos))
+moved = [start._replace(qpos=start.qpos + [*by, *[0] * 13]) for by in ((0, 0), (3, 0), (9, 3))]
 before = env.env.unwrapped.data.qpos.copy()
 frames = video.render(env.env, moved, umaze.maze, width=200, every=1)
 red, green, blue = (frames[..., i].astype(int) for i in range(3))
 ant, goal = (red > blue + 60) & (green > blue + 30), (red > 120) & (green < 60) & (blue < 60)
 centre = lambda mask: [[float(axis.mean()) for axis in np.nonzero(m)] for m in mask]
-cheetah = video.Recorded(registry.make_gym("HalfCheetah-v5"))
+cheetah = video.Recorded(registry.make("HalfCheetah-v5"))
 cheetah.reset(seed=0)
 cheetah.step(np.ones(6, np.float32))
 followed = video.render(cheetah.env, cheetah.episodes[0], None, width=64)
 print(json.dumps({
-    "shape": frames.shape, "ant": centre(ant), "goal": centre(goal), "colours": len(np.unique(frames)),
+    "shape": frames.shape, "ant": centre(ant), "goal": centre(goal),
     "kept": bool((before == env.env.unwrapped.data.qpos).all()), "followed": followed.shape,
     "seen": int(np.ptp(followed)),
 }))
@@ -64,7 +55,6 @@ def test_pictures_show_the_ant_and_the_goal_where_they_are(renders):
     if renders is None:
         assert done.returncode == 1 and "apt install libegl1" in done.stderr
         return
-    assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])
     frames, height, width, _ = found["shape"]
     assert (frames, width) == (3, 200) and found["kept"]
@@ -76,8 +66,8 @@ def test_pictures_show_the_ant_and_the_goal_where_they_are(renders):
     assert found["followed"] == [2, 48, 64, 3] and found["seen"] > 50
 
 
-def moving_square(count=12):
-    frames = np.full((count, 33, 41, 3), 255, np.uint8)
+def moving_square():
+    frames = np.full((12, 33, 41, 3), 255, np.uint8)
     for i, frame in enumerate(frames):
         frame[10:20, 2 * i : 2 * i + 10] = (200, 100, 30)
     return frames
@@ -122,7 +112,7 @@ def test_the_first_backend_that_works_is_chosen(monkeypatch):
         monkeypatch.setenv("MUJOCO_GL", "")
         tried.clear()
         video.choose_backend()
-        assert tried == expected and os.environ["MUJOCO_GL"] == expected[-1]
+        assert tried == expected and os.environ["MUJOCO_GL"] == name
     # The user's own choice is kept, and not replaced where it fails.
     for fails, given, says in (("egl", "egl", "=egl failed; install EGL"), ("osmesa", "", "=egl and MUJOCO_GL=osmesa")):
         working.remove(fails)

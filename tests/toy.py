@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import io
+from unittest import mock
 
 import gymnasium
 import jax
@@ -19,6 +20,7 @@ from gtp_jax.config.trials import Trial
 from gtp_jax.datasets import Dataset
 from gtp_jax.datasets.transforms import Observer
 from gtp_jax.envs.maze import MazeInfo
+from gtp_jax.runs import plots
 from gtp_jax.runs.checkpoints import Checkpoints, Saved
 from gtp_jax.runs.terminal import Terminal
 from gtp_jax.serving.policy import load_policy
@@ -35,6 +37,7 @@ SETTINGS = {
     "checkpoint_every": 5,
     "policy__name": "gaussian",
     "policy__num_steps": 1,
+    "policy__decay": False,  # so that runs of any length share their programs
     "eval__every": 10,
     "eval__num_episodes": 3,
     "eval__progress_episodes": 2,
@@ -59,7 +62,7 @@ class ThreeSteps(gymnasium.Env):
         return self.np_random.normal(size=3).astype(np.float32), float(action[0]), False, self.steps == 3, {}
 
 
-def dataset(dataset_id: str) -> Dataset:
+def dataset(dataset_id: str = SETTINGS["dataset"]) -> Dataset:
     batch = random_batch(64)
     return Dataset(
         id=dataset_id,
@@ -78,10 +81,11 @@ def dataset(dataset_id: str) -> Dataset:
     )
 
 
-def train(directory=None, dataset_id=SETTINGS["dataset"], progress=None, **changes):
-    """`gtp_jax.train` on the toy; changes by dotted name."""
-    given = {"dataset": dataset(dataset_id), "directory": directory, "progress": progress, "quiet": True}
-    return gtp_jax.train(settings_with(**SETTINGS), changes, **given)
+def train(directory=None, progress=None, **changes):
+    """`gtp_jax.train` on the toy without pictures, which take longer than the rest; changes by dotted name."""
+    given = {"dataset": dataset(), "directory": directory, "progress": progress, "quiet": True}
+    with mock.patch.object(plots, "curves"):
+        return gtp_jax.train(settings_with(**SETTINGS), changes, **given)
 
 
 ENGINES = {}  # by number of seeds: of the first such run, for all of them

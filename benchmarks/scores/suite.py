@@ -17,14 +17,7 @@ from gtp_jax.config.tasks import TASK_FAMILIES, TASKS, Task
 from gtp_jax.runs import metrics
 
 RESULTS = shared.RESULTS / "scores" / "suite"
-# By their value to this project.
-ORDER = (
-    *("antmaze-umaze", "antmaze-umaze-diverse", "antmaze-medium-play", "antmaze-medium-diverse"),
-    *("hopper-medium", "walker2d-medium-replay", "antmaze-umaze-mixed", "antmaze-umaze-noisy"),
-    *("hopper-medium-replay", "hopper-medium-expert", "walker2d-medium", "walker2d-medium-expert"),
-    *("halfcheetah-medium", "halfcheetah-medium-replay", "halfcheetah-medium-expert"),
-    *("antmaze-large-play", "antmaze-large-diverse"),
-)
+ORDER = tuple(shared.ROWS["tasks"])  # by their value to this project
 METHODS, SETTINGS = shared.ROWS["methods"], shared.ROWS["suite"]
 
 

@@ -37,9 +37,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if name in ("--help", "-h"):
             Terminal().facts("gtp-jax COMMAND [--help] [FLAGS], where COMMAND is one of", COMMANDS)
         elif name == "--version":
-            facts, device = provenance.versions(), provenance.device() if rest == ["--all"] else None
-            shown = {**facts, **device} if device else {each: facts[each] for each in ("jax", "python")}
-            Terminal().facts(f"gtp_jax {facts['gtp_jax']}", shown)
+            facts = provenance.versions()
+            Terminal().facts(f"gtp_jax {facts.pop('gtp_jax')}", facts)
         elif name not in COMMANDS:
             raise ValueError(f"there is no command {name!r:.80}; {there_are(name, COMMANDS)}")
         else:

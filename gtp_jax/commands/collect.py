@@ -1,7 +1,4 @@
-"""Collects a built-in dataset, unless it is there, and prints its folder.
-
-gtp-jax collect antmaze/umaze [--transitions=N] [--seed=S] [--root=DIR] [--workers=W]
-"""
+"""Collects a built-in dataset, unless it is there, and prints its folder."""
 
 import time
 

@@ -1,10 +1,8 @@
-"""Compares what the critic of an AntMaze run estimates with what happens: for when value guidance hurts.
+"""Compares what the critic of an AntMaze run estimates with what happens: DIR/diagnostics.json, DIR/diagnostics.png.
 
-    gtp-jax diagnose --workdir=DIR [--trial=0] [--states=16] [--actions=8] [--repeats=2] [--steps=300]
-
-Puts the simulator back into states that the policy meets, tries several of its actions at each, continues with the
+It puts the simulator back into states that the policy meets, tries several of its actions at each, continues with the
 policy, and compares the returns with the critic's advantages; and the critic's values with the returns of its data and
-of held-out episodes, collected with another seed. Writes DIR/diagnostics.json and DIR/diagnostics.png.
+of held-out episodes, collected with another seed.
 """
 
 import argparse

@@ -1,9 +1,5 @@
-"""Evaluates a trained policy at other numbers of steps and temperatures.
+"""Evaluates a trained policy at other numbers of steps and temperatures, and writes DIR/evaluations.json.
 
-    gtp-jax evaluate --workdir=DIR [--num_steps=1,2,5] [--temperature=1,0.5] [--candidates=1,8]
-        [--softmax=BETA] [--episodes=100] [--video]
-
-Writes DIR/evaluations.json, one object per combination, and prints a line for each. The last checkpoint is evaluated.
 With --video, DIR/video-K2.gif is the first episode of the first seed at K = 2, and so on for each K; with the package
 imageio-ffmpeg (the extra `video`) there is an MP4 beside it.
 """
@@ -32,7 +28,8 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     add("--num_steps", type=numbers(COUNT), default="1,2,5", help="sampling steps K, by commas")
     add("--temperature", type=numbers(NOT_NEGATIVE, float), default="1", help="scales of the first draw, by commas")
     add("--candidates", type=numbers(COUNT), default="1", help="best of N by the critic, by commas")
-    add("--softmax", type=number(NOT_NEGATIVE, float), metavar="BETA", help="draw from the N by softmax(BETA Q)")
+    softmax = {"type": number(NOT_NEGATIVE, float), "default": math.inf, "metavar": "BETA"}
+    add("--softmax", **softmax, help="draw from the N by softmax(BETA Q); without it the best one acts")
     add("--episodes", type=number(MANY), default=100, help="episodes of each seed and combination")
     add("--num_envs", type=number(Range(1, 4096)), default=25, help="environments of each seed")
     add("--step", type=number(UPDATES), help="another of the kept checkpoints than the last one")
@@ -49,12 +46,11 @@ def milliseconds_per_sample(policy: Any, obs: Any, num_steps: int, repeats: int 
             break
     else:
         return None
-    times = []
+    times = [time.perf_counter()]
     for _ in range(repeats):
-        started = time.perf_counter()
         policy(obs, num_steps=num_steps, trial=trial)
-        times.append(time.perf_counter() - started)
-    return 1000 * float(np.median(times))
+        times.append(time.perf_counter())
+    return 1000 * float(np.median(np.diff(times)))
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -81,14 +77,13 @@ def main(argv: list[str] | None = None) -> None:
     envs = itertools.chain([first], iter(dataset.make_env, None))
     evaluator = Evaluator(lambda: next(envs), policy.observe, policy.seeds, num_envs=arguments.num_envs)
     results, combinations, filmed = [], trials.combinations(policy.trials), {}
-    selection = "best" if beta is None else f"softmax, {beta:g} Q"
+    selection = "best" if math.isinf(beta) else f"softmax, {beta:g} Q"
     with contextlib.closing(evaluator):
         for num_steps, temperature, candidates in itertools.product(
             arguments.num_steps, arguments.temperature, arguments.candidates
         ):
             asked = {"num_steps": num_steps, "temperature": temperature, "candidates": candidates}
-            inverse = math.inf if beta is None else beta
-            act = policy.acting(**asked, noise_seed=arguments.seed, inverse_temperature=inverse)
+            act = policy.acting(**asked, noise_seed=arguments.seed, inverse_temperature=beta)
             episodes = evaluator(act, arguments.episodes)
             if arguments.video:
                 filmed.setdefault(num_steps, first.episodes[0])

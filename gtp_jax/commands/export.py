@@ -1,11 +1,4 @@
-"""Writes a trained policy to one file that works without this package.
-
-    gtp-jax export --workdir=DIR --out=policy.stablehlo [--num_steps=2] [--temperature=0.5] [--trial=0]
-    gtp-jax export --workdir=DIR --out=policy.safetensors
-
-The first is a program, from an environment's observation to an action, for CPU, GPU and TPU; the second the weights.
-docs/export.md says how each is read.
-"""
+"""Writes a trained policy to one file that works without this package: a program or the weights (docs/export.md)."""
 
 from gtp_jax.runs.terminal import Parser, Terminal
 

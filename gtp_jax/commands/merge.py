@@ -1,9 +1,7 @@
-"""Joins runs of different seeds, trained apart, into one result.
+"""Joins finished runs, which differ in their seeds only (`--config.seed_offset`), into one result.
 
-    gtp-jax merge --out=DIR RUN RUN ...
-
-The runs must be finished and differ in their seeds only (`--config.seed_offset`). DIR gets what a run of all the seeds
-would hold, checkpoints left out: config.json, metrics.jsonl, episodes.json, summary.json and curves.png.
+It is what a run of all the seeds would leave, checkpoints left out: config.json, metrics.jsonl, episodes.json,
+summary.json and curves.png.
 """
 
 import json

@@ -22,6 +22,7 @@ from rich.console import Console
 from gtp_jax.config.presets import PRESETS, preset
 from gtp_jax.config.settings import Settings
 from gtp_jax.config.table import declarations, reference, refusal, unknown
+from gtp_jax.config.tasks import of_family
 from gtp_jax.config.trials import name_values, trials
 from gtp_jax.declare import shown
 from gtp_jax.names import nearest
@@ -32,15 +33,13 @@ _READ = {bool: flags.BooleanParser().parse, int: int, float: float, str: str}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one configuration in one directory; returns the exit code.
-
-    Raises ValueError for flags and settings that the user can mend.
-    """
+    """Runs one configuration in one directory; returns the exit code. Raises ValueError for what the user can mend."""
     words = list(sys.argv[1:] if argv is None else argv)
     if {"--help", "-h", "--helpfull", "-help"} & {*words}:
         return print_help()
     settings, workdir, distributed = parse(words)
     start_jax(settings)
+    from gtp_jax.datasets import DatasetUnavailable
     from gtp_jax.parallel import hosts
     from gtp_jax.training.train import run
 
@@ -50,6 +49,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         terminal = terminal if hosts.first() else Terminal(Console(quiet=True))
     try:
         summary, code, _ = run(settings, None, workdir, terminal)
+    except DatasetUnavailable as error:
+        names = {task.builtin: f"{family}.py:{name}" for family in PRESETS for name, task in of_family(family).items()}
+        raise FileNotFoundError(f"{error}: --config={names[error.builtin]}" if error.builtin else error) from None
     except KeyboardInterrupt:
         print("stopped; the same command resumes from the last checkpoint, if there is one", file=sys.stderr)
         return 130
@@ -58,21 +60,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def print_help() -> int:
     """Prints the usage and every setting."""
-    terminal = Terminal()
-    terminal.say(__doc__ or "")
     rows = {}
     for row in reference():
         of = f" [{', '.join(row.owners)}]" if row.owners else ""
-        rows[f"--config.{row.name}={row.default!r}"] = f"{row.doc}{of}"
-    terminal.facts("Settings, with their defaults:", rows)
+        rows[f"--config.{row.name}={row.default!r}"] = row.doc + of
+    Terminal().facts(f"{__doc__}\nSettings, with their defaults:", rows)
     return 0
 
 
 def parse(words: Sequence[str]) -> tuple[Settings, Path, str | None]:
-    """Reads the command line: the settings, the directory and the value of --distributed.
-
-    Raises ValueError for an unknown flag, a wrong value, or a configuration that cannot be read.
-    """
+    """Reads the command line: settings, directory and the value of --distributed. Raises ValueError for a mistake."""
     found = _flags(words)
     name, workdir, distributed = (found.pop(each, None) for each in _FLAGS)
     if name is None:
@@ -117,10 +114,9 @@ def _value(name: str, text: str) -> Any:
 
 
 def read_config(name: str) -> Settings:
-    """The settings that --config names: of a Python file, or else of a preset.
+    """The settings that --config names: of a Python file, or else of a preset. Raises ValueError where neither has any.
 
-    A file runs, whatever it holds: only start files that you trust. Raises ValueError where there is neither, or the
-    file's get_config does not return settings.
+    A file runs, whatever it holds: only start files that you trust.
     """
     path, _, variant = name.partition(":")
     file = next((each for each in (Path(path), Path(f"{path}.py")) if each.is_file()), None)
@@ -195,15 +191,10 @@ def report(terminal: Terminal, summary: dict[str, Any], workdir: Path) -> int:
     behaviour = summary["behaviour"].get("behaviour_success")
     if behaviour is not None:
         rows.append(("behaviour policy in the data", f"{100 * behaviour:.1f}"))
-    terminal.table(
-        f"{summary['dataset']}: {summary['algorithm']}, {summary['eval_episodes']} episodes a seed, last checkpoint",
-        header,
-        rows,
-    )
+    title = f"{summary['dataset']}: {summary['algorithm']}, {summary['eval_episodes']} episodes a seed, last checkpoint"
+    terminal.table(title, header, rows)
     for record in found:
         terminal.say(divergence.describe_record(record))
-    names = ("summary.json", "episodes.json", "metrics.jsonl", "metrics.csv", "curves.png", "maze.png", "tensorboard")
-    for path in (workdir / name for name in (*names, "checkpoints")):
-        if os.path.exists(path):
-            terminal.say(f"  {path}")
+    for path in sorted(workdir.glob("[!.]*")):
+        terminal.say(f"  {path}")
     return divergence.EXIT_CODE if found else 0

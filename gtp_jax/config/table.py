@@ -1,31 +1,21 @@
 """The table of all settings by dotted name, "policy.rho", from which flags, checks and the reference page follow."""
 
+import dataclasses
 import functools
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from gtp_jax import critics, policies
-from gtp_jax.config.groups import (
-    CriticSettings,
-    DataSettings,
-    EvalSettings,
-    GuidanceSettings,
-    LogSettings,
-    PolicySettings,
-    RunSettings,
-)
+from gtp_jax.config.groups import RunSettings
 from gtp_jax.declare import Setting, declared, shown
 from gtp_jax.names import nearest
 
 MAX_SWEPT = 1024  # values of one hyperparameter
 
 PARTS: dict[str, Any] = {
-    "data": DataSettings,
-    "policy": PolicySettings,
-    "critic": CriticSettings,
-    "guidance": GuidanceSettings,
-    "eval": EvalSettings,
-    "log": LogSettings,
+    field.name: type(field.default)
+    for field in dataclasses.fields(RunSettings)
+    if dataclasses.is_dataclass(field.default)
 }
 MEMBERS = {"policy": policies.FAMILY, "critic": critics.FAMILY}
 
@@ -123,18 +113,19 @@ def check_swept(name: str, values: Any, declaration: Setting) -> None:
 
 
 def own_values(part: str, member: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    """The values of a member's own settings; refuses those of other members, unless they are at their defaults."""
+    """The values of a member's own settings. Raises ValueError for those of others that are not at their defaults."""
     found = {}
-    for name, entry in declarations().items():
-        if not entry.owners or not name.startswith(f"{part}.") or name not in given:
+    for name, value in given.items():
+        declaration, owners = declarations()[name]
+        if not owners or not name.startswith(f"{part}."):
             continue
-        if member in entry.owners:
-            found[name.partition(".")[2]] = given[name]
-        elif given[name] != entry.setting.default:
-            raise ValueError(
-                f"{name} = {shown(given[name])} means nothing to {part}.name = {member!r}; leave it out (it belongs to "
-                f"{', '.join(entry.owners)})"
-            )
+        if not declaration.allows(value):
+            raise ValueError(declaration.refusal(name, value))
+        if member in owners:
+            found[name.partition(".")[2]] = value
+        elif value != declaration.default:
+            there = f"leave it out (it belongs to {', '.join(owners)})"
+            raise ValueError(f"{name} = {shown(value)} means nothing to {part}.name = {member!r}; {there}")
     return found
 
 

@@ -23,8 +23,6 @@ def install(root: Path, dataset_id: str, build: Callable[[Path], None]) -> Path:
     a hidden folder, which the next build of the dataset removes.
     """
     target = root / dataset_id
-    if (target / "data").exists():
-        return target
     target.parent.mkdir(parents=True, exist_ok=True)
     with open(target.parent / f".{target.name}.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

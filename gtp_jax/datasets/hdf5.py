@@ -73,7 +73,7 @@ def _read(group: Any, path: str, shapes: Mapping[str, tuple[int, ...]], where: s
     if array.shape != shape:
         raise BadDataset(f"{where}: expected shape {shape}, got {array.shape}; {CURE}")
     dtype = array.dtype
-    if dtype.kind not in kinds:
+    if dtype.kind not in kinds or dtype.itemsize > 8:  # NumPy has no portable wider numbers
         names = " or ".join(dict.fromkeys(KINDS[kind] for kind in kinds))
         raise BadDataset(f"{where}: expected {names}, got {dtype}; {CURE}")
     result = np.empty(shape, dtype)

@@ -27,7 +27,6 @@ class Raw(NamedTuple):
     action: np.ndarray  # [N, A]
     reward: np.ndarray  # [N]
     terminated: np.ndarray  # [N] bool
-    truncated: np.ndarray  # [N] bool
     episode: np.ndarray  # [N] int32: 0 ... E - 1
     step: np.ndarray  # [N] int32: the transition's index in its episode
     action_low: np.ndarray  # [A]
@@ -46,38 +45,37 @@ def read(folder: Path, dataset_id: str, sealed: bool = False) -> Raw:
     """
     try:
         metadata = _metadata(folder, dataset_id)
-        shapes, (low, high) = _spaces(dataset_id, metadata)
+        shapes, bounds = _spaces(dataset_id, metadata)
         path = folder / "data" / "main_data.hdf5"
         check_file(path, folder)
-        episodes = list(hdf5.episodes(path, dataset_id, metadata["total_episodes"], shapes, len(low)))
+        episodes = list(hdf5.episodes(path, dataset_id, metadata["total_episodes"], shapes, bounds.shape[1]))
     except BadDataset:
         raise
     except Exception as error:  # damaged files raise every kind
         raise BadDataset(f"{dataset_id}: {folder} cannot be read ({error}); delete it and load it again") from error
     if not episodes:
         raise BadDataset(f"{dataset_id}: {folder} holds no episodes; delete it and load it again")
-    lengths = [len(episode["rewards"]) for episode in episodes]
+    fingerprint = _fingerprint(episodes)
+    if sealed and metadata.get(SEAL) != fingerprint:
+        found = f"{SEAL} in metadata.json is {metadata.get(SEAL)!r:.80}, the content's {fingerprint}"
+        cure = "delete it and it is collected anew"
+        raise BadDataset(f"{dataset_id}: {folder} does not hold what was collected there ({found}); {cure}")
+    lengths = np.array([len(episode["rewards"]) for episode in episodes])
     columns = {path: np.concatenate([episode[path] for episode in episodes]) for path in episodes[0]}
+    check_transitions(dataset_id, columns, lengths, bounds)
     parts = {path.removeprefix("observations/"): column for path, column in columns.items() if "/" in path}
-    raw = Raw(
+    return Raw(
         observations=columns.get("observations", parts),
         action=columns["actions"],
         reward=columns["rewards"],
-        terminated=columns["terminations"],
-        truncated=columns["truncations"],
+        terminated=columns["terminations"].astype(bool),
         episode=np.repeat(np.arange(len(episodes), dtype=np.int32), lengths),
         step=np.concatenate([np.arange(length, dtype=np.int32) for length in lengths]),
-        action_low=low,
-        action_high=high,
+        action_low=bounds[0],
+        action_high=bounds[1],
         metadata=metadata,
-        fingerprint=_fingerprint(episodes),
+        fingerprint=fingerprint,
     )
-    if sealed and metadata.get(SEAL) != raw.fingerprint:
-        found = f"{SEAL} in metadata.json is {metadata.get(SEAL)!r:.80}, the content's {raw.fingerprint}"
-        cure = "delete it and it is collected anew"
-        raise BadDataset(f"{dataset_id}: {folder} does not hold what was collected there ({found}); {cure}")
-    check_transitions(dataset_id, raw)
-    return raw._replace(terminated=raw.terminated.astype(bool), truncated=raw.truncated.astype(bool))
 
 
 def seal(folder: Path, dataset_id: str) -> None:
@@ -126,26 +124,25 @@ def _leaves(value: Any, path: str) -> dict[str, Any]:
     return {name: leaf for key in sorted(value) for name, leaf in _leaves(value[key], f"{path}/{key}").items()}
 
 
-def check_transitions(dataset_id: str, raw: Raw) -> None:
-    """Raises BadDataset, naming dataset, episode, field and first bad index, for numbers that cannot be trained on."""
-    steps = np.bincount(raw.episode)
-    for path, array in _leaves(raw.observations, "observations").items():
-        check_numbers(dataset_id, path, array, steps + 1)
-    check_numbers(dataset_id, "actions", raw.action, steps)
-    check_numbers(dataset_id, "rewards", raw.reward, steps)
-    low, high = raw.action_low - ACTION_TOLERANCE, raw.action_high + ACTION_TOLERANCE
-    if raw.action.min() < low.max() or raw.action.max() > high.min():  # else every action is inside all bounds
-        outside = (raw.action < low) | (raw.action > high)
-        if outside.any():
-            bounds = f"[{raw.action_low.min():g}, {raw.action_high.max():g}]"
-            _refuse(dataset_id, "actions", raw.action, steps, outside, f"outside {bounds}")
-    for path, flags in (("terminations", raw.terminated), ("truncations", raw.truncated)):
-        if flags.dtype != bool and not (flags.min() >= 0 and flags.max() <= 1):
-            _refuse(dataset_id, path, flags, steps, (flags != 0) & (flags != 1), "neither 0 nor 1")
+def check_transitions(
+    dataset_id: str, columns: Mapping[str, np.ndarray], lengths: np.ndarray, bounds: np.ndarray
+) -> None:
+    """Raises BadDataset for numbers that cannot be trained on, in columns by path; `lengths` are those of episodes."""
+    for path, array in columns.items():
+        if path not in ("terminations", "truncations"):
+            rows = lengths + 1 if path.startswith("observations") else lengths
+            check_numbers(dataset_id, path, array, rows)
+        elif array.dtype != bool and not (array.min() >= 0 and array.max() <= 1):
+            _refuse(dataset_id, path, array, lengths, (array != 0) & (array != 1), "neither 0 nor 1")
+    actions = columns["actions"]
+    outside = (actions < bounds[0] - ACTION_TOLERANCE) | (actions > bounds[1] + ACTION_TOLERANCE)
+    if outside.any():
+        why = f"outside [{bounds[0].min():g}, {bounds[1].max():g}]"
+        _refuse(dataset_id, "actions", actions, lengths, outside, why)
 
 
 def check_numbers(dataset_id: str, path: str, array: np.ndarray, lengths: np.ndarray) -> None:
-    """Likewise for numbers of one field, rows of `lengths` per episode: NaN, infinity, what float32 does not hold."""
+    """Raises BadDataset for NaN, infinity and what float32 does not hold, in a field of `lengths` rows per episode."""
     limit, why = np.finfo(np.float32).max, "not finite"
     if array.dtype.kind != "f":
         limit, why = EXACT_INTEGERS, f"beyond the integers that float32 holds exactly, up to {EXACT_INTEGERS}"

@@ -37,10 +37,11 @@ class _Slot:
             return
         entropy = np.random.SeedSequence((_ROOT, self.seed, self.episode)).generate_state(1)[0]
         self.obs, info = self.env.reset(seed=int(entropy))
-        self.total, self.steps, self.reached, self.positions = 0.0, 0, bool(info.get("success", False)), []
-        self.remember()
+        self.total, self.steps, self.reached, self.positions = 0.0, 0, False, []
+        self.remember(info)
 
-    def remember(self) -> None:
+    def remember(self, info: dict[str, Any]) -> None:
+        self.reached |= bool(info.get("success", False))
         if isinstance(self.obs, dict) and "achieved_goal" in self.obs:
             self.positions.append(np.array(self.obs["achieved_goal"]))
 
@@ -50,8 +51,7 @@ class _Slot:
             self.obs, reward, terminated, truncated, info = self.env.step(action)
             self.total += float(reward)
             self.steps += 1
-            self.reached |= bool(info.get("success", False))
-            self.remember()
+            self.remember(info)
             if not (terminated or truncated):
                 return None
         else:  # of a policy that diverged: no simulator could go on, and the episode's return is unknown

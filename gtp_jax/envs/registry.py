@@ -31,15 +31,18 @@ class EvalEnv(NamedTuple):
     maze: MazeInfo | None  # AntMaze only
 
 
-def make_robotics(env_id: str, **kwargs):
-    """A registered environment of gymnasium-robotics."""
+def make(env_id: str, **kwargs):
+    """An environment of GYM_IDS, or of gymnasium-robotics."""
     import gymnasium
 
-    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-        import gymnasium_robotics  # prints a notice about other environments
-
-    gymnasium.register_envs(gymnasium_robotics)
-    return make_gym(env_id, **kwargs)
+    if env_id not in GYM_IDS:
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            import gymnasium_robotics  # prints a notice about other environments
+        gymnasium.register_envs(gymnasium_robotics)
+    with warnings.catch_warnings():
+        # The version is that of the data, even where there is a newer one.
+        warnings.filterwarnings("ignore", ".*is out of date", DeprecationWarning)
+        return gymnasium.make(env_id, disable_env_checker=True, **kwargs)
 
 
 def make_antmaze(env_id: str, maze_map: list, max_episode_steps: int | None = None, **kwargs):
@@ -47,17 +50,7 @@ def make_antmaze(env_id: str, maze_map: list, max_episode_steps: int | None = No
     kwargs = {"maze_map": maze_map, "continuing_task": False, "reset_target": False, **kwargs}
     # It writes its model into the temporary folder under a name made from the clock, where two processes can collide.
     with private_tempdir():
-        return make_robotics(env_id, max_episode_steps=max_episode_steps, **kwargs)
-
-
-def make_gym(env_id: str, **kwargs):
-    """A registered Gymnasium environment."""
-    import gymnasium
-
-    with warnings.catch_warnings():
-        # The version is that of the data, even where there is a newer one.
-        warnings.filterwarnings("ignore", ".*is out of date", DeprecationWarning)
-        return gymnasium.make(env_id, disable_env_checker=True, **kwargs)
+        return make(env_id, max_episode_steps=max_episode_steps, **kwargs)
 
 
 @contextlib.contextmanager
@@ -85,24 +78,25 @@ def for_metadata(dataset_id: str, metadata: dict, observation_size: int | None) 
     env_id = spec.get("id")
     if env_id is None:
         raise ValueError(f"{where} names no environment (env_spec); there is nothing to evaluate in")
-    if env_id in GYM_IDS:
-        return EvalEnv(env_id, functools.partial(make_gym, env_id), None)
+    known = (*GYM_IDS, *ADROIT_IDS, KITCHEN_ID, *ANT_MAZE_IDS)
+    if env_id not in known:
+        raise ValueError(f"{dataset_id}: environment {env_id!r:.100} cannot be built; {there_are(env_id, known)}")
+    kwargs = {}
     if env_id in ADROIT_IDS:
         limit = spec.get("max_episode_steps")  # None: the one that the environment is registered with
         if limit is not None and (type(limit) is not int or not 1 <= limit <= 100_000):
             says = "of env_spec must be a whole number from 1 to 100000"
             raise ValueError(f"{where}: max_episode_steps = {limit!r:.80} {says}")
-        return EvalEnv(env_id, functools.partial(make_robotics, env_id, max_episode_steps=limit), None)
-    if env_id == KITCHEN_ID:
+        kwargs = {"max_episode_steps": limit}
+    elif env_id == KITCHEN_ID:
         check_kitchen(dataset_id)
         tasks = spec["kwargs"].get("tasks_to_complete")
         if not isinstance(tasks, list) or not tasks or not all(task in KITCHEN_TASKS for task in tasks):
             says = f"of env_spec must be a list of some of {', '.join(KITCHEN_TASKS)}"
             raise ValueError(f"{where}: tasks_to_complete = {tasks!r:.200} {says}")
-        return EvalEnv(env_id, functools.partial(make_robotics, env_id, tasks_to_complete=tasks), None)
+        kwargs = {"tasks_to_complete": tasks}
     if env_id not in ANT_MAZE_IDS:
-        known = (*GYM_IDS, *ADROIT_IDS, KITCHEN_ID, *ANT_MAZE_IDS)
-        raise ValueError(f"{dataset_id}: environment {env_id!r:.100} cannot be built; {there_are(env_id, known)}")
+        return EvalEnv(env_id, functools.partial(make, env_id, **kwargs), None)
     own = _maze(where, metadata, "env_spec")
     if own is None:
         raise ValueError(f"{where}: env_spec has no maze_map; the maze of the data is unknown")

@@ -40,10 +40,8 @@ def choose_backend() -> None:
                 os.environ["MUJOCO_GL"] = name
             return
     tried = " and ".join(f"MUJOCO_GL={name}" for name in candidates)
-    raise ValueError(
-        f"MuJoCo cannot render here: {tried} failed; install EGL (Debian, Ubuntu: apt install libegl1), or OSMesa "
-        "(libosmesa6) with MUJOCO_GL=osmesa, or leave out --video"
-    )
+    cure = "install EGL (Debian, Ubuntu: apt install libegl1), or OSMesa (libosmesa6) with MUJOCO_GL=osmesa"
+    raise ValueError(f"MuJoCo cannot render here: {tried} failed; {cure}, or leave out --video")
 
 
 class Moment(NamedTuple):
@@ -62,12 +60,10 @@ class Recorded:
         self.episodes: list[list[Moment]] = []
 
     def reset(self, **options: Any) -> Any:
-        """Begins an episode of the environment, and of the record."""
         self.episodes.append([])
         return self._recorded(self.env.reset(**options))
 
     def step(self, action: np.ndarray) -> Any:
-        """Steps the environment and records the moment."""
         return self._recorded(self.env.step(action))
 
     def _recorded(self, result: Any) -> Any:
@@ -124,7 +120,7 @@ def _above(maze: MazeInfo, width: int, fovy: float) -> tuple[Any, int]:
 def write(frames: np.ndarray, path: Path, *, seconds: float) -> list[Path]:
     """Writes frames, uint8 [T, H, W, 3], to a GIF that plays in a loop and, where imageio-ffmpeg is installed, an MP4.
 
-    The suffix of `path` is replaced. `seconds` lie between frames: a GIF counts hundredths, browsers none below two.
+    Returns their paths: `path` with another suffix. `seconds` lie between frames; browsers count hundredths from two.
     """
     from PIL import Image
 

@@ -1,7 +1,6 @@
-"""The processes of one run, on JAX's distributed runtime. With one process all of this is the identity.
+"""The processes of one run, on JAX's distributed runtime; with one process all of this is the identity.
 
-Each process trains its block of the trials on its own devices. Results are gathered on every process, and the first one
-writes them.
+Each process trains its block of the trials on its own devices. The first one writes what all have gathered.
 """
 
 import contextlib

@@ -1,7 +1,7 @@
 """Checkpoints through Orbax, of host arrays [S, ...], so that their layout does not depend on the devices.
 
-A step holds five items: `policy` and `critic` (the averaged parameters), `training` (the rest of the state), `info` (a
-`RunInfo` as JSON) and `digest` (hashes of each array, of `info` and of itself: Orbax notices no flipped bit or dtype).
+Items of a step: `policy` and `critic` (the averaged parameters), `training` (the rest of the state), `info` (a RunInfo
+as JSON) and `digest` (hashes of arrays, of `info` and of itself: Orbax notices no flipped bit and no other dtype).
 """
 
 import contextlib
@@ -9,7 +9,6 @@ import functools
 import hashlib
 import itertools
 import json
-import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -60,60 +59,48 @@ def _sha256(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
-def _finite(score: float | None) -> float:
-    return score if score is not None and math.isfinite(score) else -math.inf
-
-
 def _reason(error: Exception) -> str:
     """The first line of a message, since some quote whole stacks."""
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 class _Best:
-    """Preserves the step with the highest score, the later one of equals.
+    """Preserves the best step, the later one of equals; Orbax's BestN prefers NaN, and fails on a damaged file."""
 
-    With Orbax's own BestN a damaged file of scores stops every start, and NaN is the best score.
-    """
-
-    def __init__(self, scores: dict[int, float]):
+    def __init__(self, scores: dict[int, float | None]):
         self._scores = scores
 
     def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> Sequence[bool]:
         del context
-        steps = [info.step for info in checkpoints]
-        best = max(steps, key=lambda step: (self._scores[step], step))
-        return [step == best and self._scores[step] > -math.inf for step in steps]
+        scored = [(score, info.step) for info in checkpoints if (score := self._scores[info.step]) is not None]
+        best = max(scored, default=(None, None))[1]
+        return [info.step == best for info in checkpoints]
 
 
 class Checkpoints:
-    """The checkpoints in one directory. The latest two are kept, and the one whose `RunInfo` has the best score."""
+    """The checkpoints in one directory. The latest two are kept, and the one whose `RunInfo` has the best score.
+
+    The directory is made, and cleared of what killed saves left, when it is first used; with `read_only`, for reading
+    beside a run that may be saving, nothing in it is changed.
+    """
 
     def __init__(self, directory: str | Path, *, read_only: bool = False):
-        """The directory is made, and cleared of what killed saves left, when it is first used.
-
-        With `read_only`, for reading beside a run that may be saving, nothing in it is changed.
-        """
         self.directory, self._read_only = Path(directory).absolute(), read_only
-        self._scores: dict[int, float] = {}  # of the steps that exist; -inf for those without
+        self._scores: dict[int, float | None] = {}  # of the steps that exist
         self._saving: int | None = None
 
     @functools.cached_property
-    def _ocp(self) -> Any:
-        import orbax.checkpoint as ocp
-
-        return ocp
-
-    @functools.cached_property
     def _manager(self) -> Any:
-        policies = self._ocp.checkpoint_managers
+        import orbax.checkpoint as ocp
+        from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, LatestN
+
         options: dict[str, Any] = {"create": False}
         if not self._read_only:
-            keep = policies.AnyPreservationPolicy([policies.LatestN(2), _Best(self._scores)])
+            keep = AnyPreservationPolicy([LatestN(2), _Best(self._scores)])
             # Directories first: where they cannot be made, Orbax's threads would wait for them for twenty minutes.
-            how = self._ocp.options.AsyncOptions(create_directories_asynchronously=False)
-            options = {"create": True, "cleanup_tmp_directories": True}
-            options |= {"preservation_policy": keep, "async_options": how}
-        return self._ocp.CheckpointManager(self.directory, options=self._ocp.CheckpointManagerOptions(**options))
+            how = ocp.options.AsyncOptions(create_directories_asynchronously=False)
+            options = {"cleanup_tmp_directories": True, "preservation_policy": keep, "async_options": how}
+        return ocp.CheckpointManager(self.directory, options=ocp.CheckpointManagerOptions(**options))
 
     def steps(self) -> list[int]:
         """The steps that are saved, in order."""
@@ -122,18 +109,19 @@ class Checkpoints:
     def save(self, step: int, saved: Saved, info: RunInfo) -> None:
         """Saves in the background, after the save before. The arrays must not change meanwhile.
 
-        Raises FailedSave where the save before failed, and this one is not begun, or where this one cannot begin, as
-        for a `step` that is not above those that exist.
+        Raises FailedSave where the save before failed, or where this one cannot begin, as for a lower `step`.
         """
+        from orbax.checkpoint import args
+
         self.wait()
         self._saving = step
         with self._failing():
             for other in set(self.steps()) - self._scores.keys():
-                self._scores[other] = -math.inf
+                self._scores[other] = None
                 with contextlib.suppress(ValueError):
-                    self._scores[other] = _finite(self.info(other).score)
-            text, args, trees = info.to_json(), self._ocp.args, _present(saved)
-            self._scores[step] = _finite(text["score"])
+                    self._scores[other] = self.info(other).score
+            text, trees = info.to_json(), _present(saved)
+            self._scores[step] = text["score"]
             digest = {"info": _sha256(text), "arrays": {name: _digests(tree) for name, tree in trees.items()}}
             items = {name: args.StandardSave(tree) for name, tree in trees.items()}
             items |= {"info": args.JsonSave(text), "digest": args.JsonSave(digest | {"sha256": _sha256(digest)})}
@@ -185,13 +173,12 @@ class Checkpoints:
         return target
 
     def info(self, step: int) -> RunInfo:
-        """The record of the run in a step; reads no array.
+        """The record of the run in a step, without its arrays.
 
-        Raises DamagedCheckpoint where it cannot be read or is not what was saved, and ValueError where another version
-        or no run wrote it.
+        Raises DamagedCheckpoint where it is not what was saved, and ValueError where no run of this version wrote it.
         """
         item = "about" if (self.directory / str(step) / "about").exists() else "info"  # "about" up to schema 2
-        found = self._read(step, **{item: self._ocp.args.JsonRestore()})[item]
+        found = self._read(step, **{item: None})[item]
         if item == "info" and _sha256(found) != self._digest(step)["info"]:
             raise DamagedCheckpoint(f"{self.directory / str(step)}: info is not what was saved")
         return RunInfo.from_json(found)
@@ -202,41 +189,44 @@ class Checkpoints:
         `like` holds arrays or ShapeDtypeStructs. Raises ValueError where a saved array has another shape or type, and
         DamagedCheckpoint where the content cannot be read or is not what was saved.
         """
-        args, wanted, digest = self._ocp.args, _present(like), self._digest(step)["arrays"]
+        wanted, where, digest = _present(like), self.directory / str(step), self._digest(step)["arrays"]
+        empty = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), wanted)
         for item, tree in wanted.items():
             expected, saved = _kinds(tree), {name: kind[:2] for name, kind in digest.get(item, {}).items()}
             for name in sorted(expected.keys() | saved.keys()):
                 there, here = saved.get(name, "nothing"), expected.get(name, "nothing")
                 if there != here:
-                    raise ValueError(
-                        f"{self.directory / str(step)}: {item}{name} was saved as {there}, but {here} is expected; the "
-                        "run has other settings"
-                    )
-        empty = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), wanted)
-        read = self._read(step, **{name: args.StandardRestore(tree) for name, tree in empty.items()})
+                    difference = f"{item}{name} was saved as {there}, but {here} is expected"
+                    raise ValueError(f"{where}: {difference}; the run has other settings")
+        read = self._read(step, **empty)
         for item in wanted:
             for name, found in _digests(read[item]).items():
                 if found != digest[item][name]:
-                    raise DamagedCheckpoint(f"{self.directory / str(step)}: {item}{name} is not what was saved")
+                    raise DamagedCheckpoint(f"{where}: {item}{name} is not what was saved")
         return like._replace(**{name: read[name] for name in wanted})
 
     def _digest(self, step: int) -> dict[str, Any]:
-        digest = self._read(step, digest=self._ocp.args.JsonRestore())["digest"]
+        digest = self._read(step, digest=None)["digest"]
         content = {name: value for name, value in digest.items() if name != "sha256"}
         if _sha256(content) != digest.get("sha256"):
             raise DamagedCheckpoint(f"{self.directory / str(step)}: digest is not what was saved")
         return content
 
     def _read(self, step: int, **items: Any) -> Any:
-        # Orbax and what lies below it raise every kind of exception on damaged files.
-        try:
+        """Reads items of arrays, shaped like the given trees, and items of JSON, given as None."""
+        from orbax.checkpoint import args
+
+        kinds = {
+            name: args.JsonRestore() if tree is None else args.StandardRestore(tree) for name, tree in items.items()
+        }
+        try:  # Orbax and its libraries raise every kind of exception on damaged files
             check_tree(self.directory / str(step), data="d")
-            return self._manager.restore(step, args=self._ocp.args.Composite(**items))
+            return self._manager.restore(step, args=args.Composite(**kinds))
         except Exception as error:
             raise DamagedCheckpoint(f"{self.directory / str(step)} cannot be read: {_reason(error)}") from error
 
     def close(self) -> None:
-        """Waits for the last save. Raises FailedSave where it failed, if that was not raised before."""
+        """Ends with `wait`."""
         self.wait()
         if "_manager" in self.__dict__:
             self._manager.close()

@@ -79,13 +79,7 @@ def differences(there: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
 
 def finished(directory: Path, settings: Settings) -> dict[str, Any] | None:
     """The summary of the run, where it has ended with as many updates as are asked for."""
-
-    def parse(summary: Any) -> dict[str, Any]:
-        if not isinstance(summary, dict) or "num_updates" not in summary:
-            raise ValueError("it is not the summary of a run")
-        return summary
-
-    summary = _read(directory / "summary.json", parse)
+    summary = _read(directory / "summary.json", lambda found: {**found, "num_updates": found["num_updates"]})
     return summary if summary and summary["num_updates"] == settings.num_updates else None
 
 
@@ -94,7 +88,7 @@ def _read(path: Path, parse: Callable[[Any], T]) -> T | None:
         return None
     try:
         return parse(files.read_json(path))
-    except ValueError as error:
+    except (ValueError, TypeError, KeyError) as error:
         raise ValueError(
             f"{path} is damaged, or another version wrote it ({error}); delete it, and the same command writes it again"
         ) from error

@@ -50,11 +50,16 @@ class RunInfo(NamedTuple):
                 f"written in layout {found.get('schema')!r:.50} by gtp_jax {versions.get('gtp_jax')!s:.50}, and this "
                 f"version reads layout {SCHEMA}; load it with the version that wrote it, or train again"
             )
+        layout = _of_type(found, "layout", dict, _NONE)
+        try:
+            layout = None if layout is None else Layout.from_json(layout)
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"layout = {layout!r:.80} is none ({error})") from error
         made = cls(
             settings=Settings.from_json(found.get("settings")),
             trials=from_labels(_of_type(found, "trials", list)),
             observer=_of_type(found, "observer", dict),
-            layout=_layout(_of_type(found, "layout", dict, _NONE)),
+            layout=layout,
             action_low=tuple(_of_type(found, "action_low", list)),
             action_high=tuple(_of_type(found, "action_high", list)),
             fingerprint=_of_type(found, "fingerprint", str),
@@ -84,10 +89,3 @@ def _of_type(found: dict[str, Any], name: str, *kinds: type) -> Any:
     if type(value) not in kinds:
         raise ValueError(f"{name} = {value!r:.80} must be of type {' or '.join(kind.__name__ for kind in kinds)}")
     return value
-
-
-def _layout(found: dict[str, Any] | None) -> Layout | None:
-    try:
-        return None if found is None else Layout.from_json(found)
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"layout = {found!r:.80} is none ({error})") from error

@@ -4,7 +4,10 @@ metrics.jsonl is the record, and a resumed run truncates it. The others repeat i
 start, so is the offline copy of Weights & Biases; its server gets the rows that it does not hold yet.
 """
 
+import csv
 import importlib.util
+import io
+import itertools
 import json
 import secrets
 import shutil
@@ -17,7 +20,7 @@ import numpy as np
 from gtp_jax import files
 from gtp_jax.config.groups import LogSettings
 from gtp_jax.config.settings import Settings
-from gtp_jax.runs.metrics import append_rows, read_rows, to_rows, truncate_after, write_csv
+from gtp_jax.runs.metrics import append_rows, read_rows, to_rows, truncate_after
 
 Steps = Mapping[int, Mapping[str, Mapping[str, float]]]  # {step: {"seed=3,eta=0.3": {metric: value}}}
 
@@ -36,8 +39,8 @@ class MetricsLog:
     """The metrics of a run's S trials in its directory."""
 
     def __init__(self, directory: Path, labels: Sequence[Mapping[str, Any]], settings: Settings):
-        """Opens what `settings.log` asks for, without writing a row. Raises ValueError where `WandB` does."""
-        self.path, self._csv, self._labels = directory / "metrics.jsonl", directory / "metrics.csv", tuple(labels)
+        """Opens the loggers of `settings.log`, without writing a row. Raises ValueError where `WandB` does."""
+        self.path, self._labels = directory / "metrics.jsonl", tuple(labels)
         self.waiting: list[dict[str, Any]] = []  # rows that could not be written yet
         self._mirrors: list[TensorBoard | WandB] = []
         if settings.log.tensorboard:
@@ -58,10 +61,15 @@ class MetricsLog:
         self._mirror(rows)
 
     def publish(self) -> list[dict[str, Any]]:
-        """Brings metrics.csv up to the rows of metrics.jsonl, and returns them."""
+        """Writes the rows of metrics.jsonl to metrics.csv, a cell empty for no finite number, and returns them."""
         rows = read_rows(self.path)
         if rows:
-            write_csv(self._csv, rows)
+            text = io.StringIO()
+            table = csv.DictWriter(text, list(dict.fromkeys(itertools.chain(*rows))), lineterminator="\n")
+            table.writeheader()
+            table.writerows(rows)
+            with files.replacing(self.path.with_suffix(".csv")) as file:
+                file.write(text.getvalue().encode())
         return rows
 
     def _mirror(self, rows: Iterable[Mapping[str, Any]]) -> None:
@@ -85,20 +93,18 @@ class TensorBoard:
     """Event files, a folder for each trial, so that TensorBoard draws their curves over one another."""
 
     def __init__(self, directory: Path):
-        """Removes the files of an earlier start, whose rows are written again."""
-        from tensorboardX import SummaryWriter
-
-        if directory.exists():
+        if directory.exists():  # from an earlier start, whose rows are written again
             shutil.rmtree(directory)
-        self._make, self._directory = SummaryWriter, directory
-        self._writers: dict[str, Any] = {}
+        self._directory, self._writers = directory, {}
 
     def write(self, steps: Steps) -> None:
         """Writes the metrics of all `steps`."""
+        from tensorboardX import SummaryWriter
+
         for step, trials in steps.items():
             for name, values in trials.items():
                 if name not in self._writers:
-                    self._writers[name] = self._make(str(self._directory / name), flush_secs=10)
+                    self._writers[name] = SummaryWriter(str(self._directory / name), flush_secs=10)
                 for metric, value in values.items():
                     self._writers[name].add_scalar(metric, value, step)
 

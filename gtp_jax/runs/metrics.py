@@ -1,12 +1,9 @@
-"""metrics.jsonl: the record of a run's metrics, one JSON object per line, one line per step and trial.
+"""metrics.jsonl: a line per step and trial, such as {"step": 1000, "seed": 0, "eta": 0.3, "score": 61.0}.
 
-The trial's label names it: {"step": 1000, "seed": 0, "eta": 0.3, "score": 61.0}. Rows hold no times, so that a resumed
-run and an uninterrupted one write the same file.
+Rows hold no times, so that a resumed run and an uninterrupted one write the same file.
 """
 
-import csv
 import errno
-import io
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,16 +15,16 @@ import numpy as np
 from gtp_jax.files import plain, replacing
 
 Row = Mapping[str, Any]
+Curve = tuple[np.ndarray, np.ndarray]  # a metric's steps, int [N], and values of S trials, float64 [N, S], NaN for none
 
 
 def to_rows(step: int, labels: Sequence[Row], metrics: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
     """The rows of one step, of S labels and of metrics [S]. Raises ValueError for a metric of another shape."""
-    values = {name: np.asarray(value) for name, value in metrics.items()}
-    for name, value in values.items():
-        if value.shape != (len(labels),):
-            raise ValueError(f"metric {name!r} must be one number for each of {len(labels)} seeds, got {value.shape}")
+    for name, value in metrics.items():
+        if (shape := np.shape(value)) != (len(labels),):
+            raise ValueError(f"metric {name!r} must be one number for each of {len(labels)} seeds, got {shape}")
     return [
-        plain({"step": int(step), **label, **{name: value[i] for name, value in values.items()}})
+        plain({"step": step, **label, **{name: value[i] for name, value in metrics.items()}})
         for i, label in enumerate(labels)
     ]
 
@@ -78,18 +75,8 @@ def truncate_after(path: str | Path, step: int) -> None:
             file.write(kept)
 
 
-def write_csv(path: str | Path, rows: Sequence[Row]) -> None:
-    """Writes `rows` as a table, whole or not at all; a cell is empty where a row has no finite number."""
-    text = io.StringIO()
-    table = csv.DictWriter(text, list(dict.fromkeys(name for row in rows for name in row)), lineterminator="\n")
-    table.writeheader()
-    table.writerows(rows)
-    with replacing(path) as file:
-        file.write(text.getvalue().encode())
-
-
-def columns(rows: Iterable[Row], labels: Sequence[Row]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Each metric's steps, int [N], and its values for S labels, float64 [N, S], NaN where missing or not finite."""
+def columns(rows: Iterable[Row], labels: Sequence[Row]) -> dict[str, Curve]:
+    """The curve of each metric for the trials with these labels; a value that was not finite is NaN."""
     rows, names = list(rows), tuple(labels[0])
     indices = {tuple(label.values()): i for i, label in enumerate(labels)}
     found = {}

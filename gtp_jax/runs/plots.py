@@ -9,10 +9,14 @@ import numpy as np
 
 from gtp_jax import files
 from gtp_jax.envs.maze import MazeInfo
+from gtp_jax.runs.metrics import Curve
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+Groups = Mapping[str, Sequence[int]]  # the columns of each group of seeds by its name
+Walks = Sequence[tuple[np.ndarray, bool]]  # the episodes of a seed: path xy [T, 2], metres; whether it reached the goal
 
 # Okabe and Ito's palette, which colour-blind readers can tell apart.
 SUCCESS, FAILURE, GOAL, START = "#0072B2", "#D55E00", "#009E73", "#222222"
@@ -22,13 +26,10 @@ _MAX_PANELS = 4
 
 
 def figure(width: float, height: float) -> "Figure":
-    """An empty figure of that size in inches on a canvas of its own, without pyplot, so that nothing must be closed."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    """An empty figure of that size in inches; made without pyplot, it opens no window and need not be closed."""
     from matplotlib.figure import Figure
 
-    made = Figure(figsize=(width, height), layout="constrained", facecolor="white")
-    FigureCanvasAgg(made)
-    return made
+    return Figure(figsize=(width, height), layout="constrained", facecolor="white")
 
 
 def axes(page: "Figure", cell: Any, title: str, x: str = "updates") -> "Axes":
@@ -54,17 +55,11 @@ def save(page: "Figure", path: str | Path) -> None:
         page.savefig(file, format="png", dpi=150)
 
 
-def curves(
-    metrics: Mapping[str, tuple[np.ndarray, np.ndarray]],
-    path: str | Path,
-    *,
-    groups: Mapping[str, Sequence[int]],
-    title: str,
-) -> None:
+def curves(metrics: Mapping[str, Curve], path: str | Path, *, groups: Groups, title: str) -> None:
     """Draws score and losses over updates into a PNG file: the mean of each group of seeds, their range shaded.
 
-    `metrics` is what `metrics.columns` returns, and `groups` has the columns of each group by its name. A loss is a
-    metric whose name ends with "loss"; its axis is logarithmic where it is positive and spans more than a decade.
+    A loss is a metric whose name ends with "loss"; its axis is logarithmic where it is positive and spans more than a
+    decade.
     """
     losses = sorted(name for name in metrics if name.endswith("loss"))
     num_rows = 2 if len(losses) > 2 else 1
@@ -74,8 +69,8 @@ def curves(
 
     panel = axes(page, grid[:, 0], "score")
     if "score" in metrics and np.isfinite(metrics["score"][1]).any():
-        steps, values = metrics["score"]
-        _bands(panel, steps, values, groups, SUCCESS, marker="o")
+        values = metrics["score"][1]
+        _bands(panel, metrics["score"], groups, SUCCESS, marker="o")
         if len(groups) > 1:
             panel.legend(fontsize=7, frameon=False)
         seeds = len(next(iter(groups.values())))
@@ -86,26 +81,20 @@ def curves(
         panel.text(0.5, 0.5, "not evaluated yet", transform=panel.transAxes, ha="center", color=INK)
     for i, name in enumerate(losses):
         panel = axes(page, grid[i % num_rows, 1 + i // num_rows], name.replace("_", " "))
-        steps, values = metrics[name]
+        values = metrics[name][1]
         finite = values[np.isfinite(values)]
         if finite.size and finite.min() > 0 and finite.max() > 10 * finite.min():
             panel.set_yscale("log")
-        _bands(panel, steps, values, groups, INK)
+        _bands(panel, metrics[name], groups, INK)
     page.suptitle(title, fontsize=12, color=INK)
     save(page, path)
 
 
-def _bands(
-    panel: "Axes",
-    steps: np.ndarray,
-    values: np.ndarray,
-    groups: Mapping[str, Sequence[int]],
-    colour: str,
-    marker: str = "",
-) -> None:
-    """Mean and range of each group's columns of `values` [N, S]; steps without any finite value are left out."""
+def _bands(panel: "Axes", curve: Curve, groups: Groups, colour: str, marker: str = "") -> None:
+    """Mean and range of each group; steps without any finite value are left out."""
     from matplotlib import colormaps
 
+    steps, values = curve
     colours = [colour] if len(groups) == 1 else colormaps["viridis"](np.linspace(0, 0.9, len(groups)))
     for (name, indices), each in zip(groups.items(), colours, strict=True):
         group = values[:, indices]
@@ -118,27 +107,19 @@ def _bands(
             panel.set_xlim(left=0)
 
 
-def maze(
-    info: MazeInfo,
-    trajectories: Sequence[Sequence[tuple[np.ndarray, bool]]],
-    path: str | Path,
-    *,
-    titles: Sequence[str],
-    title: str,
-) -> None:
-    """Draws the paths over the maze into a PNG file, one panel per seed (the first four), failures on top.
+def maze(info: MazeInfo, seeds: Sequence[Walks], path: str | Path, *, titles: Sequence[str], title: str) -> None:
+    """Draws the paths of each seed over the maze into a PNG file, a titled panel per seed (the first four).
 
-    `trajectories` has for each seed its episodes, each a path xy [T, 2] in metres and whether it reached the goal;
-    `titles` are the panels'. Start and goal are drawn where they are the same in all episodes, and around the goal a
+    Failures are drawn on top. Start and goal are drawn where they are the same in all episodes, and around the goal the
     square within which resets move it.
     """
-    from matplotlib import collections, colors, lines, patches
+    from matplotlib import colors, lines, patches
 
     walls, start, goal, noise = np.array(info.walls), info.start_xy, info.goal_xy, info.position_noise
     height, width = walls.shape
     right, top = width * info.cell_size / 2, height * info.cell_size / 2
     margin = 0.6 * info.cell_size  # the outer walls need not be seen in full
-    shown, side = trajectories[:_MAX_PANELS], 3.4
+    shown, side = seeds[:_MAX_PANELS], 3.4
     page = figure(max(side * len(shown), 4.6), side * (top - margin) / (right - margin) + 1.05)
     grid = page.add_gridspec(1, len(shown))
     legend = [
@@ -152,17 +133,13 @@ def maze(
 
     for i, episodes in enumerate(shown):
         panel = page.add_subplot(grid[0, i])
-        # Half-transparent walls would darken where they overlap; one image of the map does not.
-        image = np.where(walls[..., None], np.array(colors.to_rgb(WALL)), 1.0)
-        panel.imshow(image, extent=(-right, right, -top, top), interpolation="nearest", zorder=0)
+        cells = colors.ListedColormap(["white", WALL])
+        panel.imshow(walls, cmap=cells, extent=(-right, right, -top, top), interpolation="nearest", zorder=0)
         for reached, colour, alpha, order in ((True, SUCCESS, 0.35, 2), (False, FAILURE, 0.85, 3)):
-            paths = [np.asarray(xy) for xy, success in episodes if bool(success) == reached]
-            if paths:
-                segments = collections.LineCollection(paths, colors=colour, linewidths=0.9, alpha=alpha, zorder=order)
-                panel.add_collection(segments)
-            if paths and not reached:
-                ends = np.array([xy[-1] for xy in paths])
-                panel.scatter(*ends.T, marker="x", s=26, linewidths=1.6, color=colour, zorder=order)
+            for xy in [xy for xy, success in episodes if bool(success) == reached]:
+                panel.plot(*xy.T, color=colour, linewidth=0.9, alpha=alpha, zorder=order)
+                if not reached:
+                    panel.scatter(*xy[-1], marker="x", s=26, linewidths=1.6, color=colour, zorder=order)
         if goal is not None:
             square = {"fill": False, "edgecolor": GOAL, "linestyle": ":", "zorder": 4}
             corner = (goal[0] - noise, goal[1] - noise)
@@ -174,7 +151,7 @@ def maze(
         panel.set(xlim=(-right + margin, right - margin), ylim=(-top + margin, top - margin), xticks=[], yticks=[])
         panel.spines[:].set_visible(False)
 
-    hidden = len(trajectories) - len(shown)
-    page.suptitle(title + (f" (the first {len(shown)} of {len(trajectories)} seeds)" if hidden else ""), color=INK)
+    hidden = f" (the first {len(shown)} of {len(seeds)} seeds)" if len(seeds) > len(shown) else ""
+    page.suptitle(title + hidden, color=INK)
     page.legend(handles=legend, loc="outside lower center", ncols=5, frameon=False, fontsize=8)
     save(page, path)

@@ -8,10 +8,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-_PACKAGES = (
-    *("gtp_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "mujoco", "gymnasium"),
-    *("gymnasium-robotics", "minari"),
-)
+_PACKAGES = "gtp_jax jax jaxlib flax optax orbax-checkpoint numpy mujoco gymnasium gymnasium-robotics minari"
 
 
 def now() -> str:
@@ -22,7 +19,7 @@ def now() -> str:
 def versions() -> dict[str, str | None]:
     """The versions of Python and of the packages in use; None for one that is not installed."""
     found: dict[str, str | None] = {"python": platform.python_version()}
-    for name in _PACKAGES:
+    for name in _PACKAGES.split():
         try:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:

@@ -41,14 +41,13 @@ def summarise(score: ArrayLike, success: ArrayLike | None = None) -> dict[str, A
     """The numbers of a results table: mean, standard deviation, interquartile mean and a 95 % interval over seeds.
 
     The interval is for the mean that new seeds and new episodes would give: a percentile bootstrap of 10,000 resamples
-    with a fixed random seed; seeds are drawn with replacement, then episodes within each drawn seed. When all outcomes
-    agree a bootstrap has no width, though 100 of 100 does not prove a rate of 1; for successes it is therefore widened
-    to Wilson's score interval of all episodes pooled (Wilson 1927), about [96.3, 100] there. With few seeds any such
+    with a fixed random seed; seeds are drawn with replacement, then episodes within each drawn seed. A bootstrap of
+    equal outcomes has no width, though 100 of 100 does not prove a rate of 1; for successes it is therefore widened to
+    Wilson's score interval of all episodes pooled (Wilson 1927), about [96.3, 100] there. With few seeds any such
     interval is rough; that of one seed covers the episodes only.
 
     Args:
-      score: each episode's score, [S, E]. A NaN, of a diverged policy, makes all statistics NaN, since those of the
-        other seeds would hide it.
+      score: of each episode, [S, E]. A NaN, of a diverged policy, makes all statistics NaN: the others would hide it.
       success: where a score is 100 or 0 for success, whether each episode was one, bool [S, E].
 
     Returns:

@@ -62,7 +62,7 @@ class LoadedPolicy:
             raise ValueError(f"trial = {trial}: {name} {why}; choose another trial")
         return params
 
-    def sampling(self, params: Params, key: Key, obs: Array, num_steps: int, temperature: Array | float) -> Array:
+    def sampling(self, params: Params, key: Key, obs: Array, num_steps: int, temperature: Array | float = 1.0) -> Array:
         """Actions [*B, A] of one trial's parameters at observations [*B, O] as the policy sees them; to be compiled."""
         # In the precision of the run, which JAX's own default need not be.
         with jax.default_matmul_precision(self.settings.matmul_precision):

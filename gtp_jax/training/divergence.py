@@ -40,20 +40,19 @@ def marks(labels: Sequence[Mapping[str, Any]], found: Sequence[Mapping[str, Any]
 
 
 class Watch:
-    """Looks at the metrics and states of S trials that are on the host anyway, and records divergence in `found`.
+    """Records in `found` which of S trials diverged, given bounds [S] of the mean |Q| or |V|; `say` prints each record.
 
-    A record holds a trial's label, the first and the last update of the chunk in which divergence was first seen, and
+    A record has the trial's label, the first and the last update of the chunk in which divergence was first seen, and
     the reason: {"seed": 1, "eta": 0.3, "updates": [6, 10], "reason": "..."}.
     """
 
     def __init__(self, labels: Sequence[Mapping[str, Any]], bounds: np.ndarray, say: Callable[[str], None]):
-        """For S labels and bounds [S] of the mean |Q| or |V|; `say` gets a line for each trial that diverges."""
         self._labels, self._bounds, self._say = list(labels), bounds, say
         self.found: list[dict[str, Any]] = []
 
-    def recall(self, found: Sequence[Mapping[str, Any]]) -> None:
+    def recall(self, found: Sequence[dict[str, Any]]) -> None:
         """Takes over the records of the run's earlier start."""
-        self.found = [dict(record) for record in found]
+        self.found = list(found)
         for record in self.found:
             self._say(describe_record(record))
 

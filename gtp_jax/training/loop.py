@@ -43,10 +43,10 @@ def training_batch(settings: Settings, dataset: Dataset) -> Batch:
     """The transitions that a run trains on, [N, ...]: over `critic.n_step` steps, with subgoals for a hierarchy."""
     critic, steps = settings.critic, settings.policy.subgoal_steps
     batch = returns.n_step(dataset.batch, dataset.episode, critic.n_step, critic.discount)
-    if steps and dataset.positions is not None:
-        subgoal = returns.future_subgoals(dataset.positions, dataset.batch.discount, dataset.episode, steps)
-        batch = batch._replace(subgoal=subgoal)
-    return batch
+    if not steps or dataset.positions is None:
+        return batch
+    discount = np.asarray(dataset.batch.discount)
+    return batch._replace(subgoal=returns.future_subgoals(dataset.positions, discount, dataset.episode, steps))
 
 
 class Chunk(NamedTuple):
@@ -57,10 +57,6 @@ class Chunk(NamedTuple):
     episodes: Future[Episodes] | None  # where it is evaluated
     saved: Saved | None  # where it is saved
     diverged: list[dict[str, Any]]  # so far
-
-    def ready(self) -> bool:
-        """Whether it can be written without waiting."""
-        return self.episodes is None or self.episodes.done()
 
 
 class Training:
@@ -76,19 +72,17 @@ class Training:
     ):
         """Builds all that the run needs; runs nothing. Without a directory nothing will be written.
 
-        Raises:
-          ValueError: for settings that do not fit the data or the devices, or a run that cannot be continued.
+        Raises ValueError for settings that fit neither data nor devices, and a source that cannot be continued.
         """
         check_batch_size(settings.batch_size, len(dataset.batch.reward), dataset.id)
         if dataset.maze is None:
             scores.reference_family(dataset.id)  # raises before any update where returns have no references
         self.settings, self.directory, self.dataset = settings, directory, dataset
         self.terminal, self.progress = terminal, progress
-        self.trials = trials.trials(settings)
-        self.labels = [trial.label() for trial in self.trials]
+        self.results = Results(settings, directory, dataset)
+        self.trials, hparams = self.results.trials, trials.hyperparameters(settings, self.results.trials)
         self.share = hosts.share(self.trials)  # the trials of this process
-        own = self.trials[self.share]
-        self.seeds = tuple(trial.seed for trial in own)
+        self.seeds = tuple(trial.seed for trial in self.trials[self.share])
         self.agent, _ = build_agent(settings, dataset.action_low, dataset.action_high, dataset.layout)
         batch = training_batch(settings, dataset)
         example = jax.tree.map(lambda column: column[:1], batch)
@@ -98,9 +92,9 @@ class Training:
             batch,
             seeds=self.seeds,
             batch_size=settings.batch_size,
-            own=[{name: jnp.float32(each) for name, each in trials.hyperparameters(settings, own).items()}],
+            own=[{name: jnp.float32(each[self.share]) for name, each in hparams.items()}],
             at_once=settings.seeds_at_once,
-            devices=choose_devices(len(own), settings.devices),
+            devices=choose_devices(len(self.seeds), settings.devices),
         )
         self.evaluator = Evaluator(dataset.make_env, dataset.observe, self.seeds, num_envs=settings.eval.num_envs)
         self.beside = device_beside(self.engine.devices, settings.eval.overlap)
@@ -109,11 +103,9 @@ class Training:
         self.episodes: Episodes | None = None  # of the latest evaluation
         self.host: Saved | None = None  # the latest state that was brought to the host
         self.latest = ""  # the latest score, as the progress shows it
-        self.results = Results(settings, directory, dataset)
-        discounts = trials.hyperparameters(settings, self.trials)["discount"]
-        bounds = divergence.value_bounds(dataset.batch.reward, discounts, settings.critic.divergence)
-        self.watch = divergence.Watch(self.labels, bounds, terminal.say)
-        metrics = MetricsLog(directory, self.labels, settings) if directory and hosts.first() else None
+        bounds = divergence.value_bounds(dataset.batch.reward, hparams["discount"], settings.critic.divergence)
+        self.watch = divergence.Watch(self.results.labels, bounds, terminal.say)
+        metrics = MetricsLog(directory, self.results.labels, settings) if directory and hosts.first() else None
         self.saving = Saving(directory, metrics, terminal.say)
         self.continued_from: dict[str, Any] | None = None  # the run that this one started from
         if settings.continue_from and not (directory and (directory / "checkpoints").is_dir()):
@@ -164,7 +156,7 @@ class Training:
         return step, self.join(self.host)
 
     def evaluate(self, state: State, num_episodes: int) -> Future[Episodes]:
-        """Plays episodes with the averaged policies, as the settings' `policy` and `eval` say."""
+        """Plays episodes with the averaged policies: beside the updates, or at once."""
         policy = self.settings.policy
         act = acting(
             self.agent.act,
@@ -175,7 +167,7 @@ class Training:
             noise_seed=self.settings.eval.seed,
             device=self.beside,
         )
-        if self.pool is not None:
+        if self.pool:
             return self.pool.submit(self.evaluator, act, num_episodes)
         done: Future[Episodes] = Future()
         done.set_result(self.evaluator(act, num_episodes))
@@ -189,7 +181,7 @@ class Training:
             each = self.results.score(self.episodes).mean(axis=1)
             metrics = metrics | {"score": each, "length": self.episodes.length.mean(axis=1)}
             score = float(each.mean())
-            self.latest, diverged = f"score {score:.1f}", divergence.marks(self.labels, chunk.diverged)
+            self.latest, diverged = f"score {score:.1f}", divergence.marks(self.results.labels, chunk.diverged)
             for values, indices in trials.combinations(self.trials):
                 shown = " ".join(f"{each[i]:.0f}" + "*" * diverged[i] for i in indices)
                 start = f"{chunk.step:>9,} updates  " + (f"{trials.name_values(values)}  " if values else "")
@@ -203,16 +195,18 @@ class Training:
             self.progress(chunk.step, metrics)
 
     def write_waiting(self, wait: bool) -> None:
-        """Writes the chunks that wait, in their order; those whose evaluation goes on only with `wait`."""
-        while self.waiting and (wait or not hosts.agree(not self.waiting[0].ready())):
+        """Writes the chunks that wait, in their order; those whose evaluation is not done only with `wait`."""
+        while self.waiting:
+            episodes = self.waiting[0].episodes
+            if not wait and hosts.agree(episodes is not None and not episodes.done()):
+                return
             self.write(self.waiting.popleft())
 
     def run(self) -> tuple[dict[str, Any] | None, int]:
-        """Trains from the newest checkpoint, or from the start, to the end.
+        """Trains from the newest checkpoint, or from the start, to the end; returns the summary and 0.
 
-        Returns:
-          The summary and 0; or None and the exit code of a run that a signal ended early, 128 and its number, or
-          UNSAVED where the last state could not be saved.
+        Or None and an exit code: 128 and its number for a run that a signal ended early, UNSAVED where the last state
+        could not be saved.
         """
         started = time.perf_counter()
         settings, total = self.settings, self.settings.num_updates
@@ -224,15 +218,13 @@ class Training:
         with Interruption(self.terminal.say) as stop, self.terminal.progress("training", total, "updates", step) as bar:
             while step < total and not interrupted:
                 length = min(settings.log_every, total - step)
-                compiled_before, chunk_started = self.engine.compile_seconds, time.perf_counter()
+                before = time.perf_counter() - self.engine.compile_seconds
                 state, metrics = self.engine.advance(state, length)
                 metrics = hosts.gather(self.engine.gather(metrics))
-                compiled = self.engine.compile_seconds - compiled_before
-                training_seconds += time.perf_counter() - chunk_started - compiled
+                training_seconds += time.perf_counter() - self.engine.compile_seconds - before
                 step += length
                 self.watch.metrics(step - length + 1, step, metrics)
-                evaluated = step == total or step % settings.eval.every == 0
-                episodes = None
+                evaluated, episodes = step == total or step % settings.eval.every == 0, None
                 if evaluated:
                     self.write_waiting(wait=True)
                     own = settings.eval
@@ -261,20 +253,11 @@ class Training:
         if self.episodes is None:  # an earlier start was ended after its last update
             self.episodes = _gather(self.evaluate(state, settings.eval.num_episodes).result())
         rate = (step - first_step) / training_seconds if training_seconds else None
-        timing = {
-            "updates_per_second": rate,
-            "seed_updates_per_second": rate and rate * len(self.trials),
-            "compile_seconds": self.engine.compile_seconds,
-            "wall_seconds": time.perf_counter() - started,
-            "finished": provenance.now(),
-        }
-        facts = {
-            "schema": SCHEMA,
-            "diverged": self.watch.found,
-            "continued_from": self.continued_from,
-            "device": provenance.device() | {"used": [str(device) for device in self.engine.devices]},
-            "timing": timing,
-        }
+        timing = {"updates_per_second": rate, "seed_updates_per_second": rate and rate * len(self.trials)}
+        timing |= {"compile_seconds": self.engine.compile_seconds, "wall_seconds": time.perf_counter() - started}
+        facts = {"schema": SCHEMA, "diverged": self.watch.found, "continued_from": self.continued_from}
+        facts |= {"device": provenance.device() | {"used": [str(device) for device in self.engine.devices]}}
+        facts |= {"timing": timing | {"finished": provenance.now()}}
         summary = self.results.summary(self.episodes, facts)
         if hosts.first():
             self.results.write(self.episodes, summary, self.share)
@@ -282,14 +265,14 @@ class Training:
 
     def policy(self) -> LoadedPolicy:
         """The policy of the latest saved state, ready to act."""
-        assert self.host is not None and self.episodes is not None
-        score = float(self.results.score(self.episodes).mean(axis=1).mean())
-        info = self.info(self.watch.found, files.plain(score))
-        return LoadedPolicy(info, self.settings.num_updates, lambda _: self.host)
+        host, episodes = self.host, self.episodes
+        assert host is not None and episodes is not None
+        info = self.info(self.watch.found, files.plain(self.results.score(episodes).mean(axis=1).mean()))
+        return LoadedPolicy(info, self.settings.num_updates, lambda _: host)
 
     def close(self) -> None:
         """Ends what runs beside, and closes the environments and the metrics."""
-        if self.pool is not None:
+        if self.pool:
             self.pool.shutdown()
         self.evaluator.close()
         self.saving.close()

@@ -82,19 +82,15 @@ class Saving:
         if checkpoints is None or hosts.agree(self._metrics is not None and bool(self._metrics.waiting)):
             return  # rows up to this step are missing
         for attempt in (checkpoints.wait, lambda: checkpoints.save(step, saved, info)):
-            try:
+            with self._enduring():
                 attempt()
-            except FailedSave as error:
-                self._complain(str(error))
 
     def holds(self, step: int) -> bool:
         """Waits for the last save and returns whether it is that of `step`; logs an error if it is not."""
         if self._checkpoints is None:
             return True
-        try:
+        with self._enduring():
             self._checkpoints.wait()
-        except FailedSave as error:
-            self._complain(str(error))
         last = max(self._checkpoints.steps(), default=0)
         if last != step:
             self._say(
@@ -114,9 +110,7 @@ class Saving:
         try:
             yield
         except OSError as error:
-            self._complain(f"{self._directory} cannot be written: {error}")
-
-    def _complain(self, trouble: str) -> None:
-        if trouble != self._trouble:  # not again and again
-            self._say(f"error: {trouble}")
-        self._trouble = trouble
+            trouble = str(error) if isinstance(error, FailedSave) else f"{self._directory} cannot be written: {error}"
+            if trouble != self._trouble:  # not again and again
+                self._say(f"error: {trouble}")
+            self._trouble = trouble

@@ -59,22 +59,16 @@ def train(
         "score" is among them where the policies were evaluated.
       quiet: whether nothing is printed.
 
-    Returns:
-      The summary and the policy.
-
     Raises:
       ValueError: for settings or data that do not go together, before any update.
-      KeyboardInterrupt: where a signal ended the training; with a directory the state is saved, and the same call
-        resumes.
+      KeyboardInterrupt: where a signal ended the training; with a directory the same call resumes.
       OSError: where the last state could not be saved.
     """
-    settings = preset(settings) if isinstance(settings, str) else settings
-    settings = settings.replace(changes or {})
+    settings = (preset(settings) if isinstance(settings, str) else settings).replace(changes or {})
     if isinstance(dataset, str):
         settings, dataset = settings.replace({"dataset": dataset}), None
     if dataset is not None:
-        transforms = {"reward": "reward", "observation": "observation", "standardise": "standardise"}
-        transforms |= {"episodes": "episodes_used"}
+        transforms = {name: name for name in ("reward", "observation", "standardise")} | {"episodes": "episodes_used"}
         kept = {f"data.{name}": dataset.summary[key] for name, key in transforms.items() if key in dataset.summary}
         settings = settings.replace({"dataset": dataset.id} | kept)
     terminal = Terminal(Console(quiet=True)) if quiet else Terminal()
@@ -82,9 +76,8 @@ def train(
     if outcome.summary is not None:
         return TrainResult(outcome.summary, outcome.policy())
     if outcome.exit_code == directories.UNSAVED:
-        raise OSError(
-            f"the last state could not be saved in {directory}; once the disk takes it, train again to resume"
-        )
+        why = f"the last state could not be saved in {directory}"
+        raise OSError(f"{why}; once the disk takes it, train again to resume")
     raise KeyboardInterrupt("training was stopped" + ("" if directory is None else "; the same call resumes"))
 
 
@@ -97,26 +90,24 @@ def run(
 ) -> Outcome:
     """Runs complete settings: loads the data unless they are given, trains, evaluates and writes.
 
-    Raises:
-      ValueError: for settings that fit neither the data, the devices nor what the directory holds.
+    Raises ValueError for settings that do not fit the data, the devices or what the directory holds.
     """
     check_extras(settings.log)
     if dataset is None:
         data = settings.data
         kinds = {"reward": data.reward, "observation": data.observation, "episodes": data.episodes}
         datasets.check_dataset(settings.dataset, batch_size=settings.batch_size, **kinds)
-    first = hosts.first()
-    with directories.claim(directory) if directory is not None and first else contextlib.nullcontext():
+    first, nothing = hosts.first(), contextlib.nullcontext()
+    with directories.claim(directory) if directory is not None and first else nothing:
         if directory is not None:
             settings = directories.resume_settings(directory, settings)
-            summary = directories.finished(directory, settings)
-            if summary:
+            if summary := directories.finished(directory, settings):
                 terminal.say(f"{directory} holds the finished run:")
                 return Outcome(summary, 0, lambda: load_policy(directory))
         every = trials.trials(settings)
-        choose_devices(len(every[hosts.share(every)]), settings.devices)
+        choose_devices(len(every[hosts.share(every)]), settings.devices)  # may raise, before the data are loaded
         training = Training(settings, directory, dataset or load_dataset(settings, terminal), terminal, progress)
-        lost = hosts.lost(directory) if directory is not None and jax.process_count() > 1 else contextlib.nullcontext()
+        lost = hosts.lost(directory) if directory is not None and jax.process_count() > 1 else nothing
         try:
             if directory is not None and first:
                 files.write_json(directory / "config.json", settings.to_json())
@@ -152,15 +143,15 @@ def load_dataset(settings: Settings, terminal: Terminal) -> Dataset:
 def _facts(training: Training) -> dict[str, str]:
     """What is run, on what, for a person to read before it starts."""
     settings, dataset, combinations = training.settings, training.dataset, trials.combinations(training.trials)
-    behaviour = dataset.summary.get("behaviour_success")
+    behaviour, devices = dataset.summary.get("behaviour_success"), training.engine.devices
     reached = "" if behaviour is None else f", {100 * behaviour:.1f} % of the episodes reach the goal"
+    used = f"{', '.join(map(str, devices))} ({devices[0].device_kind})"
     facts = {
         "method": describe(settings) + (" (no critic)" if is_cloning(settings) else ""),
         "data": f"{dataset.id}: {len(dataset.batch.reward):,} transitions{reached}",
         "seeds": ", ".join(map(str, dict.fromkeys(trial.seed for trial in training.trials))),
         "updates": f"{settings.num_updates:,} of batch {settings.batch_size}",
-        "devices": f"{', '.join(map(str, training.engine.devices))} ({training.engine.devices[0].device_kind}), "
-        f"matrix products in {settings.matmul_precision}",
+        "devices": f"{used}, matrix products in {settings.matmul_precision}",
         "evaluation": "beside the updates, on the CPU" if training.beside else "between updates",
         "directory": str(training.directory),
     }

@@ -98,18 +98,17 @@ _simulator: Simulator  # of this worker process
 
 def _start_worker(collection: Collection, seed: int, folder: Path) -> None:
     global _simulator
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends its workers
-    threading.Thread(target=_die_with_parent, daemon=True).start()
-    # MuJoCo writes its warnings to MUJOCO_LOG.TXT in the working directory.
-    os.chdir(tempfile.mkdtemp(dir=folder))
-    _simulator = Simulator(collection, seed)
-
-
-def _die_with_parent() -> None:
     parent = multiprocessing.parent_process()
     assert parent is not None
-    parent.join()
-    os._exit(1)
+
+    def die_with_parent() -> None:
+        parent.join()
+        os._exit(1)
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends its workers
+    threading.Thread(target=die_with_parent, daemon=True).start()
+    os.chdir(tempfile.mkdtemp(dir=folder))  # where MuJoCo writes its warnings to MUJOCO_LOG.TXT
+    _simulator = Simulator(collection, seed)
 
 
 def _block(index: int) -> list[Episode]:
@@ -132,8 +131,9 @@ def _write(builtin: BuiltIn, episodes: list[Episode], folder: Path) -> None:
         definition |= {"starts": collection.starts, "goals": collection.goals}
     definition |= {"action_noise": collection.noise, "controllers": collection.controllers}
     definition |= {"transitions": builtin.transitions, "seed": builtin.seed}
-    is_dict, spec = isinstance(observed, dict), eval_env.make_env().spec
+    is_dict = isinstance(observed, dict)
     space = spaces.Dict({name: box(column) for name, column in observed.items()}) if is_dict else box(observed)
+    spec = eval_env.make_env().spec
     os.environ["MINARI_DATASETS_PATH"] = str(folder)
     with private_tempdir():
         create_dataset_from_buffers(

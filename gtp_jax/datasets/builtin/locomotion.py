@@ -3,32 +3,20 @@
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from gtp_jax.datasets.builtin.controller import Controller
-from gtp_jax.envs.registry import EvalEnv, make_gym
+from gtp_jax.envs.registry import EvalEnv, make
 
-
-class Body(NamedTuple):
-    """One of Gymnasium's environments, and the sizes of its spaces."""
-
-    env_id: str
-    observation_dim: int
-    action_dim: int
-
-
-BODIES = {
-    "hopper": Body("Hopper-v5", 11, 3),
-    "halfcheetah": Body("HalfCheetah-v5", 17, 6),
-    "walker2d": Body("Walker2d-v5", 17, 6),
-}
+# The environment of each body, and how many numbers its observations and actions have.
+BODIES = {"hopper": ("Hopper-v5", 11, 3), "halfcheetah": ("HalfCheetah-v5", 17, 6), "walker2d": ("Walker2d-v5", 17, 6)}
 
 
 @dataclass(frozen=True)
 class LocomotionCollection:
-    """How one locomotion dataset is collected. Policies are evaluated in the same environment."""
+    """How one locomotion dataset is collected; its functions are those of AntMazeCollection."""
 
     maze = None
     requirements = ("gymnasium>=1.2",)
@@ -43,21 +31,18 @@ were trained from scratch (SAC) by the same project. Observations are float32.""
     transitions: int = 200_000
 
     def eval_env(self) -> EvalEnv:
-        """The environment that the data are collected in and policies evaluated in."""
-        env_id = BODIES[self.family].env_id
-        return EvalEnv(env_id, functools.partial(make_gym, env_id), None)
+        env_id, *_ = BODIES[self.family]
+        return EvalEnv(env_id, functools.partial(make, env_id), None)
 
     def controller(self, name: str) -> Callable[[np.ndarray], np.ndarray]:
-        """Loads a controller: observation [n, O] -> action [n, A]."""
-        found = Controller.load(name, *BODIES[self.family][1:])
+        _, *sizes = BODIES[self.family]
+        found = Controller.load(name, *sizes)
         return lambda observation: found.action(observation.astype(np.float32)).astype(np.float32)
 
     def reset_options(self, rng: np.random.Generator) -> dict[str, Any]:
-        """No options: the environment's seed decides where an episode begins."""
-        return {}
+        return {}  # the environment's seed decides where an episode begins
 
     def inputs(self, first: np.ndarray, rng: np.random.Generator) -> Callable[[np.ndarray], tuple[np.ndarray, ...]]:
-        """Maps observations to the controller's inputs: the observation alone."""
         return lambda observed: (observed,)
 
 

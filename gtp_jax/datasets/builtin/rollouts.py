@@ -25,18 +25,15 @@ class Episode(NamedTuple):
 
     def first(self, steps: int) -> "Episode":
         """The episode cut after `steps` steps; truncated there, unless nothing was cut."""
-        if steps >= len(self.rewards):
+        surplus = len(self.rewards) - steps
+        if surplus <= 0:
             return self
-        observed, rows = self.observations, slice(steps + 1)
-        is_dict = isinstance(observed, dict)
-        return self._replace(
-            observations={name: column[rows] for name, column in observed.items()} if is_dict else observed[rows],
-            infos={name: column[rows] for name, column in self.infos.items()},
-            actions=self.actions[:steps],
-            rewards=self.rewards[:steps],
-            terminations=self.terminations[:steps],
-            truncations=np.arange(steps) == steps - 1,
-        )
+
+        def cut(part: Any) -> Any:
+            return {name: cut(each) for name, each in part.items()} if isinstance(part, dict) else part[:-surplus]
+
+        columns = {name: cut(part) for name, part in self._asdict().items() if name not in ("seed", "options")}
+        return self._replace(**columns | {"truncations": np.arange(steps) == steps - 1})
 
 
 class Simulator:
