@@ -80,16 +80,15 @@ def stub_critic(q=None, samples=0, evaluate=None, loss=None):
     return Critic(init, evaluate or zeros, loss or parameter_times_value, q, samples, samples)
 
 
-def compiled(agent, jit=quick_jit):
-    return agent._replace(init=jit(agent.init), update=jit(agent.update))
+def compiled(agent):
+    return agent._replace(init=quick_jit(agent.init), update=quick_jit(agent.update))
 
 
 @functools.cache
 def agent(name="advantage"):
-    """GTP with a guidance, and with twin critics where it needs a critic; optimised as in a run."""
+    """GTP with a guidance, and with twin critics where it needs a critic."""
     guidance = GUIDANCE[name]()
-    critic = twin() if guidance.needs_critic else None
-    return compiled(make_agent(make_policy(), critic, guidance, num_steps=2), jax.jit)
+    return compiled(make_agent(make_policy(), twin() if guidance.needs_critic else None, guidance, num_steps=2))
 
 
 def run(agent, batch, updates, **changes):

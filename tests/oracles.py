@@ -12,7 +12,8 @@ from gtp_jax.flow.paths import Path, expand
 from gtp_jax.types import Array, Batch, Policy, Velocity
 
 # For tiny programs, whose compilation takes longer than their run.
-quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+quick_jit = functools.partial(jax.jit, compiler_options=QUICK)
 
 
 def gaussian_velocity(mean: Array | float, std: Array | float) -> Velocity:

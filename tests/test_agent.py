@@ -231,8 +231,7 @@ def test_the_q_term_moves_the_policy_towards_higher_values(name):
 
 def test_the_q_term_leaves_the_critic_alone_and_is_added_once():
     """The critic's step does not know of eta; the policy's loss is that of cloning and eta A q_loss more."""
-    made = compiled(make_agent(make_policy(), twin(), GUIDANCE["q"](), num_steps=1))
-    (plain, without), (guided, with_q) = (run(made, BATCH, 1, eta=eta) for eta in (0.0, 5.0))
+    (plain, without), (guided, with_q) = (run(agents.agent("q"), BATCH, 1, eta=eta) for eta in (0.0, 5.0))
     assert_trees_equal(plain.critic, guided.critic)
     difference = with_q[0]["policy/loss"] - without[0]["policy/loss"]
     np.testing.assert_allclose(difference, 5.0 * 2 * with_q[0]["guidance/q_loss"], rtol=1e-3)

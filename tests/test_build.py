@@ -2,6 +2,7 @@
 
 import itertools
 
+import chex
 import jax
 import numpy as np
 import pytest
@@ -76,8 +77,7 @@ def test_every_policy_fits_every_guidance_and_critic(policy):
         agent, hparams = build(policy__name=policy, guidance__name=guidance, critic__name=critic)
         first = jax.eval_shape(agent.init, jax.random.key(0), BATCH, hparams)
         last, metrics = jax.eval_shape(agent.update, first, BATCH)
-        kinds = [[(leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(state)] for state in (first, last)]
-        assert kinds[0] == kinds[1]
+        chex.assert_trees_all_equal_shapes_and_dtypes(first, last)
         assert all(metric.shape == () for metric in metrics.values())
 
 

@@ -8,7 +8,7 @@ from gtp_jax.runs import directory
 
 
 def resume(folder, **changes):
-    """As a run starts: with the settings that were asked for first, where there were any."""
+    """Starts a run: completes the settings and writes them."""
     settings = directory.resume_settings(
         folder, settings_with(**{"curriculum_updates": 0, "num_updates": 100} | changes)
     )
@@ -29,7 +29,7 @@ def test_a_directory_belongs_to_one_run(tmp_path):
 
 
 def test_a_longer_run_keeps_the_first_ones_curriculum(tmp_path):
-    """Whether it goes on in the same directory or in one of its own."""
+    """In the same directory or in one of its own."""
     resume(tmp_path)
     assert [resume(tmp_path, num_updates=updates).curriculum_updates for updates in (300, 400)] == [100, 100]
     (tmp_path / "other").mkdir()

@@ -51,33 +51,38 @@ def constant(step, obs):
     return np.full((*obs.shape[:2], 1), 0.5)
 
 
-def play(num_envs, num_episodes, seeds=(0, 1), act=constant, world=World, observe=lambda obs: obs):
-    evaluator = Evaluator(world, observe, seeds, num_envs=num_envs)
+def play(num_envs, num_episodes, act=constant, world=World, observe=lambda obs: obs):
+    evaluator = Evaluator(world, observe, (0, 1), num_envs=num_envs)
     episodes = evaluator(act, num_episodes)
     evaluator.close()
     return episodes
 
 
-def serial_resets(num_episodes, seeds=(0, 1)):
-    """The reset seeds in the order of the episodes, from one environment for each seed played alone."""
-    for seed in seeds:
-        play(1, num_episodes, (seed,))
-    found = np.reshape(World.resets, (len(seeds), num_episodes))
-    World.resets.clear()
-    return found
+def reset_seeds(num_episodes):
+    """Of the episodes of the seeds 0 and 1, as they have always been."""
+    sequences = [[np.random.SeedSequence((1_000_003, seed, i)) for i in range(num_episodes)] for seed in (0, 1)]
+    return np.array([[sequence.generate_state(1)[0] for sequence in each] for each in sequences])
 
 
 @pytest.mark.parametrize(("num_envs", "cores"), [(1, 1), (3, 8), (4, 1), (10, 2), (50, 8)])
 def test_outcomes_are_exact_whatever_the_number_of_environments_and_threads(monkeypatch, num_envs, cores):
+    """And every seed acts with its own policy, at numbered steps."""
+    numbers, own = [], np.array([[0.5], [-2.0]])
+
+    def act(step, obs):
+        assert obs.shape == (2, min(num_envs, 10), 2)
+        numbers.append(step)
+        return np.broadcast_to(own[:, None], (*obs.shape[:2], 1))
+
     monkeypatch.setattr("os.cpu_count", lambda: cores)
-    resets = serial_resets(10)
-    assert len(np.unique(resets)) == 20
+    resets = reset_seeds(10)
     success, length = expected(resets)
     assert 0 < success.mean() < 1  # or the test would say little
-    episodes = play(num_envs, 10)
+    episodes = play(num_envs, 10, act=act)
     np.testing.assert_array_equal(episodes.success, success)
     np.testing.assert_array_equal(episodes.length, length)
-    np.testing.assert_array_equal(episodes.returns, 0.5 * length)
+    np.testing.assert_array_equal(episodes.returns, own * length)
+    assert numbers == list(range(len(numbers)))
     assert episodes.success.dtype == bool and episodes.returns.dtype == np.float64
     assert sorted(World.resets) == sorted(resets.ravel())  # each of them once, and no other
 
@@ -92,22 +97,9 @@ def test_every_evaluation_plays_the_same_episodes_and_more_of_them_begin_with_fe
     assert World.closed == 6  # made once, closed once
 
 
-def test_every_seed_acts_with_its_own_policy_at_numbered_steps():
-    numbers, own = [], np.array([[0.0], [1.0], [-2.0]])
-
-    def act(step, obs):
-        assert obs.shape == (3, 4, 2)
-        numbers.append(step)
-        return np.broadcast_to(own[:, None], (3, 4, 1))
-
-    episodes = play(4, 6, (5, 6, 7), act)
-    np.testing.assert_array_equal(episodes.returns, episodes.length * own)
-    assert numbers == list(range(len(numbers)))
-
-
 def test_the_policy_sees_the_current_observation_of_its_own_environment():
     """The reward is the action, the action the observation: the returns tell what that was."""
-    resets = serial_resets(7)
+    resets = reset_seeds(7)
     _, length = expected(resets)
     episodes = play(3, 7, act=lambda step, obs: obs[..., :1])
     np.testing.assert_array_equal(episodes.returns, length * (resets % 1000))

@@ -92,15 +92,15 @@ def test_metadata_of_a_hundred_megabytes(tmp_path):
     load_refused(tmp_path, "not JSON")
 
 
-@pytest.mark.parametrize(
-    "entry",
-    [
-        {"id": "Evil-v0", "entry_point": "os:system", "kwargs": {"command": "mkdir SENTINEL"}},
-        {"id": "evil_module:Evil-v0", "entry_point": "evil_module:make", "kwargs": {}},
-        {"id": "Hopper-v5", "entry_point": "os:mkdir", "kwargs": {"path": "SENTINEL"}},
-        {"id": "Evil-v0", "vector_entry_point": "os:mkdir", "additional_wrappers": [{"entry_point": "os:mkdir"}]},
-    ],
+ENTRIES = (
+    {"id": "Evil-v0", "entry_point": "os:system", "kwargs": {"command": "mkdir SENTINEL"}},
+    {"id": "evil_module:Evil-v0", "entry_point": "evil_module:make", "kwargs": {}},
+    {"id": "Hopper-v5", "entry_point": "os:mkdir", "kwargs": {"path": "SENTINEL"}},
+    {"id": "Evil-v0", "vector_entry_point": "os:mkdir", "additional_wrappers": [{"entry_point": "os:mkdir"}]},
 )
+
+
+@pytest.mark.parametrize("entry", ENTRIES)
 def test_environments_are_looked_up_and_never_run(tmp_path, sentinel, entry, monkeypatch):
     (tmp_path / "evil_module.py").write_text(f"import os; os.mkdir({str(sentinel)!r})")
     monkeypatch.syspath_prepend(str(tmp_path))
@@ -120,12 +120,11 @@ def controller(path="ant.npz"):
 
 def test_a_pickled_controller_is_not_unpickled(tmp_path, sentinel):
     arrays, evil = controller()._asdict(), tmp_path / "evil.npz"
-    for name in ("w0", "b2"):
-        np.savez(evil, **arrays | {name: np.array([stored.Sentinel(sentinel)], object)})
-        assert "evil.npz: not an npz file of plain arrays" in refusal(lambda: controller(evil))
-    for content in (b"", b"PK\3\4 no", pickle.dumps(stored.Sentinel(sentinel)), b"\x93NUMPY\1\0"):
+    np.savez(evil, **arrays | {"b2": np.array([stored.Sentinel(sentinel)], object)})
+    contents = [evil.read_bytes(), b"", b"PK\3\4 no", pickle.dumps(stored.Sentinel(sentinel)), b"\x93NUMPY\1\0"]
+    for content in contents:
         evil.write_bytes(content)
-        assert "evil.npz: not an npz file" in refusal(lambda: controller(evil))
+        assert "evil.npz: not an npz file of plain arrays" in refusal(lambda: controller(evil))
     np.save(tmp_path / "alone.npy", arrays["w0"])
     assert "alone.npy: not an npz file" in refusal(lambda: controller(tmp_path / "alone.npy"))
     with pytest.raises(FileNotFoundError):

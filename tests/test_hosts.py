@@ -39,7 +39,7 @@ def assert_same_rows(directory, other):
 
 @pytest.mark.slow
 def test_losing_one_of_two_processes(runner, pair, whole):
-    """The survivor says what happened and exits 75; one process alone then finishes, no row lost and none twice."""
+    """The survivor prints what happened and exits 75; one process alone then finishes, no row lost and none twice."""
     directory, (first, second) = pair("lost")
     wait_until_step(first, directory, 35, checkpoint=25)
     second.kill()
@@ -54,7 +54,7 @@ def test_losing_one_of_two_processes(runner, pair, whole):
 
 @pytest.mark.slow
 def test_losing_the_first_process(runner, pair):
-    """The runtime ends the other one, or that one says why it ends: it does not hang, and what was saved is there."""
+    """The runtime ends the other one, or that one prints why it ends: it does not hang, and what was saved is there."""
     directory, (first, second) = pair("headless")
     wait_until_step(first, directory, 35, checkpoint=25)
     first.kill()

@@ -71,7 +71,7 @@ def test_the_table_holds_the_rows_of_the_record(tmp_path):
 
 
 def test_event_files_hold_every_number_once(tmp_path):
-    """Also after a crash and a resume, and where they were asked for later; in float32."""
+    """In float32; also after a crash, and where the setting was added later."""
     log(tmp_path, 1, close=False)
     for after, steps in ((1, (2, 3)), (2, (3, 4))):
         log(tmp_path, *steps, after=after, tensorboard=True)
@@ -86,7 +86,7 @@ def test_event_files_hold_every_number_once(tmp_path):
 
 
 def test_weights_and_biases_keeps_every_step_once_offline(tmp_path):
-    """As one run over a crash, also where it was asked for later."""
+    """As one run over a crash, also where the setting was added later."""
     log(tmp_path, 1, close=False)
     for after, steps in ((1, (2, 3)), (2, (3, 4))):
         log(tmp_path, *steps, after=after, wandb="project")

@@ -25,17 +25,11 @@ def whole(tmp_path_factory):
     return run, run()
 
 
-class Evaluations:
-    """Holds evaluations until `go` is set."""
-
-    def __init__(self, monkeypatch):
-        self.go, evaluate = threading.Event(), Evaluator.__call__
-
-        def held(evaluator, *given):
-            assert self.go.wait(60)
-            return evaluate(evaluator, *given)
-
-        monkeypatch.setattr(Evaluator, "__call__", held)
+def held_evaluations(monkeypatch):
+    """The event that evaluations wait for."""
+    go, evaluate = threading.Event(), Evaluator.__call__
+    monkeypatch.setattr(Evaluator, "__call__", lambda *given: go.wait(60) and evaluate(*given))
+    return go
 
 
 def test_a_run_leaves_what_it_promises(whole):
@@ -84,13 +78,13 @@ def test_the_summary_has_what_a_reader_must_know(whole):
 
 def test_chunks_wait_for_their_evaluation_and_are_written_in_order(whole, tmp_path, monkeypatch):
     """An evaluation beside the updates that takes longer than they do: every file is the same, bit for bit."""
-    evaluations, saved, save = Evaluations(monkeypatch), [], Checkpoints.save
+    go, saved, save = held_evaluations(monkeypatch), [], Checkpoints.save
     monkeypatch.setattr(Checkpoints, "save", lambda self, step, *given: (saved.append(step), save(self, step, *given)))
 
     def before(step, state):
         if step == 15:
             assert steps_in(tmp_path) == [5, 5] and saved == [5]
-            evaluations.go.set()
+            go.set()
         return state
 
     run, written = Run(tmp_path, before=before, eval__overlap="always"), []
@@ -112,7 +106,7 @@ def resumes(directory, whole, step, **given):
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_a_run_that_is_ended_while_chunks_wait_ends_the_same(whole, tmp_path, monkeypatch, number):
     """Killed, the chunks that wait are lost; a signal leaves them all written and saved."""
-    evaluations, deadline = Evaluations(monkeypatch), time.monotonic() + 60
+    go, deadline = held_evaluations(monkeypatch), time.monotonic() + 60
 
     def before(step, state):
         if step == 10 and number != signal.SIGKILL:
@@ -120,9 +114,9 @@ def test_a_run_that_is_ended_while_chunks_wait_ends_the_same(whole, tmp_path, mo
             while f"{number.name}: stopping once all is saved" not in run.output.getvalue():
                 assert time.monotonic() < deadline
                 time.sleep(0.01)
-            evaluations.go.set()
+            go.set()
         if step == 15:
-            evaluations.go.set()
+            go.set()
             raise Killed
         return state
 

@@ -133,26 +133,36 @@ def test_every_loss_is_in_the_table():
 
 @EVERY
 def test_transformations(name):
-    """jit, vmap, grad, jvp, scan, remat and pmap each against what it means, one example at a time where it can."""
+    """jit, vmap, grad, jvp, scan and remat each against what it means, one example at a time where it can."""
     params, data = draw_params(), draw()
     plain = run(name, params, data)
     assert plain.shape[:1] == (B,) and np.isfinite(plain).all()
-    fast = quick_jit(lambda params, data: run(name, params, data))
-    close(fast(params, data), plain)
-
     several = jnp.stack([params, 0.5 * params, -params])
-    each = jnp.stack([fast(one, data) for one in several])
-    close(quick_jit(jax.vmap(lambda one: run(name, one, data)))(several), each)
-    close(quick_jit(lambda: jax.lax.scan(lambda c, one: (c, run(name, one, data)), 0, several)[1])(), each)
-    close(jax.pmap(lambda one: run(name, one, data), devices=jax.devices()[:2])(several[:2]), each[:2])
-
-    total = lambda params: jnp.sum(run(name, params, data))
-    gradient = quick_jit(jax.grad(total))(params)
-    assert np.isfinite(gradient).all() and np.abs(gradient).max() > 1e-4
-    close(quick_jit(jax.grad(jax.checkpoint(total)))(params), gradient)
     along = jnp.asarray(np.random.default_rng(1).normal(size=params.shape), params.dtype)
-    _, change = quick_jit(lambda: jax.jvp(total, (params,), (along,)))()
+
+    @quick_jit
+    def transformed(several, data):  # in one program, which is compiled sooner than several
+        loss = lambda params: run(name, params, data)
+        total = lambda params: jnp.sum(loss(params))
+        gradients = jax.grad(total)(several[0]), jax.grad(jax.checkpoint(total))(several[0])
+        scanned = jax.lax.scan(lambda carry, one: (carry, loss(one)), 0, several)[1]
+        change = jax.jvp(total, (several[0],), (along,))[1]
+        return jnp.stack([loss(one) for one in several]), jax.vmap(loss)(several), scanned, gradients, change
+
+    each, mapped, scanned, (gradient, rematerialised), change = transformed(several, data)
+    close(each[0], plain, rtol=1e-4)
+    close(mapped, each)
+    close(scanned, each)
+    assert np.isfinite(gradient).all() and np.abs(gradient).max() > 1e-4
+    close(rematerialised, gradient, rtol=1e-4)
     close(change, jnp.vdot(gradient, along), rtol=1e-4)
+
+
+def test_pmap():
+    params, data = jnp.stack([draw_params(), -draw_params()]), draw()
+    loss = functools.partial(run, "trajectory_losses")
+    found = jax.pmap(loss, in_axes=(0, None), devices=jax.devices()[:2])(params, data)
+    close(found, jnp.stack([loss(one, data) for one in params]), rtol=1e-4)
 
 
 # The other two stop gradients of what they differentiate: tests/test_family.py and tests/test_q_term.py have them.
@@ -161,10 +171,10 @@ def test_gradients_are_those_of_finite_differences(name, x64):
     """In float64. What follows a target is held fixed by taking other parameters for it."""
     params, data = draw_params(np.float64), draw(np.float64)
     target = velocity_of(0.5 * params)
-    total = jax.jit(lambda params: jnp.sum(run(name, params, data, target=target)))
-    along = jnp.asarray(np.random.default_rng(1).normal(size=params.shape))
-    difference = (total(params + 1e-5 * along) - total(params - 1e-5 * along)) / 2e-5
-    np.testing.assert_allclose(jnp.vdot(jax.grad(total)(params), along), difference, rtol=1e-7)
+    total = quick_jit(jax.value_and_grad(lambda params: jnp.sum(run(name, params, data, target=target))))
+    along = np.random.default_rng(1).normal(size=params.shape)
+    difference = (total(params + 1e-5 * along)[0] - total(params - 1e-5 * along)[0]) / 2e-5
+    np.testing.assert_allclose(np.vdot(total(params)[1], along), difference, rtol=1e-7)
 
 
 @EVERY
@@ -179,12 +189,11 @@ def test_the_type_of_the_result_is_that_of_the_data(name, dtype, x64):
 @EVERY
 def test_float64_has_its_digits(name, x64):
     """A downcast anywhere inside would leave seven."""
-    exact = run(name, draw_params(np.float64), draw(np.float64))
-    with jax.enable_x64(False):
-        single = run(name, draw_params(), draw())
+    loss = quick_jit(functools.partial(run, name))
+    exact, shifted = (loss(scale * draw_params(np.float64), draw(np.float64)) for scale in (1, 1 + 1e-12))
+    single = loss(draw_params(), draw())
     assert exact.dtype == np.float64 and single.dtype == np.float32
-    close(single, np.asarray(exact), rtol=1e-3)
-    shifted = run(name, draw_params(np.float64) * (1 + 1e-12), draw(np.float64))
+    close(single, exact, rtol=1e-3)
     assert 0 < np.abs(shifted - exact).max() < 1e-9
 
 
@@ -217,8 +226,9 @@ def test_targets_get_no_gradient(name):
 
 @EVERY
 def test_numpy_goes_in(name):
-    params, data = draw_params(), draw()
-    close(run(name, params, jax.tree.map(np.asarray, data)), run(name, params, data))
+    """Where the arrays of the other tests are JAX's."""
+    data = draw()
+    close(run(name, draw_params(), jax.tree.map(np.asarray, data)), run(name, draw_params(), data))
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,6 @@ import pytest
 from gtp_jax.datasets.builtin.antmaze import ANTMAZE, LARGE, MEDIUM, UMAZE
 from gtp_jax.datasets.builtin.ids import BuiltIn, parse, stand_in
 from gtp_jax.datasets.builtin.planner import Planner, distances, shortest_path
-from gtp_jax.envs.maze import MazeInfo
 
 
 @pytest.mark.parametrize(("maze", "length"), [(UMAZE, 6), (MEDIUM, 10), (LARGE, 14)])
@@ -87,9 +86,3 @@ def test_ids_name_size_and_seed():
     assert stand_in("D4RL/antmaze/large-diverse-v1") == "gtp/antmaze/large-diverse-v0"
     assert stand_in("mujoco/hopper/medium-v0") == "gtp/hopper/medium-v0"
     assert stand_in("mujoco/hopper/simple-v0") is None
-
-
-@pytest.mark.parametrize("bad", ["1", [], [[1], [1, 1]], [[1, [0]]], [[2]], [["x"]], [[True]]])
-def test_a_malformed_map_is_refused(bad):
-    with pytest.raises(ValueError, match="here: maze_map"):
-        MazeInfo.from_data(bad, "here")

@@ -233,9 +233,8 @@ def test_what_does_not_go_together_is_refused_by_name(changes, says):
         Settings.of(changes)
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [
+def test_settings_that_go_together_although_others_like_them_do_not():
+    for changes in (
         {"devices": 2},
         {"policy.name": "vp_diffusion", "guidance.name": "none"},  # no critic samples
         {"policy.name": "vp_diffusion", "critic.name": "expectile"},  # nor does this one
@@ -243,10 +242,8 @@ def test_what_does_not_go_together_is_refused_by_name(changes, says):
         {"guidance.name": "none", "sweep.policy_lr": (1e-4, 1e-3)},
         {"sweep.eta": (0.0, 1.0), "sweep.discount": (0.9, 1.0)},
         SUBGOALS | EGOCENTRIC | BODY,
-    ],
-)
-def test_settings_that_go_together_although_others_like_them_do_not(changes):
-    assert changes.items() <= Settings.of(changes).flat().items()
+    ):
+        assert changes.items() <= Settings.of(changes).flat().items()
 
 
 @pytest.mark.parametrize(

@@ -70,8 +70,6 @@ def test_another_eta_starts_from_the_same_state_and_stands_alone(source, tmp_pat
     assert any((later[name] != own[name]).any() for name in own if "['policy']" in name)
 
 
-# The checks alone, on a checkpoint that was made for them.
-
 STATE = Saved({"w": np.ones(1, np.float32)}, (), {"step": np.full(1, 10, np.int32), "hparams": {"eta": np.ones(1)}})
 INFO = run_info({"num_updates": 10})
 

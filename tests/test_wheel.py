@@ -16,16 +16,12 @@ PROBE = """
 import sys
 import gtp_jax
 from pathlib import Path
-
 from gtp_jax.datasets.builtin.ids import COLLECTIONS
-
-heavy = {"flax", "gymnasium", "gymnasium_robotics", "matplotlib", "minari", "mujoco", "optax", "orbax"}
 folder = Path(gtp_jax.__file__).resolve().parent
-print(folder)
-print(sorted(heavy & set(sys.modules)))
-each = [collection for family in COLLECTIONS.values() for collection in family.values()]
-needed = ["py.typed", *(f"datasets/builtin/controllers/{name}" for one in each for name in one.controllers)]
-print([name for name in needed if not (folder / name).is_file()])
+heavy = {"flax", "gymnasium", "gymnasium_robotics", "matplotlib", "minari", "mujoco", "optax", "orbax"}
+each = [name for family in COLLECTIONS.values() for one in family.values() for name in one.controllers]
+needed = ["py.typed", "config/tasks.json", *(f"datasets/builtin/controllers/{name}" for name in each)]
+print(folder, sorted(heavy & set(sys.modules)), [name for name in needed if not (folder / name).is_file()], sep="\\n")
 """
 
 
@@ -51,7 +47,6 @@ def test_the_wheel_holds_the_package_alone_and_works_installed(tmp_path):
     assert {name.split("/")[0].split("-")[0] for name in names} == {"gtp_jax"}
     assert {str(path.relative_to(ROOT)) for path in (ROOT / "gtp_jax").rglob("*.py")} <= set(names)
     assert any(name.endswith("LICENSE") for name in names)
-
     run(sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv")
     run(*pip, "--python", programs / "python", "install", *alone, wheel)
     # The dependencies come from this environment by PYTHONPATH, which reads no .pth file: an editable install of the

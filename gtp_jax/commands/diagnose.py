@@ -118,11 +118,8 @@ def main(argv: list[str] | None = None) -> None:
     held: Any = found.batch
     held = held._replace(obs=policy.observe.scale(held.obs), next_obs=policy.observe.scale(held.next_obs))
 
-    def estimate(batch: Any) -> Any:
-        return policy.estimate_values(batch, trial=arguments.trial)
-
     def next_value(batch: Any) -> np.ndarray:
-        return np.asarray(estimate(batch).next_value)
+        return np.asarray(policy.estimate_values(batch, trial=arguments.trial).next_value)
 
     def rows_of(batch: Any, rows: np.ndarray) -> Any:
         return jax.tree.map(lambda column: column[rows], batch)
@@ -140,7 +137,7 @@ def main(argv: list[str] | None = None) -> None:
     many = returns.n_step(dataset.batch, dataset.episode, settings.critic.n_step, discount)
     rows = rng.choice(len(many.reward), min(ROWS, len(many.reward)), replace=False)
     guidance = GUIDANCE[settings.guidance.name]()
-    advantage = estimate(rows_of(many, rows)).advantage
+    advantage = policy.estimate_values(rows_of(many, rows), trial=arguments.trial).advantage
     weights, weighed = guidance.weigh(advantage, {"eta": jnp.float32(eta)})
     weights, known = np.asarray(weights), rows_of(dataset.batch, rows)
     fresh = rng.choice(len(held.reward), min(1000, len(held.reward)), replace=False)

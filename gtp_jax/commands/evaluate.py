@@ -4,7 +4,6 @@ With --video, DIR/video-K2.gif is the first episode of the first seed at K = 2, 
 imageio-ffmpeg (the extra `video`) there is an MP4 beside it.
 """
 
-import argparse
 import contextlib
 import itertools
 import math
@@ -18,24 +17,6 @@ from gtp_jax import files
 from gtp_jax.commands import check_writable, number, numbers, origin
 from gtp_jax.declare import COUNT, MANY, MAX_INT, NOT_NEGATIVE, UPDATES, Range
 from gtp_jax.runs.terminal import Parser, Terminal
-
-
-def parse(argv: list[str] | None = None) -> argparse.Namespace:
-    """Reads the command line; a mistake ends the program with one line and exit code 2."""
-    parser = Parser(prog="gtp-jax evaluate", description="Evaluates a trained policy.")
-    add = parser.add_argument
-    add("--workdir", type=Path, required=True, help="directory of the run")
-    add("--num_steps", type=numbers(COUNT), default="1,2,5", help="sampling steps K, by commas")
-    add("--temperature", type=numbers(NOT_NEGATIVE, float), default="1", help="scales of the first draw, by commas")
-    add("--candidates", type=numbers(COUNT), default="1", help="best of N by the critic, by commas")
-    softmax = {"type": number(NOT_NEGATIVE, float), "default": math.inf, "metavar": "BETA"}
-    add("--softmax", **softmax, help="draw from the N by softmax(BETA Q); without it the best one acts")
-    add("--episodes", type=number(MANY), default=100, help="episodes of each seed and combination")
-    add("--num_envs", type=number(Range(1, 4096)), default=25, help="environments of each seed")
-    add("--step", type=number(UPDATES), help="another of the kept checkpoints than the last one")
-    add("--seed", type=number(Range(0, MAX_INT)), default=0, help="seed of the policies' noise")
-    add("--video", action="store_true", help="film the first episode at each K")
-    return parser.parse_args(argv)
 
 
 def milliseconds_per_sample(policy: Any, obs: Any, num_steps: int, repeats: int = 300) -> float | None:
@@ -55,7 +36,19 @@ def milliseconds_per_sample(policy: Any, obs: Any, num_steps: int, repeats: int 
 
 def main(argv: list[str] | None = None) -> None:
     """Evaluates every combination of steps, temperature and candidates."""
-    arguments, terminal = parse(argv), Terminal()
+    parser = Parser(prog="gtp-jax evaluate", description="Evaluates a trained policy.")
+    add = parser.add_argument
+    add("--workdir", type=Path, required=True, help="directory of the run")
+    add("--num_steps", type=numbers(COUNT), default="1,2,5", help="sampling steps K, by commas")
+    add("--temperature", type=numbers(NOT_NEGATIVE, float), default="1", help="scales of the first draw, by commas")
+    add("--candidates", type=numbers(COUNT), default="1", help="best of N by the critic, by commas")
+    add("--softmax", type=number(NOT_NEGATIVE, float), default=math.inf, help="draw from the N by softmax(SOFTMAX Q)")
+    add("--episodes", type=number(MANY), default=100, help="episodes of each seed and combination")
+    add("--num_envs", type=number(Range(1, 4096)), default=25, help="environments of each seed")
+    add("--step", type=number(UPDATES), help="another of the kept checkpoints than the last one")
+    add("--seed", type=number(Range(0, MAX_INT)), default=0, help="seed of the policies' noise")
+    add("--video", action="store_true", help="film the first episode at each K")
+    arguments, terminal = parser.parse_args(argv), Terminal()
     from gtp_jax import load_policy
     from gtp_jax.config import trials
     from gtp_jax.envs import video

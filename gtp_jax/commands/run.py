@@ -69,13 +69,18 @@ def print_help() -> int:
 
 
 def parse(words: Sequence[str]) -> tuple[Settings, Path, str | None]:
-    """Reads the command line: settings, directory and the value of --distributed. Raises ValueError for a mistake."""
+    """Reads the command line: settings, directory (runs/NAME[-VARIANT] by default) and the value of --distributed.
+
+    Raises ValueError for a mistake.
+    """
     found = _flags(words)
     name, workdir, distributed = (found.pop(each, None) for each in _FLAGS)
     if name is None:
         raise ValueError("--config is missing; for a first look: --config=antmaze.py:tiny")
     settings = read_config(name).replace({key: _value(key, text) for key, text in found.items()})
-    return settings, Path(workdir or default_workdir(name)).expanduser(), distributed
+    path, _, variant = name.partition(":")
+    default = Path("runs") / re.sub("[/,]", "-", f"{Path(path).stem}-{variant}").rstrip("-")
+    return settings, Path(workdir or default).expanduser(), distributed
 
 
 def _flags(words: Sequence[str]) -> dict[str, str]:
@@ -140,12 +145,6 @@ def _settings_of(file: Path, variant: str) -> Settings:
     if not isinstance(found, Mapping):
         raise ValueError(f"get_config() must return Settings or a ConfigDict, got {shown(found)}")
     return Settings.from_json(found)
-
-
-def default_workdir(name: str) -> Path:
-    """runs/NAME or runs/NAME-VARIANT of a configuration NAME[:VARIANT]."""
-    path, _, variant = name.partition(":")
-    return Path("runs") / re.sub("[/,]", "-", f"{Path(path).stem}-{variant}").rstrip("-")
 
 
 def start_jax(settings: Settings) -> None:

@@ -16,7 +16,8 @@ def _cloning(policy: str, num_steps: int) -> dict[str, Any]:
     return {"policy.name": policy, "policy.num_steps": num_steps, "policy.temperature": 1.0, "guidance.name": "none"}
 
 
-def _q_guided(policy: str, task: Task, published: Published) -> dict[str, Any]:
+def _q_guided(policy: str, task: Task, published: Published | None) -> dict[str, Any]:
+    assert published is not None  # `method_refusal` names the tasks without
     return {
         "policy.name": policy,
         "policy.num_steps": published.num_steps,

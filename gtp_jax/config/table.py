@@ -38,9 +38,8 @@ def _declarations(*_: tuple[tuple[str, ...], int]) -> dict[str, Declared]:
     for part, kind in PARTS.items():
         common = {f"{part}.{name}": Declared(each) for name, each in declared(kind).items()}
         found |= common
-        family = MEMBERS.get(part)
-        for member in family.names() if family else ():
-            for last, each in declared(family[member].Settings).items():
+        for member in MEMBERS[part].names() if part in MEMBERS else ():
+            for last, each in declared(MEMBERS[part][member].Settings).items():
                 name = f"{part}.{last}"
                 before = found.get(name, Declared(each))
                 if name in common:

@@ -55,7 +55,7 @@ def hyperparameters(settings: Settings, trials: Sequence[Trial]) -> dict[str, li
     """The hyperparameters of every trial by their names in State.hparams, each [S]."""
     flat = settings.flat()
     return {
-        name: [float(trial.swept.get(name, flat[key])) for trial in trials]
+        name: [float(trial.swept[name] if name in trial.swept else flat[key]) for trial in trials]
         for name, key in hparam_names(settings).items()
     }
 

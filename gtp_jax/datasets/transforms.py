@@ -94,15 +94,13 @@ def transform_observation(name: str, observation: Any) -> np.ndarray:
     check_choice("observation transform", name, OBSERVATIONS)
     is_dict = isinstance(observation, Mapping)
     given = sorted(observation) if is_dict else type(observation).__name__
-    if name == "identity":
-        if is_dict:
-            raise ValueError(f'"identity" expects an array [*B, O], got a dict with keys {given}')
+    if name == "identity" and is_dict:
+        raise ValueError(f'"identity" expects an array [*B, O], got a dict with keys {given}')
+    if name == "observation" and (not is_dict or "observation" not in observation):
+        raise ValueError(f'"observation" expects a dict with the key "observation", got {given}')
+    if name in ("identity", "observation"):
         # A copy, so that an environment that reuses its observation array cannot change what was seen.
-        return np.array(observation, dtype=np.float32)
-    if name == "observation":  # the one part of a dict that is an array in every task with goals
-        if not is_dict or "observation" not in observation:
-            raise ValueError(f'"observation" expects a dict with the key "observation", got {given}')
-        return np.array(observation["observation"], dtype=np.float32)
+        return np.array(observation["observation"] if is_dict else observation, dtype=np.float32)
     if not is_dict or not set(_PARTS) <= set(observation):
         raise ValueError(f"{name!r} expects a dict with keys {sorted(_PARTS)}, got {given}")
     # float32 first: the data are stored so, and an observation then reads the same from the file and the environment.

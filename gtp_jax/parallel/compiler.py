@@ -18,18 +18,11 @@ def _options(device: Device, options: Options) -> Options:
 
 
 def update_options(device: Device) -> Options:
-    """Compiler options for programs of many updates.
-
-    Vectors of 512 bits where there are any, in place of 256; matrix products by Eigen instead of YNNPACK's fusions,
-    which copy transposed operands, as gradients have them.
-    """
+    """Options for many updates: wide vectors; products by Eigen, since YNNPACK copies the transposes of gradients."""
     return _options(device, {"xla_cpu_prefer_vector_width": 512, "xla_cpu_experimental_ynn_fusion_type": ""})
 
 
 def acting_options(device: Device) -> Options:
-    """Compiler options for programs that sample few actions at a time.
-
-    Operations run one after the other: handing them to other threads takes longer than a small product.
-    """
+    """Options for sampling few actions: operations in sequence, since threads cost more than small products."""
     scheduler = "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"
     return _options(device, {"xla_cpu_prefer_vector_width": 512, "xla_cpu_scheduler_type": scheduler})

@@ -83,7 +83,7 @@ def agree(number: int) -> int:
 def lost(directory: Path) -> Iterator[None]:
     """Ends this process with LOST and one line where a block fails because another process of the run is gone.
 
-    JAX offers no way to go on without that process, and an ordinary exit would wait a minute for it.
+    JAX cannot continue without that process, and an ordinary exit would wait a minute for it.
     """
     try:
         yield

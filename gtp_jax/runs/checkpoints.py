@@ -141,7 +141,7 @@ class Checkpoints:
             yield
         except Exception as error:  # of every kind, as those of reading
             if isinstance(error, jax.errors.JaxRuntimeError) and jax.process_count() > 1:
-                raise  # another process is lost, which says nothing of the file system
+                raise  # another process is lost; the file system may be sound
             step, self._saving = self._saving, None
             with contextlib.suppress(Exception):
                 self._manager.close()

@@ -78,7 +78,7 @@ def differences(there: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
 
 
 def finished(directory: Path, settings: Settings) -> dict[str, Any] | None:
-    """The summary of the run, where it has ended with as many updates as are asked for."""
+    """The summary of the run, where it has ended with as many updates as the settings name."""
     summary = _read(directory / "summary.json", lambda found: {**found, "num_updates": found["num_updates"]})
     return summary if summary and summary["num_updates"] == settings.num_updates else None
 

@@ -39,10 +39,7 @@ class RunInfo(NamedTuple):
 
     @classmethod
     def from_json(cls, found: Any) -> "RunInfo":
-        """The inverse of `to_json`, for JSON that anybody may have written. The observer checks its own numbers.
-
-        Raises ValueError for another schema, and naming a field that no run writes so.
-        """
+        """The inverse of `to_json`, for JSON that anybody may have written. Raises ValueError naming a bad field."""
         found = _of_type({"info": found}, "info", dict)
         versions = _of_type(found, "versions", dict, _NONE) or {}
         if found.get("schema") != SCHEMA:
@@ -73,7 +70,7 @@ class RunInfo(NamedTuple):
             type(a) is type(b) is float and -math.inf < a <= b < math.inf for a, b in zip(low, high, strict=True)
         ):
             raise ValueError(f"action_low = {low!s:.80} and action_high = {high!s:.80} must be finite bounds")
-        for name in ("mean", "std"):
+        for name in ("mean", "std"):  # the observer checks their numbers
             _of_type(made.observer, name, list)
         for record in made.diverged:
             updates = _of_type(record if isinstance(record, dict) else {}, "updates", list)

@@ -1,7 +1,7 @@
 """Writes a run's metrics to metrics.jsonl, CSV, TensorBoard and Weights & Biases, each step once, also after a crash.
 
-metrics.jsonl is the record, and a resumed run truncates it. The others repeat its rows and are written anew at every
-start, so is the offline copy of Weights & Biases; its server gets the rows that it does not hold yet.
+A resumed run truncates metrics.jsonl and writes the others anew from its rows; the server of Weights & Biases gets
+those that it does not hold yet.
 """
 
 import csv

@@ -85,7 +85,7 @@ class Terminal:
     def facts(self, title: str, facts: Mapping[str, object]) -> None:
         """Prints a title and, below it, a line for each fact."""
         self.say(title)
-        width = max(len(name) for name in facts)
+        width = max(map(len, facts))
         for name, value in facts.items():
             self.say(f"  {name:<{width}}  {value}")
 

@@ -46,10 +46,7 @@ def program(
 
 
 def weights(policy: LoadedPolicy, *, trial: int = 0) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """A trial's averaged parameters by name, `params/Dense_0/kernel`, and, as JSON, all else that acting needs.
-
-    Raises ValueError where there is no such trial.
-    """
+    """A trial's averaged parameters by name, `params/Dense_0/kernel`, and, as JSON, all else that acting needs."""
     policy.resolve(None, None, trial)
     leaves, settings, levels = jax.tree.leaves_with_path(policy.params_of(trial)), policy.settings, None
     if settings.policy.subgoal_steps and policy.info.layout:

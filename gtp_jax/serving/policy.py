@@ -164,8 +164,7 @@ class LoadedPolicy:
 def load_policy(directory: str | Path, step: int | None = None) -> LoadedPolicy:
     """Loads the policies of a run from its last checkpoint; damaged ones are named in a warning and passed over.
 
-    The run may be training. `step` names another of the kept checkpoints: the last two, and the one with the best score
-    of an evaluation.
+    The run may be training. `step` is another of the kept checkpoints: the last two and the one with the best score.
 
     Raises:
       FileNotFoundError: where there is no sound checkpoint, or not this one.

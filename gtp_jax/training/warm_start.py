@@ -24,7 +24,7 @@ def check_source(directory: str, info: RunInfo) -> None:
     if different := differences(_must_agree(there), _must_agree(info)):
         raise ValueError(f"continue_from = {directory!r} cannot be continued so. " + "; ".join(different))
     if info.settings.num_updates <= step:
-        made = f"the run in {directory} has made so many, and its count goes on"
+        made = f"the run in {directory} has made so many, and the new one continues its count"
         raise ValueError(f"num_updates = {info.settings.num_updates} must be above {step}: {made}")
 
 

@@ -14,7 +14,6 @@ MOST_TRANSITIONS = 100_000_000  # of a collection, which would take ten hours
 _ID = re.compile(
     r"gtp/(?P<family>[a-z0-9]+)/(?P<name>[a-z-]+?)(?:-(?P<size>\d+)(?P<thousand>k?))?(?:-seed(?P<seed>\d+))?-v0"
 )
-_HOSTED = re.compile(r"(?:D4RL|mujoco)/(?P<family>[a-z0-9]+)/(?P<name>[a-z-]+)-v\d+")
 
 
 class BuiltIn(NamedTuple):
@@ -72,6 +71,5 @@ def _agree(dataset_id: str, what: str, named: int | None, given: int | None, def
 
 def stand_in(dataset_id: str) -> str | None:
     """The built-in dataset of the name of a hosted one, whose data it does not hold; None where there is none."""
-    match = _HOSTED.fullmatch(dataset_id)
-    found = match and f"gtp/{match['family']}/{match['name']}-v0"
+    found = re.sub(r"^(D4RL|mujoco)/(.+)-v\d+$", r"gtp/\2-v0", dataset_id)
     return found if found in ids() else None
