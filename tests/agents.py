@@ -14,16 +14,8 @@ from gtp_jax.agent.update import make_agent
 from gtp_jax.critics import twin_q
 from gtp_jax.types import Critic, Policy, ValueEstimate
 
-HPARAMS = {
-    "eta": 1.0,
-    "lambda_flow": 1.0,
-    "lambda_consistency": 1.0,
-    "policy_lr": 1e-3,
-    "policy_ema": 0.25,
-    "critic_lr": 2e-3,
-    "critic_ema": 0.125,
-    "discount": 0.99,
-}
+HPARAMS = {"eta": 1.0, "lambda_flow": 1.0, "lambda_consistency": 1.0, "policy_lr": 1e-3, "policy_ema": 0.25}
+HPARAMS |= {"critic_lr": 2e-3, "critic_ema": 0.125, "discount": 0.99}
 LOW, HIGH = np.array([-1.0, -0.8], np.float32), np.array([1.0, 0.9], np.float32)
 BATCH = jax.tree.map(jnp.asarray, random_batch(16))  # of observations [3] and actions [2]
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from gtp_jax.config.settings import Settings
 from gtp_jax.flow.paths import Path, expand
-from gtp_jax.types import Array, Batch, Policy, Velocity
+from gtp_jax.types import Array, Batch, Velocity
 
 # For tiny programs, whose compilation takes longer than their run.
 QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
@@ -124,7 +124,7 @@ class Chain(NamedTuple):
     """
 
     gamma: float = 0.9
-    target_action: float = 1.0  # what `constant_policy` plays; one of the data's, where Q is learnt
+    target_action: float = 1.0  # what the policy plays; one of the data's, where Q is learnt
 
     def batch(self) -> Batch:
         """Every transition once."""
@@ -141,20 +141,6 @@ class Chain(NamedTuple):
     def q(self, value_of_room_1: float) -> np.ndarray:
         """Q of the transitions of `batch`, where room 1 is worth `value_of_room_1` to the target policy."""
         return np.array([0, -1, 0, 1]) + self.gamma * value_of_room_1 * np.array([1, 1, 0, 0])
-
-
-def constant_policy(action: float) -> Policy:
-    """A policy with one useless parameter that always plays `action`."""
-
-    def sample(params, key, obs, num_steps, temperature=1.0):
-        del params, key, num_steps, temperature
-        return jnp.full((*obs.shape[:-1], 1), action)
-
-    return Policy(
-        init=lambda key, batch: jnp.zeros(()),
-        loss=lambda params, target_params, key, batch, hparams, step: (params * jnp.ones_like(batch.reward), {}),
-        sample=sample,
-    )
 
 
 def settings_with(**changes) -> Settings:

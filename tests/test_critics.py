@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from agents import BATCH
-from oracles import Chain, constant_policy, quick_jit
+from agents import BATCH, stub_policy
+from oracles import Chain, quick_jit
 from scipy import stats
 
 from gtp_jax.agent.guidance import GUIDANCE
@@ -147,7 +147,8 @@ def test_critics_learn_a_known_chain(name, settings, worth, advantage):
     chain = Chain()
     critic = make(name, q_network(2, (32, 32)), v_network((32, 32)), **settings)
     batch = jax.tree.map(jnp.asarray, chain.batch())
-    agent = make_agent(constant_policy(chain.target_action), critic, GUIDANCE["advantage"](), num_steps=1)
+    policy = stub_policy(lambda params, key, obs, *_: jnp.full((*obs.shape[:-1], 1), chain.target_action))
+    agent = make_agent(policy, critic, GUIDANCE["advantage"](), num_steps=1)
     names = ("eta", "policy_lr", "policy_ema", "critic_lr", "critic_ema", "discount")
     hparams = dict(zip(names, jnp.array([1.0, 0.0, 0.1, 5e-3, 0.1, chain.gamma]), strict=True))
 

@@ -38,13 +38,6 @@ def test_a_path_starts_at_the_data_and_has_the_velocity_of_its_points(path, x64)
         np.testing.assert_allclose(point[i], alpha[i] * x[i] + sigma[i] * z[i], rtol=1e-12)
 
 
-def test_the_score_approximation_keeps_its_noise(x64):
-    """The field anchored to the data point, (x_t - x)/t, is solved by the same noise at every time (eq. 11)."""
-    (x, z), t = jnp.asarray(NORMAL[:, :, 0]), jnp.linspace(0.1, 80.0, 5)
-    x_t = interpolate(VARIANCE_EXPLODING, x, z, t)
-    np.testing.assert_allclose((x_t - x) / t[:, None], conditional_velocity(VARIANCE_EXPLODING, x, z, t), rtol=1e-10)
-
-
 def test_expand():
     assert expand(jnp.ones(5), jnp.ones((5, 4, 3))).shape == (5, 1, 1)
     assert expand(jnp.ones(()), jnp.ones(3)).shape == (1,)
@@ -127,18 +120,6 @@ def test_orders_of_the_solvers(step, order, case, start, end, x64):
     errors = [np.abs(solve(step, field, x, np.linspace(start, end, n + 1)) - exact).max() for n in (32, 64, 128)]
     measured = np.log2(np.divide(errors[:-1], errors[1:]))
     assert abs(measured[-1] - order) < 0.2, measured
-
-
-def test_many_steps_of_heun_are_the_flow_map(x64):
-    """Phi* of the mixture, and the semigroup law: from 1.5 to 0.7 and on to 0.2 is from 1.5 to 0.2."""
-    x = jnp.asarray(np.random.default_rng(0).normal(size=(16, 2)))
-    field = mixture_field(jnp.asarray(MODES), 0.4)
-    first = solve(heun_step, field, x, np.linspace(1.5, 0.7, 201))
-    both = solve(heun_step, field, first, np.linspace(0.7, 0.2, 201))
-    whole = solve(heun_step, field, x, np.linspace(1.5, 0.2, 401))
-    np.testing.assert_allclose(both, whole, atol=1e-5)
-    np.testing.assert_allclose(whole, integrate(field, x, 1.5, 0.2), atol=1e-5)
-    assert np.abs(whole - x).max() > 0.1
 
 
 def test_solvers_look_at_the_instantaneous_field_only(x64):

@@ -54,15 +54,6 @@ def test_both_terms_are_exactly_zero_on_one_point():
     assert (losses(point_velocity(0.0), point_velocity(0.0), x, z, times).flow > 0).all()
 
 
-def test_more_leading_axes():
-    x, z, times = draw((12, 3))
-    velocity = gaussian_velocity(MEAN, STD)
-    flat = losses(velocity, velocity, x, z, times)
-    folded = jax.tree.map(lambda a: a.reshape(3, 4, *a.shape[1:]), (x, z, times))
-    terms = losses(velocity, velocity, *folded)
-    np.testing.assert_allclose(terms.consistency, flat.consistency.reshape(3, 4), rtol=2e-5)
-
-
 def test_a_callable_that_knows_of_one_batch_axis_only():
     """What other codebases pass: no extra axes reach it, and its conditioning is closed over."""
     x, z, times = draw()

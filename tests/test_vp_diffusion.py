@@ -25,7 +25,7 @@ def make(noise, num_steps, low=(-1e3, -1e3), high=(1e3, 1e3)):
 
 
 def to_point(num_steps, point=POINT):
-    """The noise in x_i = sqrt(kept) point + sqrt(1 - kept) z: what an optimal network predicts for data of one point."""
+    """The noise in x_i = sqrt(kept) point + sqrt(1 - kept) z, which an optimal network predicts for one point."""
     chain = variance_preserving_chain(num_steps)
 
     def noise(x, index):
@@ -43,19 +43,6 @@ def test_the_chain_is_a_discretised_integral(num_steps, x64):
     np.testing.assert_allclose(chain.kept, np.exp(-0.1 * r - 0.5 * 9.9 * r**2), rtol=1e-12)
     np.testing.assert_allclose(chain.kept, np.cumprod(1 - np.asarray(chain.beta)), rtol=1e-12)
     assert ((chain.beta > 0) & (chain.beta < 1)).all()
-
-
-def test_noising_step_by_step_is_noising_at_once():
-    """x_i = sqrt(1 - beta_i) x_{i-1} + sqrt(beta_i) z, repeated, has the mean and deviation of `Chain.noise`."""
-    chain, rng = variance_preserving_chain(4), np.random.default_rng(0)
-    x = start = np.broadcast_to(POINT, (50_000, 2))
-    noised = quick_jit(chain.noise)
-    for i in range(4):
-        beta = float(chain.beta[i])
-        x = np.sqrt(1 - beta) * x + np.sqrt(beta) * rng.normal(size=x.shape)
-        once = noised(start, rng.normal(size=x.shape), jnp.full(50_000, i))
-        np.testing.assert_allclose(x.mean(axis=0), np.mean(once, axis=0), atol=0.02)
-        np.testing.assert_allclose(x.std(axis=0), np.std(once, axis=0), atol=0.02)
 
 
 def bayes(num_steps, i, x_i):

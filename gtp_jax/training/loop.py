@@ -112,7 +112,7 @@ class Training:
             warm_start.check_source(settings.continue_from, self.info([]))
 
     def info(self, diverged: list[dict[str, Any]], score: float | None = None) -> RunInfo:
-        """What a checkpoint says of this run."""
+        """The info that a checkpoint of this run holds."""
         return RunInfo(
             settings=self.settings,
             trials=self.trials,
