@@ -132,11 +132,11 @@ def summary_of(directory):
 
 def differences(directory, other, but=()):
     """What two finished runs do not share, bit for bit, by name: all files but those named, of the checkpoints the last
-    one's arrays, of summary.json all but the timing. run.log holds times."""
+    one's arrays, of summary.json all but timing and commit. run.log holds times."""
     one, two = final_arrays(directory), final_arrays(other)
     assert one.keys() == two.keys()
     found = [name for name in one if one[name].dtype != two[name].dtype or one[name].tobytes() != two[name].tobytes()]
-    one, two = (summary_of(path) | {"timing": None} for path in (directory, other))
+    one, two = (summary_of(path) | {"timing": None, "commit": None} for path in (directory, other))
     found += [f"summary.json: {name}" for name in one.keys() | two.keys() if one.get(name) != two.get(name)]
     apart = {"summary.json", "checkpoints", "run.log", *but}
     one, two = (

@@ -12,7 +12,7 @@ from gtp_jax import datasets
 from gtp_jax.agent.build import build_agent
 from gtp_jax.config import methods, presets, tasks
 from gtp_jax.config.presets import preset
-from gtp_jax.config.settings import Settings, hparam_names, is_cloning
+from gtp_jax.config.settings import Settings, describe, hparam_names, is_cloning
 from gtp_jax.datasets.builtin import ids
 from gtp_jax.datasets.transforms import Observer
 from gtp_jax.runs import scores
@@ -168,3 +168,17 @@ def test_every_task_has_reference_returns():
         for dataset in filter(None, (task.builtin, task.hosted)):
             low, high = tasks.REFERENCES[scores.reference_family(dataset)]
             assert low < high
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"guidance.eta": 0.3, "policy.num_steps": 2}, "gtp, twin_q critic, advantage eta = 0.3, K = 2"),
+        ({"guidance.eta": 0.0, "policy.temperature": 0.5}, "gtp-bc, K = 5, temperature 0.5"),
+        ({"guidance.name": "filter", "sweep.policy_lr": (0.1,)}, "gtp, twin_q critic, filter, K = 5"),
+        ({"sweep.eta": (0.1, 1.0)}, "gtp, twin_q critic, advantage, K = 5"),
+        ({"policy.subgoal_steps": 20, "guidance.name": "none"}, "gtp-bc, displacement subgoals 20 steps ahead, K = 5"),
+    ],
+)
+def test_methods_are_described_by_what_matters_for_their_score(changes, text):
+    assert describe(Settings.of(changes)) == text

@@ -39,7 +39,7 @@ def test_every_public_name_is_documented():
         described = inspect.getdoc(getattr(losses, name))
         assert described, name
         if name.endswith(("_loss", "_losses", "_weights")):  # the source and the shapes
-            shapes = ("[*B]", "[B]", "any shape", "as in `field_loss`")
+            shapes = ("[*B]", "[B]", "any shape", "as in `")
             assert "arXiv" in described and any(words in described for words in shapes), name
 
 

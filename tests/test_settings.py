@@ -11,7 +11,7 @@ from hypothesis import example, given, settings, strategies
 from gtp_jax import critics, datasets, policies
 from gtp_jax.agent import guidance, hierarchy, networks
 from gtp_jax.config import groups
-from gtp_jax.config.settings import Settings, describe, hparam_names, is_cloning, structural, uses_labels
+from gtp_jax.config.settings import Settings, hparam_names, is_cloning, structural, uses_labels
 from gtp_jax.config.table import declarations, is_free, reference
 from gtp_jax.datasets.transforms import OBSERVATIONS, Observer
 from gtp_jax.declare import MAX_DEPTH, MAX_INT, WIDTHS
@@ -296,17 +296,3 @@ def test_which_settings_clone_and_which_label():
             assert is_cloning(Settings.of({"guidance.name": name, "guidance.eta": 0.0}))
             assert not is_cloning(Settings.of({"guidance.name": name, "sweep.eta": (0.0, 1.0)}))
             assert "sweep.eta = (0.0,) means nothing to gtp-bc" in refusal({"guidance.name": name, "sweep.eta": (0.0,)})
-
-
-@pytest.mark.parametrize(
-    ("changes", "text"),
-    [
-        ({"guidance.eta": 0.3, "policy.num_steps": 2}, "gtp, twin_q critic, advantage eta = 0.3, K = 2"),
-        ({"guidance.eta": 0.0, "policy.temperature": 0.5}, "gtp-bc, K = 5, temperature 0.5"),
-        ({"guidance.name": "filter", "sweep.policy_lr": (0.1,)}, "gtp, twin_q critic, filter, K = 5"),
-        ({"sweep.eta": (0.1, 1.0)}, "gtp, twin_q critic, advantage, K = 5"),
-        (SUBGOALS | {"guidance.name": "none"}, "gtp-bc, displacement subgoals 20 steps ahead, K = 5"),
-    ],
-)
-def test_methods_are_described_by_what_matters_for_their_score(changes, text):
-    assert describe(Settings.of(changes)) == text

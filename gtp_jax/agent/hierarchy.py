@@ -1,9 +1,9 @@
 """Hierarchical policies: the high-level policy sets a subgoal, the low-level policy acts towards it.
 
 The high-level policy learns the offset to where the agent of the data was some steps later, the low-level policy the
-actions that led there: the two levels of HIQL (arXiv 2307.15949), without its weights. Each observes only what it
-needs, so that it generalises over the rest: the high-level policy positions and the optimality label, but not the body;
-the low-level policy the body and the subgoal, but no position, and with the egocentric encoding no heading either.
+actions that led there, as in HIQL (arXiv 2307.15949), without its weights. Each observes only what it needs, so that
+it generalises over the rest: the high-level policy positions and the optimality label, but not the body; the low-level
+policy the body and the subgoal, but no position, and with the egocentric encoding no heading either.
 """
 
 from collections.abc import Callable
@@ -15,9 +15,7 @@ import jax.numpy as jnp
 from gtp_jax.types import Array, Batch, HParams, Key, Layout, Metrics, Params, Policy
 
 UNIT = 4.0  # metres, a cell of the mazes: in it the offsets of 20 steps have about the spread that actions have
-FARTHEST = (
-    100.0  # units along each axis, the bound of the high-level policy's actions: a maze has at most so many cells
-)
+FARTHEST = 100.0  # units along each axis, the bound of a subgoal: a maze has at most so many cells
 SHORTEST = 1e-6  # units: an offset below it has no direction to speak of
 
 
@@ -54,13 +52,10 @@ def make(*, high: Policy, low: Policy, layout: Layout, encoding: str) -> Policy:
 
     Args:
       high: the high-level policy, of actions [*B, 2], the offset to the subgoal in units of UNIT, for observations
-        without body and heading.
+        without body and heading. It is trained on `Batch.subgoal`.
       low: the low-level policy, of the environment's actions, for observations of the body and the encoded offset.
       layout: of the observations, with a heading if and only if the encoding is "egocentric".
       encoding: how the low-level policy observes the offset, a name of ENCODINGS.
-
-    Returns:
-      The policy; its `loss` takes batches with `subgoal` [B, 2], metres.
 
     Raises:
       ValueError: for an unknown encoding, or one that does not go with the layout.

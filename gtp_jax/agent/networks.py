@@ -26,16 +26,16 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {"mish": mish, "relu": nn.rel
 
 
 TIME_SCALES: dict[str, Callable[[Array], Array]] = {
-    # Times below 1e-3 are not told apart, so that t = 0 is finite. Over the eleven units of log t between 0.002 and 80
-    # the slowest wave turns once and the fastest about 25 times.
+    # Times below 1e-3 are embedded alike, so that t = 0 is finite. Over the eleven units of log t between 0.002 and 80
+    # the lowest frequency turns once and the highest about 25 times.
     "log": lambda t: jnp.log(jnp.maximum(t, 1e-3)),
-    # Over [0, 1] the slowest wave turns about half and the fastest about 15 times.
+    # Over [0, 1] the lowest frequency turns about half and the highest about 15 times.
     "linear": lambda t: 6.0 * t,
 }
 
 
 def time_embedding(t: Array, scale: str = "log", width: int = 16) -> Array:
-    """Sines and cosines of a time, on one of TIME_SCALES, at geometric frequencies: t [*B] -> [*B, width]."""
+    """Fourier features of a time, on one of TIME_SCALES, at geometric frequencies: t [*B] -> [*B, width]."""
     frequencies = jnp.geomspace(0.5, 16.0, width // 2)
     angles = jnp.expand_dims(TIME_SCALES[scale](t), -1) * jnp.expand_dims(frequencies, range(t.ndim))
     return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=-1)

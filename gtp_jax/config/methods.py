@@ -85,7 +85,7 @@ METHODS: dict[str, Callable[[Task], dict[str, Any]]] = {
     "gtp-success": lambda task: {"guidance.name": "none", "data.episodes": "successful"},
     # Advantage-conditioned (CFGRL at guidance weight 1, arXiv 2505.23458), by the Monte Carlo advantage.
     "gtp-conditioned": lambda task: _monte_carlo(task) | {"guidance.name": "conditioning"},
-    # A hierarchical policy (HIQL's two levels, arXiv 2307.15949) whose high level is advantage-conditioned.
+    # A hierarchical policy (as HIQL's, arXiv 2307.15949) whose high-level policy is advantage-conditioned.
     "gtp-hierarchical": lambda task: (
         _monte_carlo(task) | HIERARCHY | {"guidance.name": "conditioning", "critic.n_step": SUBGOAL_STEPS}
     ),

@@ -27,17 +27,8 @@ class OwnCriticSettings:
 def td_loss(q: Array, reward: Array, discount: Array, next_value: Array) -> Array:
     """sum_j (r + discount next_value - q_j)^2, the loss of an ensemble of critics (arXiv 2510.11499, eq. 16).
 
-    Args:
-      q: [E, *B], the ensemble's values of the data's actions.
-      reward: [*B].
-      discount: [*B], gamma, or 0 where the episode terminated.
-      next_value: [*B]; the caller stops its gradient.
-
-    Returns:
-      [*B].
-
-    Raises:
-      ValueError: where one of them is not shaped like a member's values.
+    Maps the values q [E, *B] of the data's actions and reward, discount (gamma, or 0 where the episode terminated) and
+    next_value, each [*B], to [*B]; the caller stops the gradient of next_value. Raises ValueError for other shapes.
     """
     for name, given in (("reward", reward), ("discount", discount), ("next_value", next_value)):
         if given.shape != q.shape[1:]:
@@ -48,13 +39,7 @@ def td_loss(q: Array, reward: Array, discount: Array, next_value: Array) -> Arra
 def expectile_loss(difference: Array, expectile: float) -> Array:
     """|expectile - 1(difference < 0)| difference^2, element by element (arXiv 2110.06169, eq. 4).
 
-    Its minimum over a constant is the expectile of the target; 0.5 gives half the squared error.
-
-    Args:
-      difference: target - value, any shape.
-      expectile: in (0, 1).
-
-    Returns:
-      Shaped like `difference`.
+    The difference is target - value, of any shape, and the expectile in (0, 1). The minimum over a constant is the
+    expectile of the target; 0.5 gives half the squared error.
     """
     return jnp.where(difference < 0, 1.0 - expectile, expectile) * difference**2

@@ -16,8 +16,6 @@ VALUES_ACTIONS = True
 
 @dataclasses.dataclass(frozen=True)
 class Settings(OwnCriticSettings):
-    """The settings of clipped double Q-learning."""
-
     backup_samples: int = setting(
         1,
         "Policy samples at the next observation, of which each network of the ensemble backs up its best; above 1 this "

@@ -1,8 +1,8 @@
-"""State values alone: the advantage is what the data's own next steps changed, so no network has to tell actions apart.
+"""State values alone, with an n-step or Monte Carlo advantage from the data, so that no network has to compare actions.
 
-A(obs, a) = r + gamma V(next_obs) - V(obs), and V is an expectile of the same right-hand side over the data (0.5: its
-mean, the behaviour's value; higher: nearer to the best of what followed). With n-step transitions (`critic.n_step`)
-both span n steps. Exact where the dynamics are deterministic, as in AntMaze; else levels above 0.5 also prefer luck.
+A(obs, a) = r + gamma V(next_obs) - V(obs), and V is an expectile of r + gamma V(next_obs) over the data (0.5: the mean,
+the value of the behaviour policy; higher: nearer to the best outcomes). With n-step transitions (`critic.n_step`) both
+span n steps. This is exact for deterministic dynamics, as in AntMaze; else expectiles above 0.5 also prefer luck.
 """
 
 import dataclasses

@@ -56,17 +56,10 @@ def extrapolate(velocity: Velocity, x: Array, t: Array, s: Array) -> Array:
 
 
 def follow(velocity: Velocity, x: Array, times: Array, *, step: Step = jump, event_ndim: int = 1) -> Array:
-    """Steps from times[0] through times[1], ... to times[-1] (eq. 15).
+    """Steps from x [*B, *event] at times[0] through times[1], ... to the point at times[-1], shaped like x (eq. 15).
 
-    Args:
-      velocity: the average velocity.
-      x: [*B, *event], the point at times[0].
-      times: [K + 1], decreasing; the loop over them is unrolled.
-      step: (velocity, x, t, s) -> the point at s; a jump along the map, or a step of an ODE solver.
-      event_ndim: number of event axes.
-
-    Returns:
-      [*B, *event], the point at times[-1].
+    The times [K + 1] decrease; the loop over them is unrolled. A `step` is a jump along the map, or one of an ODE
+    solver.
     """
     batch_shape, times = x.shape[: x.ndim - event_ndim], jnp.asarray(times, x.dtype)
     for t, s in zip(times[:-1], times[1:], strict=True):

@@ -58,6 +58,10 @@ class VarianceExploding(OwnPolicySettings):
         """The times of training and sampling."""
         return Schedule(self.sigma_min, self.sigma_max, self.rho)
 
+    def velocity(self, network: Callable[[Array, Array, Array], Array]) -> Velocity:
+        """Reads a network F(x, t, s) as an average velocity."""
+        return flow_map.edm_velocity(network, self.sigma_data)
+
 
 def clip_action(action: Array, low: Array, high: Array) -> Array:
     """Clips actions [*B, A] to bounds [A]."""
@@ -81,13 +85,13 @@ class LossInputs(NamedTuple):
 
 
 def make(
-    *,
     network: Network[FlowApply],
     action_low: Array,
     action_high: Array,
     objective: Callable[[LossInputs], tuple[Array, Metrics]],
     parameterise: Callable[[Callable[[Array, Array, Array], Array]], Velocity] = lambda f: f,
     sampling_times: Callable[[int], Array] = uniform_times,
+    *,
     step: Step = flow_map.jump,
     sampler: Callable[[Velocity, Key, Array, Array, Array | float], Array] | None = None,
 ) -> Policy:

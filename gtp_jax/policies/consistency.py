@@ -49,8 +49,6 @@ def renoising_sampler(
 
 @dataclasses.dataclass(frozen=True)
 class Settings(VarianceExploding):
-    """The settings of consistency models."""
-
     target: str = flow_policy.target()
 
 
@@ -67,12 +65,5 @@ def make(
         loss = consistency_loss(given.velocity, given.followed(settings.target), given.action, z, times.t, times.u)
         return loss, {"policy/consistency": jnp.mean(loss)}
 
-    return flow_policy.make(
-        network=network,
-        action_low=action_low,
-        action_high=action_high,
-        parameterise=lambda f: flow_map.edm_velocity(f, settings.sigma_data),
-        objective=objective,
-        sampling_times=settings.schedule.sampling_times,
-        sampler=renoising_sampler,
-    )
+    velocity, times = settings.velocity, settings.schedule.sampling_times
+    return flow_policy.make(network, action_low, action_high, objective, velocity, times, sampler=renoising_sampler)

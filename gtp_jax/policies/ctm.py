@@ -31,16 +31,10 @@ def soft_consistency_loss(
 ) -> Array:
     """|P(Phi(x_t, t, tau)) - sg P(Phi(step(x_t, t, u), u, tau))|^2 / (t - u), P(x) = Phi(x, tau, 0).
 
-    Eq. 5 and 6 of arXiv 2310.02279.
-
-    Args:
-      target_velocity: of the jumps that are followed and of P. The gradient goes through P's argument: its own
-        parameters must not be those that are differentiated (pass one of stopped or averaged parameters).
-      teacher_velocity: whose instantaneous field the solver follows.
-      times: t > u >= tau, each [*B].
-      step: the solver's step.
-
-    The other arguments, the result and errors are as in `flow.map.field_loss`; the factor 1/(t - u) is as in GTP's.
+    Eq. 5 and 6 of arXiv 2310.02279; the factor 1/(t - u) is as in GTP's. `target_velocity` is that of the jumps that
+    are followed and of P: the gradient goes through P's argument, so its parameters must not be those that are
+    differentiated, but stopped or averaged ones. The solver's `step` follows the instantaneous field of
+    `teacher_velocity`. The other arguments, the result and errors are as in `policies.gtp.trajectory_losses`.
     """
     t, u, tau = times
     flow_map.check_example(x, event_ndim, z=z, t=t, u=u, tau=tau)
@@ -54,8 +48,6 @@ def soft_consistency_loss(
 
 @dataclasses.dataclass(frozen=True)
 class Settings(VarianceExploding):
-    """The settings of consistency trajectory models; the solver brings x_t to time u along the averaged field."""
-
     lambda_flow: float = flow_policy.lambda_flow()
     target: str = flow_policy.target()
     solver: str = flow_policy.solver()
@@ -77,11 +69,5 @@ def make(
         metrics = {"policy/consistency": jnp.mean(consistency), "policy/flow": jnp.mean(flow)}
         return consistency + given.hparams["lambda_flow"] * flow, metrics
 
-    return flow_policy.make(
-        network=network,
-        action_low=action_low,
-        action_high=action_high,
-        parameterise=lambda f: flow_map.edm_velocity(f, settings.sigma_data),
-        objective=objective,
-        sampling_times=settings.schedule.sampling_times,
-    )
+    times = settings.schedule.sampling_times
+    return flow_policy.make(network, action_low, action_high, objective, settings.velocity, times)

@@ -21,8 +21,6 @@ _GRID_INTERVALS = 1280
 
 @dataclasses.dataclass(frozen=True)
 class Settings(VarianceExploding):
-    """The settings of variance-exploding diffusion."""
-
     solver: str = flow_policy.solver()
     times: str = setting(
         "grid", "Where the denoiser is trained: the schedule's times, or EDM's.", choices=("grid", "log-normal")
@@ -49,12 +47,5 @@ def make(settings: Settings, *, network: Network[FlowApply], action_low: Array, 
         weight = flow_map.edm_weight(t, settings.sigma_data) if settings.weighting == "edm" else 1.0
         return weight * loss, {"policy/flow": jnp.mean(loss)}
 
-    return flow_policy.make(
-        network=network,
-        action_low=action_low,
-        action_high=action_high,
-        parameterise=lambda f: flow_map.edm_velocity(f, settings.sigma_data),
-        objective=objective,
-        sampling_times=settings.schedule.sampling_times,
-        step=flow_map.SOLVERS[settings.solver],
-    )
+    step, times = flow_map.SOLVERS[settings.solver], settings.schedule.sampling_times
+    return flow_policy.make(network, action_low, action_high, objective, settings.velocity, times, step=step)

@@ -19,8 +19,6 @@ TIME_SCALE = "linear"
 
 @dataclasses.dataclass(frozen=True)
 class Settings(OwnPolicySettings):
-    """The settings of flow matching."""
-
     solver: str = flow_policy.solver()
 
 
@@ -34,10 +32,4 @@ def make(settings: Settings, *, network: Network[FlowApply], action_low: Array, 
         loss = flow_map.field_loss(given.velocity, LINEAR, given.action, z, t)
         return loss, {"policy/flow": jnp.mean(loss)}
 
-    return flow_policy.make(
-        network=network,
-        action_low=action_low,
-        action_high=action_high,
-        objective=objective,
-        step=flow_map.SOLVERS[settings.solver],
-    )
+    return flow_policy.make(network, action_low, action_high, objective, step=flow_map.SOLVERS[settings.solver])

@@ -121,11 +121,5 @@ def make(
         hparams = given.hparams
         return hparams["lambda_consistency"] * terms.consistency + hparams["lambda_flow"] * flow, metrics
 
-    return flow_policy.make(
-        network=network,
-        action_low=action_low,
-        action_high=action_high,
-        parameterise=lambda f: flow_map.edm_velocity(f, settings.sigma_data),
-        objective=objective,
-        sampling_times=settings.schedule.sampling_times,
-    )
+    times = settings.schedule.sampling_times
+    return flow_policy.make(network, action_low, action_high, objective, settings.velocity, times)

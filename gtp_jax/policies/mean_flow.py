@@ -48,8 +48,6 @@ def ordered_times(key: Key, shape: tuple[int, ...], *, dtype: DType = float) -> 
 
 @dataclasses.dataclass(frozen=True)
 class Settings(OwnPolicySettings):
-    """The settings of mean flow."""
-
     adaptive_power: float = setting(
         1.0, "Power p of the weight 1/(loss + c)^p on each example (sec. 4.3); 0 switches it off.", range=Range(0, 10)
     )
@@ -66,4 +64,4 @@ def make(settings: Settings, *, network: Network[FlowApply], action_low: Array, 
         weight = jax.lax.stop_gradient((loss + _EPSILON) ** -settings.adaptive_power)
         return weight * loss, {"policy/mean_flow": jnp.mean(loss)}
 
-    return flow_policy.make(network=network, action_low=action_low, action_high=action_high, objective=objective)
+    return flow_policy.make(network, action_low, action_high, objective)

@@ -46,8 +46,6 @@ def dyadic_times(
 
 @dataclasses.dataclass(frozen=True)
 class Settings(OwnPolicySettings):
-    """The settings of shortcut models."""
-
     lambda_flow: float = flow_policy.lambda_flow()
 
 
@@ -68,4 +66,4 @@ def make(settings: Settings, *, network: Network[FlowApply], action_low: Array, 
         metrics = {"policy/consistency": jnp.mean(consistency), "policy/flow": jnp.mean(flow)}
         return consistency + given.hparams["lambda_flow"] * flow, metrics
 
-    return flow_policy.make(network=network, action_low=action_low, action_high=action_high, objective=objective)
+    return flow_policy.make(network, action_low, action_high, objective)

@@ -45,12 +45,8 @@ def noise_prediction_loss(
 ) -> Array:
     """|z - predict(x_i, i)|^2, the simplified loss of a diffusion model (arXiv 2006.11239, eq. 14).
 
-    Args:
-      predict: (x_i [*B, *event], row numbers [*B]) -> the noise in x_i, shaped like it; it is trained.
-      chain: how x is noised.
-      index: [*B] row numbers, from 0 to T - 1.
-
-    The other arguments, the result and errors are as in `flow.map.field_loss`.
+    `predict`, which is trained, maps x_i [*B, *event] and row numbers of the chain [*B] to the noise in x_i; `index`
+    [*B] are the row numbers, from 0. The other arguments, the result and errors are as in `flow.map.field_loss`.
     """
     check_example(x, event_ndim, z=z, index=index)
     predicted = average(lambda x, i, _: predict(x, i), chain.noise(x, z, index), index, index)
