@@ -1,7 +1,10 @@
 """One run over two processes: the files of one, and what is left when one process is lost."""
 
+import os
 import signal
 import socket
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -110,3 +113,10 @@ def test_two_processes_gather_every_bit_and_share_the_trials(monkeypatch):
     monkeypatch.setattr(multihost_utils, "process_allgather", lambda message: 1 / 0)
     with pytest.raises(hosts.LostProcess, match="division"):
         hosts.gather(tree)
+
+
+@pytest.mark.parametrize("platforms", ["cuda", "nonsense"])
+def test_a_platform_that_is_not_there_is_named_in_one_line(platforms):
+    command = [sys.executable, "-c", "from gtp_jax.parallel import hosts; hosts.check_devices()"]
+    child = subprocess.run(command, env={**os.environ, "JAX_PLATFORMS": platforms}, capture_output=True, text=True)
+    assert child.stderr.splitlines()[-1].startswith(f"ValueError: JAX finds no device of JAX_PLATFORMS={platforms!r}")

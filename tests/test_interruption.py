@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from gtp_jax.training.interruption import Interruption
+from gtp_jax.training.interruption import SIGNALS, Interruption
 
 # One call of C code that runs for minutes and lets other threads run.
 BUSY = """
@@ -21,7 +21,7 @@ with Interruption(lambda text: print(text, flush=True)):
 """
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)])
 def test_a_second_signal_ends_at_once(number, code):
     child = subprocess.Popen([sys.executable, "-c", BUSY], stdout=subprocess.PIPE, text=True)
     assert child.stdout.readline() == "ready\n"
@@ -36,7 +36,7 @@ def test_a_second_signal_ends_at_once(number, code):
 
 
 def test_the_first_signal_is_a_number_and_the_handlers_come_back():
-    before, said = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)], []
+    before, said = [signal.getsignal(number) for number in SIGNALS], []
     with Interruption(said.append) as stop:
         assert stop.signal == 0
         os.kill(os.getpid(), signal.SIGTERM)
@@ -44,7 +44,7 @@ def test_the_first_signal_is_a_number_and_the_handlers_come_back():
         while not said and time.monotonic() < deadline:
             time.sleep(0.01)
         assert stop.signal == signal.SIGTERM
-    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+    assert [signal.getsignal(number) for number in SIGNALS] == before
     assert signal.set_wakeup_fd(-1) == -1
 
 

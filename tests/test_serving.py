@@ -105,6 +105,8 @@ def test_actions_have_the_leading_axes_of_the_observations(cloned):
     assert (policy(obs) != policy(obs, key=jax.random.key(1))).any()
     keys = [jax.random.key(seed) for seed in (1, 2)]
     np.testing.assert_array_equal(*(policy(obs, key=key, temperature=0) for key in keys))
+    action = policy(obs)
+    action *= 0.5  # the caller's own, writable array
     assert policy.seeds == SEEDS and policy.settings == cloned.settings and policy.info == cloned.info
 
 
@@ -122,6 +124,15 @@ def test_actions_have_the_leading_axes_of_the_observations(cloned):
 def test_impossible_arguments_are_named(cloned, given, says):
     with pytest.raises(ValueError, match=says):
         cloned.policy(np.zeros(OBS), **given)
+
+
+def test_observations_that_are_not_finite_and_the_pair_of_a_reset_are_refused(cloned):
+    obs = np.zeros((4, OBS))
+    obs[2, 1] = np.nan
+    with pytest.raises(ValueError, match=r"obs is not finite: number 1 of the flat observation at \(2,\) is nan"):
+        cloned.policy(obs)
+    with pytest.raises(ValueError, match="pass the observation alone"):
+        cloned.policy((np.zeros(OBS), {}))
 
 
 def test_a_loaded_policy_multiplies_in_the_precision_of_its_run(tmp_path, cloned):

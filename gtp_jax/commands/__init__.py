@@ -70,6 +70,11 @@ def numbers(allowed: Range, kind: type[int] | type[float] = int) -> Callable[[st
     return lambda text: list(dict.fromkeys(map(number(allowed, kind), text.split(","))))
 
 
+def user_path(text: str) -> Path:
+    """Reads a path from the command line; ~ is the home folder."""
+    return Path(text).expanduser()
+
+
 def check_writable(folder: Path) -> None:
     """Raises OSError where no file can be made in a folder, before the results for it are computed."""
     tempfile.TemporaryFile(dir=folder).close()

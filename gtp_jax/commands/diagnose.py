@@ -6,13 +6,12 @@ of held-out episodes, collected with another seed.
 """
 
 import argparse
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from gtp_jax import files
-from gtp_jax.commands import check_writable, number, origin
+from gtp_jax.commands import check_writable, number, origin, user_path
 from gtp_jax.declare import MANY, MAX_INT, Range
 from gtp_jax.runs.terminal import Parser, Terminal
 
@@ -23,7 +22,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     """Reads the command line; a mistake ends the program with one line and exit code 2."""
     parser = Parser(prog="gtp-jax diagnose", description="Compares what a critic estimates with what happens.")
     add, several, any_number = parser.add_argument, number(Range(2, 10_000)), number(Range(0, MAX_INT))
-    add("--workdir", type=Path, required=True, help="directory of the run")
+    add("--workdir", type=user_path, required=True, help="directory of the run")
     add("--trial", type=any_number, default=0, help="which of its trials, counted from 0")
     add("--states", type=several, default=16, help="states that the policy meets")
     add("--actions", type=several, default=8, help="actions of the policy, tried at each state")

@@ -8,13 +8,12 @@ import contextlib
 import itertools
 import math
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from gtp_jax import files
-from gtp_jax.commands import check_writable, number, numbers, origin
+from gtp_jax.commands import check_writable, number, numbers, origin, user_path
 from gtp_jax.declare import COUNT, MANY, MAX_INT, NOT_NEGATIVE, UPDATES, Range
 from gtp_jax.runs.terminal import Parser, Terminal
 
@@ -38,7 +37,7 @@ def main(argv: list[str] | None = None) -> None:
     """Evaluates every combination of steps, temperature and candidates."""
     parser = Parser(prog="gtp-jax evaluate", description="Evaluates a trained policy.")
     add = parser.add_argument
-    add("--workdir", type=Path, required=True, help="directory of the run")
+    add("--workdir", type=user_path, required=True, help="directory of the run")
     add("--num_steps", type=numbers(COUNT), default="1,2,5", help="sampling steps K, by commas")
     add("--temperature", type=numbers(NOT_NEGATIVE, float), default="1", help="scales of the first draw, by commas")
     add("--candidates", type=numbers(COUNT), default="1", help="best of N by the critic, by commas")

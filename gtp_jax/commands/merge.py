@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gtp_jax import files
+from gtp_jax.commands import user_path
 from gtp_jax.config import trials
 from gtp_jax.config.settings import Settings
 from gtp_jax.runs import directory, plots, scores
@@ -108,8 +109,8 @@ def merge(runs: Sequence[Run], out: Path) -> dict[str, Any]:
 def main(argv: list[str] | None = None) -> None:
     """Reads, checks and joins the runs, and prints their score."""
     parser = Parser(prog="gtp-jax merge", description="Joins runs of different seeds into one result.")
-    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="directory of a finished run")
-    parser.add_argument("--out", type=Path, required=True, help="directory to make")
+    parser.add_argument("runs", type=user_path, nargs="+", metavar="RUN", help="directory of a finished run")
+    parser.add_argument("--out", type=user_path, required=True, help="directory to make")
     arguments, terminal = parser.parse_args(argv), Terminal()
     if arguments.out.exists():
         raise ValueError(f"{arguments.out} exists; choose another --out")

@@ -46,7 +46,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     terminal = Terminal()
     if distributed:
         hosts.start(distributed)
-        terminal = terminal if hosts.first() else Terminal(Console(quiet=True))
+    hosts.check_devices()
+    if not hosts.first():
+        terminal = Terminal(Console(quiet=True))
     try:
         summary, code, _ = run(settings, None, workdir, terminal)
     except DatasetUnavailable as error:

@@ -40,6 +40,15 @@ def start(spec: str) -> None:
     jax.distributed.initialize(address, count, index)
 
 
+def check_devices() -> None:
+    """Raises ValueError, naming JAX_PLATFORMS, where JAX finds no device."""
+    try:
+        jax.devices()
+    except (AssertionError, RuntimeError) as error:
+        asked = os.environ.get("JAX_PLATFORMS", "")
+        raise ValueError(f"JAX finds no device of JAX_PLATFORMS={asked!r}; leave it out, or set it to cpu") from error
+
+
 def first() -> bool:
     """Whether this is the process that writes and prints."""
     return jax.process_index() == 0

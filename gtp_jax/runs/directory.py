@@ -55,7 +55,8 @@ def resume_settings(directory: Path, settings: Settings) -> Settings:
     """
     saved, source = _read(directory / "config.json", Settings.from_json), settings.continue_from
     if not settings.curriculum_updates:
-        first = saved or (_read(Path(source) / "config.json", Settings.from_json) if source else None) or settings
+        path = Path(source).expanduser() / "config.json"
+        first = saved or (_read(path, Settings.from_json) if source else None) or settings
         settings = settings.replace({"curriculum_updates": first.curriculum_updates or first.num_updates})
     if saved:
         if different := differences(saved.flat(), settings.flat()):

@@ -86,7 +86,7 @@ def export(
       ValueError: for another suffix, an impossible argument, or a package that is missing.
       FileNotFoundError: where there is no checkpoint, or no folder to write to.
     """
-    out = Path(out)
+    out = Path(out).expanduser()
     if out.suffix not in SUFFIXES:
         raise ValueError(f"{out}: the suffix must say what to write, {' or '.join(SUFFIXES)}")
     if not out.parent.is_dir():

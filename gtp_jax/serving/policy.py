@@ -18,6 +18,7 @@ from gtp_jax.agent.update import draw
 from gtp_jax.config import trials
 from gtp_jax.config.settings import is_cloning
 from gtp_jax.datasets import Observer
+from gtp_jax.parallel import hosts
 from gtp_jax.parallel.compiler import acting_options
 from gtp_jax.runs.checkpoints import Checkpoints, DamagedCheckpoint, RunInfo, Saved
 from gtp_jax.types import Array, Batch, HParams, Key, Params, ValueEstimate
@@ -101,12 +102,19 @@ class LoadedPolicy:
           trial: which of the run's trials acts; without a sweep these are its seeds. None is each, on the same noise.
 
         Raises:
-          ValueError: for an observation of another form than the policy was trained on, for a trial whose parameters
-            are not finite, and for impossible arguments.
+          ValueError: for an observation of another form than the policy was trained on or that is not finite, for a
+            trial whose parameters are not finite, and for impossible arguments.
         """
         num_steps, temperature = self.resolve(num_steps, temperature, trial)
+        if isinstance(obs, tuple):
+            raise ValueError("obs is a tuple; of an environment's reset() or step(), pass the observation alone")
+        seen = self.observe(obs)
+        if not np.isfinite(seen).all():
+            index = tuple(map(int, np.argwhere(~np.isfinite(seen))[0]))
+            where = f"number {index[-1]} of the flat observation at {index[:-1]}"
+            raise ValueError(f"obs is not finite: {where} is {seen[index]}")
         sample, params = (self._sample_all, self.params) if trial is None else (self._sample, self.params_of(trial))
-        return np.asarray(sample(params, self._key if key is None else key, self.observe(obs), num_steps, temperature))
+        return np.array(sample(params, self._key if key is None else key, seen, num_steps, temperature))  # writable
 
     def estimate_values(self, batch: Batch, *, key: Key | None = None, trial: int = 0) -> ValueEstimate:
         """The averaged critic's estimates for transitions [B, ...], observations as the policy sees them.
@@ -171,9 +179,11 @@ def load_policy(directory: str | Path, step: int | None = None) -> LoadedPolicy:
       ValueError: where another version wrote it in another layout, or it is not what a run writes.
       DamagedCheckpoint: where `step` is damaged.
     """
-    folder = Path(directory) / "checkpoints"
+    folder = Path(directory).expanduser() / "checkpoints"
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} does not exist; is {directory} the directory of a run?")
+
+    hosts.check_devices()
 
     def read(step: int) -> LoadedPolicy:
         try:

@@ -7,9 +7,11 @@ import threading
 from collections.abc import Callable
 from typing import Self
 
+SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]  # Ctrl-C, a scheduler, a closed terminal
+
 
 class Interruption:
-    """Turns the first SIGINT or SIGTERM into a number that the loop reads between chunks; a second one ends at once.
+    """Turns the first of SIGNALS into a number that the loop reads between chunks; a second one ends at once.
 
     A thread receives them: Python's own handlers would wait for the main thread, which may be in a long computation.
     Outside the main thread, where Python allows no handlers, it does nothing. `say` prints a line.
@@ -23,7 +25,7 @@ class Interruption:
             return self
         self._inbox, self._outbox = socket.socketpair()
         self._outbox.setblocking(False)
-        self._previous = {number: signal.signal(number, lambda *_: None) for number in (signal.SIGINT, signal.SIGTERM)}
+        self._previous = {number: signal.signal(number, lambda *_: None) for number in SIGNALS}
         self._previous_fd = signal.set_wakeup_fd(self._outbox.fileno(), warn_on_full_buffer=False)
         self._thread = threading.Thread(target=self._listen, daemon=True)
         self._thread.start()

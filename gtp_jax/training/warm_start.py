@@ -51,7 +51,7 @@ def source_record(directory: str, step: int, there: RunInfo, info: RunInfo) -> d
 
 
 def _newest(directory: str, read: Callable[[Checkpoints, int], T]) -> tuple[int, T]:
-    checkpoints = Checkpoints(Path(directory) / "checkpoints", read_only=True)
+    checkpoints = Checkpoints(Path(directory).expanduser() / "checkpoints", read_only=True)
     if not checkpoints.directory.is_dir() or not checkpoints.steps():
         raise FileNotFoundError(f"continue_from = {directory!r} is no directory of a run with a finished checkpoint")
     with contextlib.closing(checkpoints):
