@@ -30,8 +30,9 @@ class Range(NamedTuple):
         return value >= 1e-30 or (value == 0 and math.copysign(1, value) > 0)
 
     def __str__(self) -> str:
-        others = "".join(f", not {value:g}" for value in self.excluded)
-        return f"at least {self.low:.10g}, at most {self.high:.10g}{others}"
+        above = self.excluded == (self.low,)
+        others = "".join(f", not {value:g}" for value in self.excluded if not above)
+        return f"{'above' if above else 'at least'} {self.low:,.10g}, at most {self.high:,.10g}{others}"
 
 
 LARGEST = 1e6  # above it float32 has no room left for squares and products

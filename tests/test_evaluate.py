@@ -50,11 +50,11 @@ def test_scores_and_times_for_each_combination(whole, runner, tmp_path, monkeypa
     assert main(words) == 0
     results, out = json.loads((run / "evaluations.json").read_text()), capsys.readouterr().out
     found = [(row["num_steps"], row["temperature"], row["candidates"], row["selection"]) for row in results]
-    assert found == [(1, 1, 1, None), (1, 1, 3, "softmax, 2 Q")]
+    assert found == [(1, 0.5, 1, None), (1, 0.5, 3, "softmax, 2 Q")]  # the temperature is the run's own
     for row in results:
         assert len(row["score"]["per_seed"]) == 2 and row["episodes"] == 1 and row["milliseconds_per_sample"] > 0
         assert row["command"] == f"gtp-jax {' '.join(words)}"
-        how = f"K = 1, temperature 1, softmax, 2 Q of {row['candidates']}: "
+        how = f"K = 1, temperature 0.5, softmax, 2 Q of {row['candidates']}: "
         assert how in out and f"  {row['milliseconds_per_sample']:.2f} ms per action" in out
 
 

@@ -47,7 +47,7 @@ def test_merged_runs_are_one_run(tmp_path, capsys):
     ]
     assert [row["policy/loss"] for row in rows[:4]] == [0, 1, 20, 21]
     assert config["num_seeds"] == 4 and (tmp_path / "all" / "curves.png").exists()
-    assert "eta = 0.1: 25.0" in capsys.readouterr().out
+    assert "eta = 0.1: score 25.0" in capsys.readouterr().out
 
 
 def test_seeds_with_a_gap_are_in_no_config(tmp_path):

@@ -125,6 +125,8 @@ def test_iql_has_its_own_weights_and_expectile():
         ("nosuch", "unknown preset 'nosuch'; there are antmaze, gym"),
         ("antmase.py:umaze", "did you mean 'antmaze'"),
         ("antmaze:umazes", "unknown task 'umazes'.*did you mean 'umaze'"),
+        ("antmaze:tinny", "unknown task 'tinny'.*large-diverse, .*tiny; did you mean 'tiny'"),
+        ("gym:tiny", "unknown task 'tiny'.*there are .*medium$"),
         ("antmaze:umaze,gtpp", "unknown method 'gtpp'; there are gtp, gtp-paper.*did you mean 'gtp'"),
         (
             "antmaze:mine/maze-v0,diffusion-ql",

@@ -81,12 +81,12 @@ CONFIG_FILES = {
     "raises": ("raise RuntimeError('first\\nsecond')", "RuntimeError: first second"),
     "leaves": ("import sys; sys.exit(0)", "SystemExit"),
     "imports": ("import nosuchmodule", "nosuchmodule"),
-    "lacks": ("x = 1", "get_config"),
+    "lacks": ("x = 1", "lacks.py defines no get_config([variant])"),
     "number": ("get_config = 5", "not callable"),
-    "none": ("def get_config(): return None", "must return Settings or a ConfigDict, got None"),
+    "none": ("def get_config(): return None", "must return Settings, a ConfigDict or a dict, got None"),
     "plain": ("def get_config(): return {'a': 1}", "there is no setting 'a'"),
     "wrong": ("def get_config(): return {'policy': {'rho': 'x'}}", "policy.rho = 'x' must be a number"),
-    "breaks": ("def get_config(): return {}['missing']", "KeyError"),
+    "breaks": ("def get_config():\n  return {}['missing']", "breaks.py, line 2: KeyError"),
     "null": ("\0", "null bytes"),
 }
 MISTAKES = [
@@ -102,11 +102,11 @@ MISTAKES = [
     ([TINY, "--config.num_seeds=true"], ["num_seeds = 'true' must be a whole number at least 1"]),
     ([TINY, "--config.num_seeds=2.5"], ["num_seeds = '2.5' must be a whole number"]),
     ([TINY, "--config.num_seeds"], ["num_seeds = '' must be a whole number"]),
-    ([TINY, "--config.num_seeds=" + "9" * 30], ["num_seeds = 9999", "at most 65536"]),
-    ([TINY, "--config.num_seeds=" + "9" * 5000], ["num_seeds = '9999", "at most 65536"]),
+    ([TINY, "--config.num_seeds=" + "9" * 30], ["num_seeds = 9999", "at most 65,536"]),
+    ([TINY, "--config.num_seeds=" + "9" * 5000], ["num_seeds = '9999", "at most 65,536"]),
     ([TINY, "--config.policy.learning_rate=fast"], ["policy.learning_rate = 'fast' must be a number"]),
     ([TINY, "--config.policy.learning_rate=nan"], ["policy.learning_rate = nan must be"]),
-    ([TINY, "--config.guidance.eta=1e400"], ["guidance.eta = inf must be", "at most 1000000"]),
+    ([TINY, "--config.guidance.eta=1e400"], ["guidance.eta = inf must be", "at most 1,000,000"]),
     ([TINY, "--config.guidance.eta=-0.0"], ["guidance.eta = -0.0 must be"]),
     ([TINY, "--config.policy.decay=maybe"], ["policy.decay = 'maybe' must be True or False"]),
     ([TINY, "--config.policy.hidden=(True,)"], ["policy.hidden = (True,) must be the widths"]),
@@ -117,7 +117,12 @@ MISTAKES = [
     ([TINY, "--config.sweep.eta=(1, 'a')"], ["sweep.eta = (1, 'a'): 'a' must be a number"]),
     ([TINY, "--config.sweep.eta={}"], ["sweep.eta = '{}' must be up to"]),  # which would sweep nothing
     ([TINY, "--config.sweep.eta", "{0.1: 1}"], ["sweep.eta = '{0.1: 1}' must be"]),
-    ([TINY, "--wrokdir=x"], ["wrokdir", "Did you mean: workdir"]),
+    ([TINY, "--wrokdir=x"], ["there is no flag --wrokdir; did you mean --workdir?"]),
+    ([TINY, "--num_seeds=2"], ["there is no flag --num_seeds; did you mean --config.num_seeds?"]),
+    ([TINY, "--roh=2"], ["there is no flag --roh; did you mean --config."]),
+    ([TINY, "--config.sweep.rho=3"], ["policy.rho cannot be swept: its declaration names no hparam", "may vary policy_lr"]),
+    ([TINY, "--config.policy.learning_rate=0"], ["must be a number above 0, at most"]),
+    ([TINY, "--help", "--config.num_seeds=no"], ["num_seeds = 'no' must be"]),
     ([TINY, "more"], ["unexpected argument 'more'"]),
     ([TINY, "--"], ["unexpected argument '--'"]),
     ([TINY, "--config.dataset=gtp/antmaze/umazed-v0"], ["did you mean 'gtp/antmaze/umaze-v0'"]),
@@ -142,6 +147,17 @@ def test_a_mistake_ends_with_one_line_and_leaves_nothing(words, says, tmp_path, 
     line = refused("run", *words)
     assert all(word in line for word in says), line
     assert sorted(tmp_path.rglob("*")) == before  # no run directory, no data
+
+
+def test_the_help_shows_words_sweeps_and_the_values_of_a_configuration(capsys):
+    assert commands.main(["run", "--help"]) == 0
+    output = capsys.readouterr().out
+    assert "with the defaults that a preset changes:" in output and "--config.policy.solver='" in output
+    assert "(one of none, minus-one," in output and "sweep: eta)" in output and "--config.num_seeds=4 " in output
+    assert commands.main(["run", "--help", TINY, "--config.policy.rho=5"]) == 0
+    output = capsys.readouterr().out
+    assert "--config.num_seeds=2 " in output and "--config.policy.rho=5.0 " in output
+    assert "--config.policy.solver" not in output  # of another policy
 
 
 def test_a_logger_without_its_package_is_refused_before_anything_is_made(tmp_path, monkeypatch, refused):

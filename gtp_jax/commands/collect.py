@@ -18,7 +18,7 @@ def main(argv: list[str] | None = None) -> None:
     from gtp_jax.datasets.builtin.ids import is_builtin, parse
     from gtp_jax.datasets.folder import datasets_root
 
-    name = given.task if is_builtin(given.task) else f"gtp/{given.task}-v0"
+    name = given.task if is_builtin(given.task) else f"gtp/{given.task.removesuffix('-v0')}-v0"
     wanted, started = parse(name, given.transitions, given.seed), time.monotonic()
     with terminal.progress(f"collecting {wanted.id}", wanted.transitions, "transitions") as bar:
 

@@ -38,12 +38,16 @@ def main(argv: list[str] | None = None) -> None:
     parser = Parser(prog="gtp-jax evaluate", description="Evaluates a trained policy.")
     add = parser.add_argument
     add("--workdir", type=user_path, required=True, help="directory of the run")
-    add("--num_steps", type=numbers(COUNT), default="1,2,5", help="sampling steps K, by commas")
-    add("--temperature", type=numbers(NOT_NEGATIVE, float), default="1", help="scales of the first draw, by commas")
-    add("--candidates", type=numbers(COUNT), default="1", help="best of N by the critic, by commas")
+    add("--num_steps", type=numbers(COUNT), default="1,2,5", help="sampling steps K, by commas (1,2,5)")
+    add(
+        "--temperature",
+        type=numbers(NOT_NEGATIVE, float),
+        help="noise scales, by commas (the run's own)",
+    )
+    add("--candidates", type=numbers(COUNT), default="1", help="best of N by the critic, by commas (1)")
     add("--softmax", type=number(NOT_NEGATIVE, float), default=math.inf, help="draw from the N by softmax(SOFTMAX Q)")
-    add("--episodes", type=number(MANY), default=100, help="episodes of each seed and combination")
-    add("--num_envs", type=number(Range(1, 4096)), default=25, help="environments of each seed")
+    add("--episodes", type=number(MANY), default=100, help="episodes of each seed and combination (100)")
+    add("--num_envs", type=number(Range(1, 4096)), default=25, help="environments of each seed (25)")
     add("--step", type=number(UPDATES), help="another of the kept checkpoints than the last one")
     add("--seed", type=number(Range(0, MAX_INT)), default=0, help="seed of the policies' noise")
     add("--video", action="store_true", help="film the first episode at each K")
@@ -72,7 +76,7 @@ def main(argv: list[str] | None = None) -> None:
     selection = "best" if math.isinf(beta) else f"softmax, {beta:g} Q"
     with contextlib.closing(evaluator):
         for num_steps, temperature, candidates in itertools.product(
-            arguments.num_steps, arguments.temperature, arguments.candidates
+            arguments.num_steps, arguments.temperature or [policy.settings.policy.temperature], arguments.candidates
         ):
             asked = {"num_steps": num_steps, "temperature": temperature, "candidates": candidates}
             act = policy.acting(**asked, noise_seed=arguments.seed, inverse_temperature=beta)
@@ -92,9 +96,8 @@ def main(argv: list[str] | None = None) -> None:
                 name, score = trials.name_values(swept) + ", " * bool(swept), row["score"]
                 low, high = score["ci95"]
                 seeds = " ".join(f"{value:.0f}" for value in score["per_seed"])
-                terminal.say(
-                    f"{name}{how}: {score['mean']:5.1f} [{low:.1f}, {high:.1f}]  (seeds: {seeds})  {took} ms per action"
-                )
+                shown = f"{score['mean']:5.1f} [{low:.1f}, {high:.1f}]  (per seed: {seeds})"
+                terminal.say(f"{name}{how}: {shown}  {took} ms per action")
             files.write_json(workdir / "evaluations.json", results)
         for num_steps, episode in filmed.items():
             for path in video.film(first.env, episode, dataset.maze, workdir / f"video-K{num_steps}"):

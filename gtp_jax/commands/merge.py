@@ -117,6 +117,6 @@ def main(argv: list[str] | None = None) -> None:
     summary = merge([read(run) for run in arguments.runs], arguments.out)
     for row in summary.get("sweep", [summary]):
         score, swept = row["score"], {name: row[name] for name in row if name != "score" and "sweep" in summary}
-        name = trials.name_values(swept) + ": " * bool(swept)
+        name = trials.name_values(swept) + ": " * bool(swept) + "score "
         low, high = score["ci95"]
         terminal.say(f"{name}{score['mean']:.1f} [{low:.1f}, {high:.1f}], {len(score['per_seed'])} seeds")

@@ -12,6 +12,7 @@ import os
 import re
 import runpy
 import sys
+import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from rich.console import Console
 
 from gtp_jax.config.presets import PRESETS, preset
 from gtp_jax.config.settings import Settings
-from gtp_jax.config.table import declarations, reference, refusal, unknown
+from gtp_jax.config.table import declarations, nearest_setting, reference, refusal, unknown
 from gtp_jax.config.tasks import of_family
 from gtp_jax.config.trials import name_values, trials
 from gtp_jax.declare import shown
@@ -29,14 +30,15 @@ from gtp_jax.names import nearest
 from gtp_jax.runs.terminal import Terminal
 
 _FLAGS = ("config", "workdir", "distributed")
+_HELP = {"--help", "-h", "--helpfull", "-help"}
 _READ = {bool: flags.BooleanParser().parse, int: int, float: float, str: str}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one configuration in one directory; returns the exit code. Raises ValueError for what the user can mend."""
     words = list(sys.argv[1:] if argv is None else argv)
-    if {"--help", "-h", "--helpfull", "-help"} & {*words}:
-        return print_help()
+    if _HELP & {*words}:
+        return print_help([word for word in words if word not in _HELP])
     settings, workdir, distributed = parse(words)
     start_jax(settings)
     from gtp_jax.datasets import DatasetUnavailable
@@ -60,13 +62,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code if summary is None else report(terminal, summary, workdir)
 
 
-def print_help() -> int:
-    """Prints the usage and every setting."""
-    rows = {}
+def print_help(words: Sequence[str] = ()) -> int:
+    """Prints the usage and every setting; of a configuration, where the words name one, the settings that it has."""
+    title, rows = "Settings, with the defaults that a preset changes:", {}
+    given = {row.name: row.default for row in reference()}
+    if any(word.lstrip("-").partition("=")[0] == "config" for word in words):
+        title, given = f"Settings, with the values of {' '.join(words)}:", parse(words)[0].flat()
     for row in reference():
-        of = f" [{', '.join(row.owners)}]" if row.owners else ""
-        rows[f"--config.{row.name}={row.default!r}"] = row.doc + of
-    Terminal().facts(f"{__doc__}\nSettings, with their defaults:", rows)
+        notes = [row.allowed] * isinstance(row.default, str) + [f"sweep: {row.hparam}"] * bool(row.hparam)
+        of = [f" ({'; '.join(notes)})"] * bool(notes) + [f" [{', '.join(row.owners)}]"] * bool(row.owners)
+        if row.name in given:
+            rows[f"--config.{row.name}={given[row.name]!r}"] = row.doc + "".join(of)
+    Terminal().facts(f"{__doc__}\n{title}", rows)
     return 0
 
 
@@ -96,7 +103,8 @@ def _flags(words: Sequence[str]) -> dict[str, str]:
             name, is_given, text = name.removeprefix("no"), "=", "False"
         key = name.removeprefix("config.")
         if key == name and name not in _FLAGS:
-            raise ValueError(f"there is no flag --{name}. Did you mean: {nearest(name, _FLAGS) or ', '.join(_FLAGS)}?")
+            near = nearest(name, _FLAGS) or f"config.{nearest_setting(name) or 'KEY'}"
+            raise ValueError(f"there is no flag --{name}; did you mean --{near}?")
         if key != name and key not in declarations():
             raise ValueError(f"{word}: {unknown(key)}")
         if not is_given:
@@ -138,14 +146,20 @@ def read_config(name: str) -> Settings:
 
 def _settings_of(file: Path, variant: str) -> Settings:
     try:
-        found = runpy.run_path(str(file))["get_config"](*filter(None, [variant]))
+        names = runpy.run_path(str(file))
+        found = names["get_config"](*filter(None, [variant])) if "get_config" in names else None
     except (Exception, SystemExit) as error:  # of every kind: it is anybody's code
-        raise ValueError(f"{type(error).__name__}: {error}") from error
+        frames = traceback.walk_tb(error.__traceback__)
+        lines = [line for frame, line in frames if frame.f_code.co_filename == str(file)]
+        where = f"{file}, line {lines[-1]}: " if lines else ""
+        raise ValueError(f"{where}{type(error).__name__}: {error}") from error
+    if "get_config" not in names:
+        raise ValueError(f"{file} defines no get_config([variant])")
     if isinstance(found, Settings):
         return found
     found = found.to_dict() if hasattr(found, "to_dict") else found
     if not isinstance(found, Mapping):
-        raise ValueError(f"get_config() must return Settings or a ConfigDict, got {shown(found)}")
+        raise ValueError(f"get_config() must return Settings, a ConfigDict or a dict, got {shown(found)}")
     return Settings.from_json(found)
 
 

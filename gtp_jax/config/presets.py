@@ -64,6 +64,9 @@ def preset(name: str) -> Settings:
         raise ValueError(f"unknown preset {name!r}; {there_are(family, PRESETS)}")
     task, _, method = variant.partition(",")
     tiny = family == "antmaze" and task == "tiny"
+    known = (*tasks.of_family(family), *["tiny"] * (family == "antmaze"))
+    if task and "/" not in task and task not in known:
+        raise ValueError(f"unknown task {task!r} (a dataset may also be named by its id); {there_are(task, known)}")
     found, dataset = tasks.find(family, "umaze" if tiny else task or DEFAULT_TASKS[family])
     method = method or ("gtp" if tiny else DEFAULT_METHODS.get(family, "gtp"))
     values = {"dataset": dataset, "eval.num_episodes": tasks.TASK_FAMILIES[family].episodes, **PRESETS[family]}

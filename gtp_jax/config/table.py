@@ -85,9 +85,22 @@ def unknown(name: str) -> str:
     members = [key for key in known if key.startswith(f"{name}.")]
     if members:
         return f"{name} is a group of settings: {', '.join(members)}"
+    near = nearest_setting(name)
+    if isinstance(name, str) and name.startswith("sweep."):
+        last = name.removeprefix("sweep.")
+        setting = next((key for key in known if last in (key, key.rpartition(".")[2])), None)
+        if setting and not known[setting].setting.hparam:
+            swept = ", ".join(key.removeprefix("sweep.") for key in known if key.startswith("sweep."))
+            return f"{setting} cannot be swept: its declaration names no hparam; sweeps may vary {swept}"
+        near = f"sweep.{known[setting].setting.hparam}" if setting else near
+    return f"there is no setting {shown(name)}" + (f"; did you mean {near}?" if near else "")
+
+
+def nearest_setting(name: str) -> str | None:
+    """The setting that a wrong name is most like, with its group or without, if it is like any."""
+    known = declarations()
     full = {key.rpartition(".")[2]: key for key in reversed(known)} | {key: key for key in known}
-    near = nearest(name, full)
-    return f"there is no setting {shown(name)}" + (f"; did you mean {full[near]}?" if near else "")
+    return full.get(nearest(name, full) or "")
 
 
 def refusal(name: str, value: Any) -> str:

@@ -28,8 +28,9 @@ def page(report: Mapping[str, Any], held_out: Pair, advantages: Pair, weights: n
     def bars(title: str, values: Mapping[str, float]) -> None:
         panel(title).bar(list(values), list(values.values()), color=[plots.SUCCESS, plots.FAILURE, plots.GOAL])
 
-    correlation, share = report["ranking"] or 0, 100 * report["weights"]["effective_share"]
-    actions = f"actions at one state, rank correlation {correlation:.2f}"
+    ranking, share = report["ranking"], 100 * report["weights"]["effective_share"]
+    correlation = "none: equal returns" if ranking is None else f"{ranking:.2f}"
+    actions = f"actions at one state, rank correlation {correlation}"
     for title, (value, truth) in (("held-out episodes", held_out), (actions, advantages)):
         axes = panel(title, "return that followed", "the critic's estimate")
         axes.plot(truth.ravel(), value.ravel(), ".", ms=2 if truth.size > 1000 else 4, alpha=0.4, color=plots.SUCCESS)

@@ -16,7 +16,7 @@ from gtp_jax.agent.acting import BestOf, acting
 from gtp_jax.agent.build import build_critic, build_policy
 from gtp_jax.agent.update import draw
 from gtp_jax.config import trials
-from gtp_jax.config.settings import is_cloning
+from gtp_jax.config.settings import describe, is_cloning
 from gtp_jax.datasets import Observer
 from gtp_jax.parallel import hosts
 from gtp_jax.parallel.compiler import acting_options
@@ -54,6 +54,9 @@ class LoadedPolicy:
         self._key = jax.random.key(0)
         # Taking a trial's parameters out of all costs more than a sample: done once for each that acts.
         self.params_of = functools.cache(self._parameters)
+
+    def __repr__(self) -> str:
+        return f"LoadedPolicy({describe(self.settings)}; {self.step:,} updates, {len(self.trials)} trials)"
 
     def _parameters(self, trial: int) -> Params:
         params = jax.tree.map(lambda leaf: leaf[trial], self.params)
@@ -191,7 +194,9 @@ def load_policy(directory: str | Path, step: int | None = None) -> LoadedPolicy:
         except DamagedCheckpoint:
             raise
         except Exception as error:  # of every kind, where the info is not what a run wrote
-            raise ValueError(f"{folder / str(step)} cannot be loaded: {error}") from error
+            hint = "; a class from outside the package is registered first: gtp_jax.policies.register(NAME, module)"
+            hint = hint if str(error).startswith("policy.name = ") else ""
+            raise ValueError(f"{folder / str(step)} cannot be loaded: {error}{hint}") from error
 
     def passed_over(_: int, error: DamagedCheckpoint) -> None:
         warnings.warn(f"passing over a damaged checkpoint: {error}", stacklevel=4)

@@ -185,7 +185,7 @@ class Training:
             for values, indices in trials.combinations(self.trials):
                 shown = " ".join(f"{each[i]:.0f}" + "*" * diverged[i] for i in indices)
                 start = f"{chunk.step:>9,} updates  " + (f"{trials.name_values(values)}  " if values else "")
-                self.terminal.say(f"  {start}score {each[indices].mean():5.1f}  (seeds: {shown})")
+                self.terminal.say(f"  {start}score {each[indices].mean():5.1f}  (per seed: {shown})")
         self.saving.write(chunk.step, metrics)
         if score is not None:
             self.saving.publish(self.results.curves)

@@ -30,6 +30,9 @@ class TrainResult(NamedTuple):
     summary: dict[str, Any]  # the content of summary.json
     policy: LoadedPolicy  # of the last update
 
+    def __repr__(self) -> str:
+        return f"TrainResult({self.summary.get('score', self.summary.get('sweep'))}, {self.policy!r})"
+
 
 class Outcome(NamedTuple):
     """How a run ended. `summary` is None, and `exit_code` not 0, where it ended early."""
@@ -102,7 +105,7 @@ def run(
         if directory is not None:
             settings = directories.resume_settings(directory, settings)
             if summary := directories.finished(directory, settings):
-                terminal.say(f"{directory} holds the finished run:")
+                terminal.say(f"{directory} holds the finished run, which is read back")
                 return Outcome(summary, 0, lambda: load_policy(directory))
         every = trials.trials(settings)
         choose_devices(len(every[hosts.share(every)]), settings.devices)  # may raise, before the data are loaded
@@ -153,7 +156,7 @@ def _facts(training: Training) -> dict[str, str]:
         "updates": f"{settings.num_updates:,} of batch {settings.batch_size}",
         "devices": f"{used}, matrix products in {settings.matmul_precision}",
         "evaluation": "beside the updates, on the CPU" if training.beside else "between updates",
-        "directory": str(training.directory),
+        "directory": str(training.directory or "none: nothing is written"),
     }
     if len(combinations) > 1:
         facts["sweep"] = "; ".join(trials.name_values(values) for values, _ in combinations)
