@@ -126,7 +126,7 @@ def test_iql_has_its_own_weights_and_expectile():
         ("antmase.py:umaze", "did you mean 'antmaze'"),
         ("antmaze:umazes", "unknown task 'umazes'.*did you mean 'umaze'"),
         ("antmaze:tinny", "unknown task 'tinny'.*large-diverse, .*tiny; did you mean 'tiny'"),
-        ("gym:tiny", "unknown task 'tiny'.*there are .*medium$"),
+        ("gym:tiny", "unknown task 'tiny'.*there are .*expert$"),
         ("antmaze:umaze,gtpp", "unknown method 'gtpp'; there are gtp, gtp-paper.*did you mean 'gtp'"),
         (
             "antmaze:mine/maze-v0,diffusion-ql",

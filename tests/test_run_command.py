@@ -120,7 +120,10 @@ MISTAKES = [
     ([TINY, "--wrokdir=x"], ["there is no flag --wrokdir; did you mean --workdir?"]),
     ([TINY, "--num_seeds=2"], ["there is no flag --num_seeds; did you mean --config.num_seeds?"]),
     ([TINY, "--roh=2"], ["there is no flag --roh; did you mean --config."]),
-    ([TINY, "--config.sweep.rho=3"], ["policy.rho cannot be swept: its declaration names no hparam", "may vary policy_lr"]),
+    (
+        [TINY, "--config.sweep.rho=3"],
+        ["policy.rho cannot be swept: its declaration names no hparam", "may vary policy_lr"],
+    ),
     ([TINY, "--config.policy.learning_rate=0"], ["must be a number above 0, at most"]),
     ([TINY, "--help", "--config.num_seeds=no"], ["num_seeds = 'no' must be"]),
     ([TINY, "more"], ["unexpected argument 'more'"]),

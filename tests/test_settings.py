@@ -56,7 +56,7 @@ def companions(name, value):
     elif name == "policy.sigma_min":
         found["policy.sigma_max"] = min(2 * value, 1e6)
     elif name == "policy.sigma_max":
-        found["policy.sigma_min"] = value / 2
+        found["policy.sigma_min"] = max(value / 2, 1e-30)  # less counts as 0
     elif name == "seed_offset":
         found["num_seeds"] = 1
     elif name == "devices":
@@ -198,7 +198,7 @@ EGOCENTRIC, BODY = {"policy.subgoal_encoding": "egocentric"}, {"data.observation
         ({"learning_rate": 1.0}, "did you mean policy.learning_rate?"),
         ({"policy.subgoal_way": "vector"}, "there is no setting 'policy.subgoal_way'"),
         ({"sweep.eat": (1.0,)}, "there is no setting 'sweep.eat'; did you mean sweep.eta?"),
-        ({"sweep.sampling_shift": (1.0,)}, "policy.sampling_shift cannot be swept: .*; sweeps may vary .*eta"),
+        ({"sweep.sigma_min": (1.0,)}, "policy.sigma_min cannot be swept: .*; sweeps may vary .*eta"),
         ({"sweep.policy.rho": (1.0,)}, "policy.rho cannot be swept"),
         ({"sweep.learning_rate": (1.0,)}, "there is no setting 'sweep.learning_rate'; did you mean sweep.policy_lr?"),
         ({"policy": 3}, "policy is a group of settings: policy.name, policy.num_steps"),
