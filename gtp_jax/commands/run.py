@@ -30,15 +30,14 @@ from gtp_jax.names import nearest
 from gtp_jax.runs.terminal import Terminal
 
 _FLAGS = ("config", "workdir", "distributed")
-_HELP = {"--help", "-h", "--helpfull", "-help"}
 _READ = {bool: flags.BooleanParser().parse, int: int, float: float, str: str}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one configuration in one directory; returns the exit code. Raises ValueError for what the user can mend."""
     words = list(sys.argv[1:] if argv is None else argv)
-    if _HELP & {*words}:
-        return print_help([word for word in words if word not in _HELP])
+    if asked := {*words} & {"--help", "-h", "--helpfull", "-help"}:
+        return print_help([word for word in words if word not in asked])
     settings, workdir, distributed = parse(words)
     start_jax(settings)
     from gtp_jax.datasets import DatasetUnavailable
@@ -147,10 +146,9 @@ def read_config(name: str) -> Settings:
 def _settings_of(file: Path, variant: str) -> Settings:
     try:
         names = runpy.run_path(str(file))
-        found = names["get_config"](*filter(None, [variant])) if "get_config" in names else None
+        found: Any = names["get_config"](*filter(None, [variant])) if "get_config" in names else None
     except (Exception, SystemExit) as error:  # of every kind: it is anybody's code
-        frames = traceback.walk_tb(error.__traceback__)
-        lines = [line for frame, line in frames if frame.f_code.co_filename == str(file)]
+        lines = [n for at, n in traceback.walk_tb(error.__traceback__) if at.f_code.co_filename == str(file)]
         where = f"{file}, line {lines[-1]}: " if lines else ""
         raise ValueError(f"{where}{type(error).__name__}: {error}") from error
     if "get_config" not in names:

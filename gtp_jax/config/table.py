@@ -86,11 +86,11 @@ def unknown(name: str) -> str:
     if members:
         return f"{name} is a group of settings: {', '.join(members)}"
     near = nearest_setting(name)
-    if isinstance(name, str) and name.startswith("sweep."):
-        last = name.removeprefix("sweep.")
+    group, _, last = str(name).partition(".")
+    if group == "sweep":
         setting = next((key for key in known if last in (key, key.rpartition(".")[2])), None)
         if setting and not known[setting].setting.hparam:
-            swept = ", ".join(key.removeprefix("sweep.") for key in known if key.startswith("sweep."))
+            swept = ", ".join(each.setting.hparam for key, each in known.items() if key.startswith("sweep."))
             return f"{setting} cannot be swept: its declaration names no hparam; sweeps may vary {swept}"
         near = f"sweep.{known[setting].setting.hparam}" if setting else near
     return f"there is no setting {shown(name)}" + (f"; did you mean {near}?" if near else "")
