@@ -31,7 +31,7 @@ def root(tmp_path_factory):
     """A root into which `ID` was collected by one worker."""
     root = tmp_path_factory.mktemp("minari")
     before, progress = dict(os.environ), []
-    collect(ids.parse(ID), root, 1, lambda *counts: progress.append(counts))
+    collect(ids.parse_id(ID), root, 1, lambda *counts: progress.append(counts))
     assert progress[-1] == (600, 600) and dict(os.environ) == before
     return root
 
@@ -42,7 +42,7 @@ def data(root):
 
 
 def test_two_workers_make_the_same_bytes_as_one(data, tmp_path):
-    collect(ids.parse(ID), tmp_path, 2)
+    collect(ids.parse_id(ID), tmp_path, 2)
     assert datasets.load(ID, root=tmp_path).fingerprint == data.fingerprint
 
 
@@ -163,9 +163,9 @@ def test_a_failed_build_leaves_nothing_and_a_failing_child_says_why(tmp_path):
     assert [path.name for path in (tmp_path / "a").iterdir()] == [".x-v0.lock"]
     (tmp_path / "gtp").write_text("not a folder")
     with pytest.raises(RuntimeError, match=f"(?s)collecting {ID} failed.*NotADirectoryError"):
-        collect(ids.parse(ID), tmp_path, 1)
+        collect(ids.parse_id(ID), tmp_path, 1)
     with pytest.raises(ValueError, match="workers must be at least 1, got 0"):
-        collect(ids.parse(ID), tmp_path, 0)
+        collect(ids.parse_id(ID), tmp_path, 0)
 
 
 @pytest.mark.slow

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from gtp_jax.datasets.builtin.antmaze import ANTMAZE, LARGE, MEDIUM, UMAZE
-from gtp_jax.datasets.builtin.ids import BuiltIn, parse, stand_in
+from gtp_jax.datasets.builtin.ids import BuiltIn, parse_id, stand_in
 from gtp_jax.datasets.builtin.planner import Planner, distances, shortest_path
 
 
@@ -69,12 +69,12 @@ def test_a_stuck_ant_gets_a_new_plan():
 
 
 def test_ids_name_size_and_seed():
-    standard = parse("gtp/antmaze/umaze-v0")
+    standard = parse_id("gtp/antmaze/umaze-v0")
     assert standard == BuiltIn(ANTMAZE["umaze"], 100_000, 0) and standard.id == "gtp/antmaze/umaze-v0"
-    small = parse("gtp/antmaze/medium-play-v0", transitions=5000, seed=3)
-    assert small.id == "gtp/antmaze/medium-play-5k-seed3-v0" and parse(small.id) == small
-    assert parse("gtp/antmaze/umaze-100000-v0").id == "gtp/antmaze/umaze-v0"
-    assert parse("gtp/antmaze/umaze-1234-v0").id == "gtp/antmaze/umaze-1234-v0"
+    small = parse_id("gtp/antmaze/medium-play-v0", transitions=5000, seed=3)
+    assert small.id == "gtp/antmaze/medium-play-5k-seed3-v0" and parse_id(small.id) == small
+    assert parse_id("gtp/antmaze/umaze-100000-v0").id == "gtp/antmaze/umaze-v0"
+    assert parse_id("gtp/antmaze/umaze-1234-v0").id == "gtp/antmaze/umaze-1234-v0"
     for name, given, says in (
         ("medum-play", {}, "did you mean 'gtp/antmaze/medium-play-v0'"),
         ("umaze-5k", {"transitions": 600}, "names transitions 5000, but transitions=600"),
@@ -82,7 +82,7 @@ def test_ids_name_size_and_seed():
         ("umaze", {"seed": -1}, "the seed must be below 2147483648 and not negative, got -1"),
     ):
         with pytest.raises(ValueError, match=says):
-            parse(f"gtp/antmaze/{name}-v0", **given)
+            parse_id(f"gtp/antmaze/{name}-v0", **given)
     assert stand_in("D4RL/antmaze/large-diverse-v1") == "gtp/antmaze/large-diverse-v0"
     assert stand_in("mujoco/hopper/medium-v0") == "gtp/hopper/medium-v0"
     assert stand_in("mujoco/hopper/simple-v0") is None

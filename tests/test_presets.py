@@ -55,7 +55,7 @@ def test_a_preset_fits_the_loader(variant):
     data = dataclasses.asdict(settings.data)
     inspect.signature(datasets.load).bind(settings.dataset, **data)
     if ids.is_builtin(settings.dataset):
-        assert ids.parse(settings.dataset).id == settings.dataset
+        assert ids.parse_id(settings.dataset).id == settings.dataset
         del data["standardise"]
         datasets.check_dataset(settings.dataset, **data, batch_size=settings.batch_size)
     else:

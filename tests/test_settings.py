@@ -98,15 +98,15 @@ def test_every_setting_has_a_kind_a_documentation_and_an_allowed_default():
 
 
 def test_the_words_are_those_that_the_code_knows():
-    assert set(DECLARED["guidance.name"].words()) == set(groups.GUIDANCE) == set(guidance.GUIDANCE)
-    for name, facts in groups.GUIDANCE.items():
+    assert set(DECLARED["guidance.name"].words()) == set(groups.GUIDANCE_FACTS) == set(guidance.GUIDANCE)
+    for name, facts in groups.GUIDANCE_FACTS.items():
         made = guidance.GUIDANCE[name]()
         assert facts.label == (made.label is not None) and facts.q_values == (made.improve is not None)
         assert made.needs_critic == (name != "none")
     assert set(DECLARED["data.reward"].words()) == set(datasets.REWARDS)
     assert set(DECLARED["data.observation"].words()) == set(OBSERVATIONS)
     assert set(DECLARED["data.episodes"].words()) == set(datasets.EPISODES)
-    assert set(groups.ACTIVATIONS) == set(networks.ACTIVATIONS)
+    assert set(groups.ACTIVATION_NAMES) == set(networks.ACTIVATIONS)
     assert set(DECLARED["policy.subgoal_encoding"].words()) == set(hierarchy.ENCODINGS)
     assert DECLARED["policy.name"].words() == policies.FAMILY.names()
     assert DECLARED["critic.name"].words() == critics.FAMILY.names()
@@ -292,7 +292,7 @@ def test_what_follows_from_settings():
 
 
 def test_which_settings_clone_and_which_label():
-    for name, facts in groups.GUIDANCE.items():
+    for name, facts in groups.GUIDANCE_FACTS.items():
         assert is_cloning(Settings.of({"guidance.name": name})) == (name == "none")
         assert uses_labels(Settings.of({"guidance.name": name})) == facts.label
         if facts.eta:

@@ -13,7 +13,7 @@ from gtp_jax.envs import registry, video
 
 
 def test_what_is_recorded_is_what_was_played():
-    recorded, played = video.Recorded(registry.make("HalfCheetah-v5")), []
+    recorded, played = video.Recorded(registry.make_gym("HalfCheetah-v5")), []
     for step in range(8):
         recorded.step(np.ones(6, np.float32)) if step % 4 else recorded.reset(seed=step)
         played.append(recorded.env.unwrapped.data.qpos.copy())
@@ -38,7 +38,7 @@ frames = video.render(env.env, moved, umaze.maze, width=200, every=1)
 red, green, blue = (frames[..., i].astype(int) for i in range(3))
 ant, goal = (red > blue + 60) & (green > blue + 30), (red > 120) & (green < 60) & (blue < 60)
 centre = lambda mask: [[float(axis.mean()) for axis in np.nonzero(m)] for m in mask]
-cheetah = video.Recorded(registry.make("HalfCheetah-v5"))
+cheetah = video.Recorded(registry.make_gym("HalfCheetah-v5"))
 cheetah.reset(seed=0)
 cheetah.step(np.ones(6, np.float32))
 followed = video.render(cheetah.env, cheetah.episodes[0], None, width=64)

@@ -71,7 +71,7 @@ def measure(runs: Path) -> dict[str, Any]:
     rows, deterministic, dataset = {}, {}, None
     for row in there:
         policy = load_policy(runs / row)
-        other, transforms = ids.parse(policy.settings.dataset, 20_000, seed=1).id, asdict(policy.settings.data)
+        other, transforms = ids.parse_id(policy.settings.dataset, 20_000, seed=1).id, asdict(policy.settings.data)
         dataset = dataset or datasets.load(other, **transforms)
         obs, action = held_out(policy, dataset)
         steps = [k for k in FIXED_STEPS.get(row, STEPS) if k in (1, 5)]

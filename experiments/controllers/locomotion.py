@@ -3,7 +3,7 @@
 import numpy as np
 
 from gtp_jax.datasets.builtin.controller import Controller
-from gtp_jax.envs.registry import make
+from gtp_jax.envs.registry import make_gym
 
 TEST_EPISODES, TEST_SEED = 5, 7
 
@@ -15,7 +15,7 @@ class Gym:
 
     def __init__(self, env_id: str, num_envs: int, rng: np.random.Generator):
         self.env_id, self.rng = env_id, rng
-        self.envs = [make(env_id) for _ in range(num_envs)]
+        self.envs = [make_gym(env_id) for _ in range(num_envs)]
         self.obs = np.stack([self._reset(env) for env in self.envs])
         self.feature_dim = self.obs.shape[1]
         self.action_dim = len(self.envs[0].action_space.sample())
@@ -42,7 +42,7 @@ class Gym:
 
     def test(self, controller: Controller) -> str:
         """Mean return of whole episodes, without exploration."""
-        env, returns = make(self.env_id), []
+        env, returns = make_gym(self.env_id), []
         for i in range(TEST_EPISODES):
             obs, total, over = env.reset(seed=TEST_SEED + i)[0], 0.0, False
             while not over:

@@ -15,11 +15,11 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--workers", type=int, help="processes (all cores)")
     given, terminal = parser.parse_args(argv), Terminal()
     from gtp_jax.datasets.builtin.collect import collect
-    from gtp_jax.datasets.builtin.ids import is_builtin, parse
+    from gtp_jax.datasets.builtin.ids import is_builtin, parse_id
     from gtp_jax.datasets.folder import datasets_root
 
     name = given.task if is_builtin(given.task) else f"gtp/{given.task.removesuffix('-v0')}-v0"
-    wanted, started = parse(name, given.transitions, given.seed), time.monotonic()
+    wanted, started = parse_id(name, given.transitions, given.seed), time.monotonic()
     with terminal.progress(f"collecting {wanted.id}", wanted.transitions, "transitions") as bar:
 
         def progress(done: int, _: int) -> None:

@@ -110,7 +110,7 @@ def main(argv: list[str] | None = None) -> None:
     discount, eta = (trials.hyperparameters(settings, [trial])[name][0] for name in ("discount", "eta"))
     dataset = load_dataset(settings, terminal)
     # Held-out episodes: the same task, collected with the next seed, as this policy observes them.
-    own = ids.parse(dataset.id)
+    own = ids.parse_id(dataset.id)
     held_id = own._replace(transitions=arguments.transitions, seed=own.seed + 1).id
     raw = {"dataset": held_id, "data.episodes": "all", "data.standardise": False}
     found = load_dataset(settings.replace(raw), terminal)

@@ -35,7 +35,7 @@ class Run(NamedTuple):
     metrics: list[dict[str, Any]]
 
 
-def read(path: Path) -> Run:
+def read_run(path: Path) -> Run:
     """Reads a finished run. Raises ValueError where there is none, or its files are not what a run writes."""
     if not (path / "summary.json").exists():
         raise ValueError(f"{path} holds no finished run (no summary.json); start its command again to finish it")
@@ -114,7 +114,7 @@ def main(argv: list[str] | None = None) -> None:
     arguments, terminal = parser.parse_args(argv), Terminal()
     if arguments.out.exists():
         raise ValueError(f"{arguments.out} exists; choose another --out")
-    summary = merge([read(run) for run in arguments.runs], arguments.out)
+    summary = merge([read_run(run) for run in arguments.runs], arguments.out)
     for row in summary.get("sweep", [summary]):
         score, swept = row["score"], {name: row[name] for name in row if name != "score" and "sweep" in summary}
         name = trials.name_values(swept) + ": " * bool(swept) + "score "

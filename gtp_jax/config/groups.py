@@ -10,7 +10,7 @@ from gtp_jax.declare import COUNT, MANY, MAX_INT, NOT_NEGATIVE, RATE, UPDATES, W
 
 MAX_TRIALS = Range(1, 65_536)
 WITH_POSITIONS = ("goal-scales", "maze-scales", "maze-egocentric")  # observations in which positions stand apart
-ACTIVATIONS = ("mish", "relu", "silu")
+ACTIVATION_NAMES = ("mish", "relu", "silu")
 
 
 class GuidanceFacts(NamedTuple):
@@ -21,7 +21,7 @@ class GuidanceFacts(NamedTuple):
     q_values: bool = False  # the values of sampled actions
 
 
-GUIDANCE = {
+GUIDANCE_FACTS = {
     "none": GuidanceFacts(eta=False),
     "advantage": GuidanceFacts(),
     "exponential": GuidanceFacts(),
@@ -58,7 +58,7 @@ class PolicySettings:
     num_steps: int = setting(5, "Sampling steps K at evaluation.", range=COUNT)
     temperature: float = setting(1.0, "Scale of the sampler's first draw at evaluation.", range=NOT_NEGATIVE)
     hidden: tuple[int, ...] = setting((256, 256, 256), "Widths of the hidden layers.", range=WIDTHS, structural=True)
-    activation: str = setting("mish", "Activation of the network.", choices=ACTIVATIONS, structural=True)
+    activation: str = setting("mish", "Activation of the network.", choices=ACTIVATION_NAMES, structural=True)
     subgoal_steps: int = setting(
         0,
         "How many steps ahead the high-level policy sets a subgoal; 0 for a policy without hierarchy.",
@@ -93,7 +93,7 @@ class CriticSettings:
     )
     ensemble: int = setting(2, "Networks in the ensemble.", range=COUNT, structural=True)
     hidden: tuple[int, ...] = setting((256, 256, 256), "Widths of the hidden layers.", range=WIDTHS, structural=True)
-    activation: str = setting("mish", "Activation of the networks.", choices=ACTIVATIONS, structural=True)
+    activation: str = setting("mish", "Activation of the networks.", choices=ACTIVATION_NAMES, structural=True)
     layer_norm: bool = setting(False, "Whether hidden layers are normalised.", structural=True)
     learning_rate: float = setting(3e-4, "Adam's learning rate.", range=RATE, hparam="critic_lr")
     ema: float = setting(0.005, "Rate of the parameters' exponential moving average.", range=RATE, hparam="critic_ema")
@@ -112,7 +112,7 @@ class CriticSettings:
 class GuidanceSettings:
     """How value shapes the policy."""
 
-    name: str = setting("advantage", "The policy extraction.", choices=tuple(GUIDANCE))
+    name: str = setting("advantage", "The policy extraction.", choices=tuple(GUIDANCE_FACTS))
     eta: float = setting(1.0, "Strength of the guidance; 0 clones.", range=NOT_NEGATIVE, hparam="eta")
 
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any, Self
 
 from gtp_jax import critics, policies
-from gtp_jax.config.groups import GUIDANCE, MAX_TRIALS, WITH_POSITIONS, RunSettings
+from gtp_jax.config.groups import GUIDANCE_FACTS, MAX_TRIALS, WITH_POSITIONS, RunSettings
 from gtp_jax.config.table import (
     MEMBERS,
     PARTS,
@@ -132,14 +132,14 @@ def structural(settings: Settings) -> dict[str, Any]:
 def is_cloning(settings: Settings) -> bool:
     """Whether value shapes nothing, so that no critic is trained: guidance "none", or eta = 0 wherever it is swept."""
     guidance = settings.guidance
-    if not GUIDANCE[guidance.name].eta:
+    if not GUIDANCE_FACTS[guidance.name].eta:
         return guidance.name == "none"
     return not any(settings.sweep.get("eta", (guidance.eta,)))
 
 
 def uses_labels(settings: Settings) -> bool:
     """Whether the policy is advantage-conditioned: it observes the optimality label as one number more."""
-    return not is_cloning(settings) and GUIDANCE[settings.guidance.name].label
+    return not is_cloning(settings) and GUIDANCE_FACTS[settings.guidance.name].label
 
 
 def describe(settings: Settings) -> str:
@@ -151,7 +151,9 @@ def describe(settings: Settings) -> str:
     if is_cloning(settings):
         parts = [f"{policy.name}-bc", *hierarchy]
     else:
-        strength = f" eta = {guidance.eta:g}" if GUIDANCE[guidance.name].eta and "eta" not in settings.sweep else ""
+        strength = (
+            f" eta = {guidance.eta:g}" if GUIDANCE_FACTS[guidance.name].eta and "eta" not in settings.sweep else ""
+        )
         parts = [policy.name, *hierarchy, f"{settings.critic.name} critic", guidance.name + strength]
     parts.append(f"K = {policy.num_steps}")
     if policy.temperature != 1:
@@ -162,7 +164,7 @@ def describe(settings: Settings) -> str:
 def _check_together(settings: Settings) -> None:
     """Raises ValueError for values that contradict one another."""
     flat, guidance, policy = settings.flat(), settings.guidance, settings.policy
-    cloning, facts = is_cloning(settings), GUIDANCE[guidance.name]
+    cloning, facts = is_cloning(settings), GUIDANCE_FACTS[guidance.name]
     critic = critics.FAMILY[settings.critic.name]
 
     def refuse(name: str, why: str) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from gtp_jax.datasets import hosted, reader, transforms
 from gtp_jax.datasets.builtin import ids
-from gtp_jax.datasets.builtin.collect import Progress, collect
+from gtp_jax.datasets.builtin.collect import CollectionProgress, collect
 from gtp_jax.datasets.folder import datasets_root
 from gtp_jax.datasets.returns import Positions
 from gtp_jax.datasets.transforms import OBSERVATIONS, OF_DICTS, REWARDS, Observer, check_choice
@@ -53,7 +53,7 @@ def check_dataset(
     if observation is not None:
         check_choice("observation transform", observation, OBSERVATIONS)
     if ids.is_builtin(dataset_id):
-        wanted = ids.parse(dataset_id)
+        wanted = ids.parse_id(dataset_id)
         check_batch_size(batch_size, wanted.transitions, dataset_id)
         has_goal = wanted.collection.maze is not None
         _check_episodes(dataset_id, episodes, has_goal)
@@ -84,7 +84,7 @@ def load(
     standardise: bool = True,
     episodes: str = "all",
     root: str | os.PathLike | None = None,
-    progress: Progress | None = None,
+    progress: CollectionProgress | None = None,
 ) -> Dataset:
     """Loads a dataset; a built-in one is collected first, and a hosted one downloaded, unless it is on this machine.
 
@@ -110,7 +110,7 @@ def load(
     check_dataset(dataset_id, reward=reward, observation=observation, episodes=episodes)
     folder = datasets_root(root)
     if ids.is_builtin(dataset_id):
-        wanted = ids.parse(dataset_id)
+        wanted = ids.parse_id(dataset_id)
         dataset_id, eval_env = wanted.id, wanted.collection.eval_env()
         raw = reader.read(collect(wanted, folder, progress=progress), dataset_id, sealed=True)
     else:

@@ -31,7 +31,7 @@ class EvalEnv(NamedTuple):
     maze: MazeInfo | None  # AntMaze only
 
 
-def make(env_id: str, **kwargs):
+def make_gym(env_id: str, **kwargs):
     """An environment of GYM_IDS, or of gymnasium-robotics."""
     import gymnasium
 
@@ -50,7 +50,7 @@ def make_antmaze(env_id: str, maze_map: list, max_episode_steps: int | None = No
     kwargs = {"maze_map": maze_map, "continuing_task": False, "reset_target": False, **kwargs}
     # It writes its model into the temporary folder under a name made from the clock, where two processes can collide.
     with private_tempdir():
-        return make(env_id, max_episode_steps=max_episode_steps, **kwargs)
+        return make_gym(env_id, max_episode_steps=max_episode_steps, **kwargs)
 
 
 @contextlib.contextmanager
@@ -96,7 +96,7 @@ def for_metadata(dataset_id: str, metadata: dict, observation_size: int | None) 
             raise ValueError(f"{where}: tasks_to_complete = {tasks!r:.200} {says}")
         kwargs = {"tasks_to_complete": tasks}
     if env_id not in ANT_MAZE_IDS:
-        return EvalEnv(env_id, functools.partial(make, env_id, **kwargs), None)
+        return EvalEnv(env_id, functools.partial(make_gym, env_id, **kwargs), None)
     own = _maze(where, metadata, "env_spec")
     if own is None:
         raise ValueError(f"{where}: env_spec has no maze_map; the maze of the data is unknown")

@@ -22,18 +22,20 @@ import numpy as np
 from gtp_jax.config.tasks import REFERENCES
 from gtp_jax.datasets import reader
 from gtp_jax.datasets.builtin.antmaze import AntMazeCollection
-from gtp_jax.datasets.builtin.ids import BuiltIn, Collection, parse
+from gtp_jax.datasets.builtin.ids import BuiltIn, Collection, parse_id
 from gtp_jax.datasets.builtin.rollouts import Episode, Simulator
 from gtp_jax.datasets.folder import install
 from gtp_jax.envs.registry import private_tempdir
 
-Progress = Callable[[int, int], None]  # (transitions done, of how many)
+CollectionProgress = Callable[[int, int], None]  # (transitions done, of how many)
 
 # Threads do not pay for small products, and how BLAS splits them may change their last bits.
 _ONE_THREAD = {name: "1" for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")}
 
 
-def collect(builtin: BuiltIn, root: Path, workers: int | None = None, progress: Progress | None = None) -> Path:
+def collect(
+    builtin: BuiltIn, root: Path, workers: int | None = None, progress: CollectionProgress | None = None
+) -> Path:
     """Collects a dataset into a Minari root, unless it is there, and returns its folder.
 
     A Python process of its own does it, so that any script or notebook may call this function, with `workers` processes
@@ -156,5 +158,5 @@ def _write(builtin: BuiltIn, episodes: list[Episode], folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    _builtin, _root, _workers = parse(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
+    _builtin, _root, _workers = parse_id(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
     install(_root, _builtin.id, functools.partial(_build, _builtin, _workers))

@@ -43,7 +43,7 @@ def is_builtin(dataset_id: str) -> bool:
     return dataset_id.startswith("gtp/")
 
 
-def parse(dataset_id: str, transitions: int | None = None, seed: int | None = None) -> BuiltIn:
+def parse_id(dataset_id: str, transitions: int | None = None, seed: int | None = None) -> BuiltIn:
     """The built-in dataset that an id names; `transitions` and `seed` choose a variant of it.
 
     Raises ValueError for an unknown dataset, with the nearest valid id, and where the id and an argument disagree.

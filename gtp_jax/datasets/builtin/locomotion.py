@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from gtp_jax.datasets.builtin.controller import Controller
-from gtp_jax.envs.registry import EvalEnv, make
+from gtp_jax.envs.registry import EvalEnv, make_gym
 
 # The environment of each body, and how many numbers its observations and actions have.
 BODIES = {"hopper": ("Hopper-v5", 11, 3), "halfcheetah": ("HalfCheetah-v5", 17, 6), "walker2d": ("Walker2d-v5", 17, 6)}
@@ -32,7 +32,7 @@ were trained from scratch (SAC) by the same project. Observations are float32.""
 
     def eval_env(self) -> EvalEnv:
         env_id, *_ = BODIES[self.family]
-        return EvalEnv(env_id, functools.partial(make, env_id), None)
+        return EvalEnv(env_id, functools.partial(make_gym, env_id), None)
 
     def controller(self, name: str) -> Callable[[np.ndarray], np.ndarray]:
         _, *sizes = BODIES[self.family]
