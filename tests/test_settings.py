@@ -91,10 +91,9 @@ def test_every_setting_has_a_kind_a_documentation_and_an_allowed_default():
         assert each.allows(each.default) and each.allowed() and each.doc.endswith("."), name
         assert (each.range is None) == (name not in NUMBERS + TUPLES), name
     assert [row.name for row in reference()] == list(DECLARED)
-    made = Settings()
-    assert made == Settings.of({}) == Settings.from_json({})
+    assert Settings() == Settings.of({}) == Settings.from_json({})
     with pytest.raises(dataclasses.FrozenInstanceError):
-        made.policy.num_steps = 3
+        Settings().policy.num_steps = 3
 
 
 def test_the_words_are_those_that_the_code_knows():
