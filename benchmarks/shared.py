@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -34,7 +35,13 @@ def parse(doc: str, argv: list[str] | None = None, **options: Any) -> argparse.N
             parser.add_argument(f"--{name}", type=_some_of(tuple(default)), default=list(default), help="by commas")
         else:
             parser.add_argument(f"--{name}", type=type(default), default=default, help="default: %(default)s")
-    return parser.parse_args(argv)
+    given = parser.parse_args(argv)
+    for name in {"results", "out"} & options.keys():  # before anything is measured
+        try:
+            files.check_writable(getattr(given, name))
+        except ValueError as error:
+            parser.error(f"--{name}: {error}")
+    return given
 
 
 def _some_of(names: tuple[str, ...]) -> Callable[[str], list[str]]:
@@ -174,6 +181,9 @@ def train(config: str, workdir: Path, settings: Mapping[str, Any]) -> dict[str, 
 
 def evaluate(workdir: Path, **options: Any) -> list[dict[str, Any]]:
     """Runs experiments/evaluate.py on a finished run; returns the score at each K and temperature."""
-    run_python(["experiments/evaluate.py", f"--workdir={workdir}", *(f"--{k}={v}" for k, v in options.items())])
+    words = [f"--workdir={workdir}", *(f"--{k}={v}" for k, v in options.items())]
+    run_python(["experiments/evaluate.py", *words])
+    own = shlex.join(["gtp-jax", "evaluate", *words])  # among those that the file holds
     kept = ("num_steps", "temperature", "episodes", "score", "milliseconds_per_sample", "command", "date", "commit")
-    return [{name: each[name] for name in kept} for each in read(ROOT / workdir / "evaluations.json")]
+    found = [each for each in read(ROOT / workdir / "evaluations.json") if each["command"] == own]
+    return [{name: each[name] for name in kept} for each in found]

@@ -122,6 +122,23 @@ def behaviour() -> str:
     return fill("behaviour", {each["dataset"]: each for each in found["rows"]}, found)
 
 
+def ogbench_data() -> str:
+    """What cube-single-play holds, by the parts of an action and an observation."""
+    found = result("scores/ogbench_data")
+    shown = {
+        name: {key: ", ".join(f"{value:.2f}" for value in each) for key, each in row.items()}
+        for name, row in found["rows"].items()
+    }
+    solved = ", ".join(f"{name} in {100 * share:.1f} %" for name, share in found["solved"].items())
+    return fill("ogbench_data", shown, found | {"solved": solved})
+
+
+def ogbench_speed() -> str:
+    """How fast each collection is beside the environment and the oracle alone."""
+    found = result("scores/ogbench_data")
+    return fill("ogbench_speed", {name: each for name, each in found["speeds"].items()}, found)
+
+
 def study(folder: str, start: str = "") -> Rows:
     """The cells of a study whose names begin so, by row, the policy classes before the ablations."""
     every = shared.load_cells(shared.RESULTS / "family" / folder)
@@ -239,7 +256,21 @@ TABLES: dict[str, Callable[[], str]] = {
     "goals": lambda: two_dimensions("goals"),
     "peers": peers,
     "peers_elsewhere": lambda: peers("peers-other-machine"),
-    **{each.__name__: each for each in (critics, behaviour, umaze_study, denoising, pieces, seeds, growth, devices)},
+    **{
+        each.__name__: each
+        for each in (
+            critics,
+            behaviour,
+            ogbench_data,
+            ogbench_speed,
+            umaze_study,
+            denoising,
+            pieces,
+            seeds,
+            growth,
+            devices,
+        )
+    },
     **{each.__name__: each for each in (latency, others, measured)},
 }
 

@@ -1,17 +1,82 @@
 """Reading files that somebody else may have written, and writing files whole or not at all."""
 
 import contextlib
+import errno
+import fcntl
 import json
 import math
 import os
+import re
 import stat
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO
 
 MAX_JSON_BYTES = 16 * 2**20  # the largest that a run or a dataset writes is some hundred kilobytes
+MAX_PATH = 4096  # characters; Linux takes no more bytes
+_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL}
 TEMPORARY = ".*.tmp"  # the names of files that are being written and have not replaced the old ones yet
+
+
+def user_path(path: str | os.PathLike[str]) -> Path:
+    """A path as a user writes it: ~ is the home folder, and $NAME or ${NAME} a variable of the environment.
+
+    Raises ValueError where there is no such folder or variable, and for an empty or endless path or one that is not
+    UTF-8.
+    """
+    text = os.fspath(path)
+    _check_text(text)
+    unset = [name for name in re.findall(r"\$\{?([A-Za-z_]\w*)", text) if name not in os.environ]
+    if unset and not os.path.lexists(text):
+        raise ValueError(f"path {text!r:.300}: the environment has no {unset[0]}; set it, or write the path without")
+    try:
+        found = Path(text if unset else os.path.expandvars(text)).expanduser()
+    except RuntimeError as error:
+        raise ValueError(f"path {text!r:.300}: {error}; set HOME, or write the path without ~") from None
+    _check_text(str(found))  # variables and the home folder hold anything
+    return found
+
+
+def _check_text(path: str) -> None:
+    if not path or len(path) > MAX_PATH or re.search("[\0-\x1f\x7f\ud800-\udfff]", path):
+        what = f"is empty, not UTF-8, or holds control characters or more than {MAX_PATH:,}"
+        raise ValueError(f"path {path!a:.300} {what}; choose another")
+
+
+def check_writable(folder: Path) -> None:
+    """Makes a folder, before results for it are computed. Raises ValueError where it cannot be made or written."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise ValueError(f"{folder} cannot be written ({error.strerror}); choose another folder") from None
+
+
+def check_output(path: Path) -> None:
+    """Makes the folder of a file that will be written. Raises ValueError where that cannot be."""
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder; name a file")
+    check_writable(path.parent)
+    try:  # the longest name that `replacing` will use
+        tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp").close()
+    except OSError as error:
+        raise ValueError(f"{path} cannot be written ({error.strerror}); choose another name") from None
+
+
+def lock(file: IO[Any], wait: bool) -> bool:
+    """Locks an open file until it is closed; returns False where its file system has no locks.
+
+    Raises BlockingIOError where another process holds it, unless to `wait` for that.
+    """
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in _NO_LOCKS:
+            return False
+        error.filename = error.filename or str(file.name)
+        raise
+    return True
 
 
 def check_file(path: Path, folder: Path, max_bytes: int | None = None) -> None:

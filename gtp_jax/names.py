@@ -4,7 +4,7 @@ import difflib
 import functools
 import importlib
 import pkgutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 
@@ -60,3 +60,10 @@ def there_are(name: object, valid: Iterable[str]) -> str:
     valid = tuple(valid)
     near = nearest(name, valid)
     return f"there are {', '.join(valid)}" + (f"; did you mean {near!r}?" if near else "")
+
+
+def by_path(value: Any, path: str = "") -> dict[str, Any]:
+    """The arrays, or spaces, in dicts of whatever depth by their path, "desired_goal/kettle"; the path of one is ""."""
+    if not isinstance(value, Mapping):
+        return {path: value}
+    return {name: leaf for key in value for name, leaf in by_path(value[key], f"{path}/{key}".lstrip("/")).items()}

@@ -61,7 +61,10 @@ def spec(env_id="Hopper-v5", **fields):
 
 
 def write(root, dataset_id, episodes, change=None, **metadata):
-    """Writes episodes, each arrays by path, in spaces that fit the first one; `change(file)` may then do anything."""
+    """Writes episodes, each arrays by path, in spaces that fit the first one; `change(file)` may then do anything.
+
+    They are of no environment, unless the metadata name one.
+    """
     folder = Path(root) / dataset_id / "data"
     folder.mkdir(parents=True, exist_ok=True)
     with h5py.File(folder / "main_data.hdf5", "w") as file:
@@ -78,7 +81,6 @@ def write(root, dataset_id, episodes, change=None, **metadata):
         "data_format": "hdf5",
         "observation_space": parts[""] if "" in parts else dicts(**parts),
         "action_space": box(first["actions"].shape[-1], -1.0, 1.0, "float32"),
-        "env_spec": spec(),
     }
     (folder / "metadata.json").write_text(json.dumps(stated | metadata))
     return folder

@@ -72,7 +72,7 @@ def checkpoints(tmp_path):
 def two_steps(tmp_path_factory):
     """A directory with the steps 1 and 2, to read only, and what they hold."""
     made = Checkpoints(tmp_path_factory.mktemp("two_steps"))
-    contents = {step: (INFO._replace(score=float(step)), tree(step)) for step in (1, 2)}
+    contents = {step: (INFO._replace(unwritten={"loss": [float(step), None]}), tree(step)) for step in (1, 2)}
     for step, (info, arrays) in contents.items():
         made.save(step, arrays, info)
     made.close()
@@ -89,7 +89,7 @@ def test_everything_comes_back(saved):
     """Also in a manager that did not save it; the info without the arrays, and one item without the others."""
     assert saved.steps() == [1, 2]
     assert_restores(saved, 2, tree(2))
-    assert saved.info(2) == INFO._replace(score=2.0)
+    assert saved.info(2) == INFO._replace(unwritten={"loss": [2.0, None]})
     restored = saved.restore(1, Saved(like(tree().policy), None, None))
     assert_trees_equal(jax.tree.map(np.asarray, restored.policy), tree().policy)
     assert restored.critic is None and restored.training is None
@@ -97,7 +97,7 @@ def test_everything_comes_back(saved):
 
 def test_a_run_without_critic_and_with_a_layout(checkpoints):
     cloning, layout = tree()._replace(critic=()), Layout(slice(0, 2), slice(2, 4), slice(4, 9), None, (0, 1, 2, 3))
-    checkpoints.save(1, cloning, INFO._replace(layout=layout, score=float("nan")))
+    checkpoints.save(1, cloning, INFO._replace(layout=layout))
     checkpoints.close()
     assert_restores(checkpoints, 1, cloning)
     assert checkpoints.info(1) == INFO._replace(layout=layout)
@@ -119,7 +119,7 @@ def test_a_run_without_critic_and_with_a_layout(checkpoints):
         ({"diverged": [{"seed": 1, "updates": 3, "reason": ""}]}, "updates"),
         ({"continued_from": "there"}, "continued_from"),
         ({"versions": 5}, "versions"),
-        ({"score": True}, "score"),
+        ({"unwritten": True}, "unwritten"),
     ],
 )
 def test_an_info_that_no_run_writes_is_an_error(changes, says):
@@ -141,10 +141,12 @@ def test_the_latest_two_and_the_best_are_kept(checkpoints):
     """By another process than that of the best, too; NaN, infinity, no score and an equal, older one are no best."""
     scores = {1: 5.0, 2: 9.0, 3: 9.0, 4: float("nan"), 5: float("inf"), 6: None, 7: 8.0, 10: 0.0}
     for step, score in scores.items():
-        checkpoints.save(step, tree(step), INFO._replace(fingerprint=str(step), score=score))
+        checkpoints.save(step, tree(step), INFO._replace(fingerprint=str(step)))
+        checkpoints.scores |= {} if score is None else {step: score}
         if step in (3, 5):
             checkpoints.close()
-            checkpoints = Checkpoints(checkpoints.directory)
+            checkpoints, before = Checkpoints(checkpoints.directory), checkpoints
+            checkpoints.scores |= before.scores
     checkpoints.close()
     assert checkpoints.steps() == [3, 7, 10]
     for step in (3, 7, 10):

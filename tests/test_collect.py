@@ -162,7 +162,7 @@ def test_a_failed_build_leaves_nothing_and_a_failing_child_says_why(tmp_path):
         install(tmp_path, "a/x-v0", build)
     assert [path.name for path in (tmp_path / "a").iterdir()] == [".x-v0.lock"]
     (tmp_path / "gtp").write_text("not a folder")
-    with pytest.raises(RuntimeError, match=f"(?s)collecting {ID} failed.*NotADirectoryError"):
+    with pytest.raises(ValueError, match=f"dataset {ID}: .*cannot be written .Not a directory.; choose another folder"):
         collect(ids.parse_id(ID), tmp_path, 1)
     with pytest.raises(ValueError, match="workers must be at least 1, got 0"):
         collect(ids.parse_id(ID), tmp_path, 0)

@@ -3,9 +3,10 @@
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
-from runs import ROOT
+from runs import ROOT, benchmark
 
 import gtp_jax
 from gtp_jax.commands import COMMANDS, main
@@ -46,6 +47,10 @@ MISTAKES = {
     "evaluate --workdir=x --episodes=1e3": "--episodes: '1e3' must be a whole number at least 1",
     "evaluate --workdir=x --episode=3": "unrecognized arguments: --episode=3; did you mean --episodes",
     f"evaluate --workdir=x --seed={'9' * 5000}": "--seed: '9999",
+    "evaluate --workdir=": "--workdir: path '' is empty",
+    "evaluate --workdir=x --output=$NOT_SET/y": "--output: .*the environment has no NOT_SET",
+    "collect antmaze/umaze --root=/dev/null/x": "umaze-v0: /dev/null/x/gtp/antmaze cannot be written",
+    "export --workdir=x --out=/proc/x.stablehlo": "/proc cannot be written",
     "export --workdir=x": "the following arguments are required: --out",
     "collect antmaze/umase": "umase.*did you mean 'gtp/antmaze/umaze-v0'",
     "collect antmaze/umaze --transitions=0": "transitions must be at least 1",
@@ -60,6 +65,12 @@ def test_mistakes_are_one_line(tmp_path, monkeypatch, refused, line):
     monkeypatch.chdir(tmp_path)
     error = refused(*line.split())
     assert re.search(MISTAKES[line], error), error
+
+
+def test_a_benchmark_refuses_where_it_cannot_write(capsys):
+    with pytest.raises(SystemExit) as end:
+        benchmark("shared").parse("", ["--results=/dev/null/x"], results=Path("."))
+    assert end.value.code == 2 and "--results: /dev/null/x cannot be written" in capsys.readouterr().err
 
 
 def test_a_dataset_is_collected_once(capsys, tmp_path):

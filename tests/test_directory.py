@@ -1,9 +1,18 @@
 """A run's directory: one process at a time, one configuration for good."""
 
+import errno
+import fcntl
+import os
+import pwd
+import shutil
+from pathlib import Path
+
 import pytest
 from oracles import settings_with
+from toy import full_disk
 
 from gtp_jax import files
+from gtp_jax.datasets.folder import datasets_root, install
 from gtp_jax.runs import directory
 
 
@@ -63,6 +72,92 @@ def test_a_directory_is_held_by_one_process(tmp_path):
     with directory.claim(tmp_path / "run"):
         pass
     assert not (tmp_path / "run").exists()  # nothing was written
+
+
+@pytest.mark.parametrize(
+    "name", [".", "empty", "empty/", "link", "new", "new/", "a/b/c", "x/../y", "busy", "used", "é $1"]
+)
+def test_a_run_that_writes_nothing_leaves_what_was_there_and_its_own_reason(tmp_path, monkeypatch, name):
+    """A busy folder, such as a mount point, too; and a folder that vanished meanwhile."""
+    monkeypatch.chdir(tmp_path)
+    for folder in ("empty", "busy", "used"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "used" / ".lock").touch()
+    (tmp_path / "link").symlink_to("empty")
+    before = sorted(tmp_path.rglob("*"))
+    if name == ".":
+        monkeypatch.chdir("empty")
+    with monkeypatch.context() as patch, pytest.raises(ValueError, match="the reason"):
+        if name == "busy":
+            patch.setattr(Path, "rmdir", full_disk)
+        with directory.claim(Path(name)):
+            assert (Path(name) / ".lock").exists()
+            raise ValueError("the reason")
+    assert sorted(tmp_path.rglob("*")) == before
+    with pytest.raises(ValueError, match="the reason"), directory.claim(tmp_path / "gone"):
+        shutil.rmtree(tmp_path / "gone")
+        raise ValueError("the reason")
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("file", "File exists"),
+        ("file/x", "Not a directory"),
+        ("n" * 256, "File name too long"),
+        ("loop", "File exists"),
+    ],
+)
+def test_a_directory_that_cannot_be_made_is_named_and_nothing_is_made(tmp_path, name, says):
+    (tmp_path / "file").touch()
+    (tmp_path / "loop").symlink_to("loop")
+    before = sorted(tmp_path.iterdir())
+    refused = pytest.raises(ValueError, match=f"{name} cannot be made .{says}.; choose another")
+    with refused, directory.claim(tmp_path / name):
+        pass
+    assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_is_a_warning(tmp_path, monkeypatch, number):
+    """Runs and collections go on; what another process may be building is left alone, and who is second uses it."""
+
+    def no_locks(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    with directory.claim(tmp_path / "run") as warning:
+        assert warning == f"{tmp_path / 'run'} is on a file system without locks: start no second process in it"
+    other = tmp_path / "a" / ".x-v0.building-other"
+    other.mkdir(parents=True)
+
+    def build(folder):
+        for each in (folder, tmp_path):
+            (each / "a" / "x-v0" / "data").mkdir(parents=True)
+
+    assert install(tmp_path, "a/x-v0", build) == tmp_path / "a" / "x-v0" and other.exists()
+    number = errno.EIO
+    with pytest.raises(OSError, match="Input/output error: '.*lock'"), directory.claim(tmp_path / "run"):
+        pass
+
+
+def test_a_users_path_knows_home_and_variables(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    monkeypatch.setenv("MINE", "/mine")
+    for text, path in {"~/x": "/home/me/x", "$MINE/a": "/mine/a", "a/${MINE}": "a//mine", "a=b,(c) $5 é": None}.items():
+        assert files.user_path(text) == files.user_path(Path(text)) == Path(path or text)
+    for text in ("", "a\0", "a\nb", "\udcff"):
+        with pytest.raises(ValueError, match="is empty, not UTF-8, or holds control characters"):
+            files.user_path(text)
+    with pytest.raises(ValueError, match="the environment has no NOT_SET; set it"):
+        files.user_path("${NOT_SET}/x")
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr(pwd, "getpwuid", lambda _: {}[0])  # a container's user
+    with pytest.raises(ValueError, match="'~/x': Could not determine home directory.; set HOME, or write"):
+        files.user_path("~/x")
+    monkeypatch.setenv("MINARI_DATASETS_PATH", "")
+    with pytest.raises(ValueError, match="the folder of datasets: .* or set MINARI_DATASETS_PATH to it"):
+        datasets_root()
 
 
 def test_what_a_killed_process_was_writing_is_cleared_away(tmp_path):

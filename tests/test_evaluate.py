@@ -16,6 +16,7 @@ import gtp_jax
 from gtp_jax.agent.build import build_policy
 from gtp_jax.commands import evaluate, main
 from gtp_jax.datasets.transforms import transform_observation
+from gtp_jax.envs.evaluation import Evaluator
 
 # Few and small pictures take no time, even without a GPU.
 SMALL = """
@@ -34,16 +35,32 @@ def films(env, word):
     return subprocess.run(command, env=env, text=True, capture_output=True)
 
 
+def test_a_file_of_evaluations_keeps_those_with_other_settings(tmp_path):
+    path, row = tmp_path / "evaluations.json", dict.fromkeys(evaluate._SAME, 1)
+    rows = [row, row | {"candidates": 2}, row | {"noise_seed": 0}]
+    for each in [*rows, rows[1] | {"score": 5}]:
+        evaluate.add_result(path, each)
+    assert json.loads(path.read_text()) == [rows[0], rows[1] | {"score": 5}, rows[2]]
+    evaluate.add_result(tmp_path / "none.json", None)
+    for text in ("{", '{"a": 1}', "[3]", "7", '[{"updates": []}]'):
+        path.write_text(text)
+        with pytest.raises(
+            ValueError, match="evaluations.json holds no evaluations .*; move it, or choose another --out"
+        ):
+            evaluate.add_result(path, None)
+        assert path.read_text() == text
+
+
 def test_the_time_is_that_of_the_first_trial_that_acts(tmp_path):
     policy = Untrained(tmp_path, (0, 1), guidance__name="none").policy
     for diverged in ([], [0], [0, 1]):
         policy.params = jax.tree.map(lambda leaf, i=diverged: leaf.at[jnp.array(i, int)].set(jnp.nan), policy.params)
-        policy.params_of.cache_clear()
+        policy._params_of.cache_clear()
         found = evaluate.milliseconds_per_sample(policy, np.zeros(3), 1, repeats=2)
         assert found is None if len(diverged) == 2 else found > 0
 
 
-def test_scores_and_times_for_each_combination(whole, runner, tmp_path, monkeypatch, capsys):
+def test_scores_and_times_for_each_combination(whole, runner, tmp_path, monkeypatch, capsys, refused):
     run = shutil.copytree(whole[0], tmp_path / "run")
     monkeypatch.setenv("MINARI_DATASETS_PATH", runner.env["MINARI_DATASETS_PATH"])
     words = ["evaluate", f"--workdir={run}", "--num_steps=1", "--candidates=1,3", "--softmax=2", "--episodes=1"]
@@ -56,6 +73,15 @@ def test_scores_and_times_for_each_combination(whole, runner, tmp_path, monkeypa
         assert row["command"] == f"gtp-jax {' '.join(words)}"
         how = f"K = 1, temperature 0.5, softmax, 2 Q of {row['candidates']}: "
         assert how in out and f"  {row['milliseconds_per_sample']:.2f} ms per action" in out
+    monkeypatch.setattr(Evaluator, "__call__", lambda *_: 1 / 0)
+    for path, says in (
+        (run, "is a folder; name a file: --output=FILE"),
+        ("/dev/null/x", "/dev/null cannot be written"),
+    ):
+        assert says in refused(*words, f"--output={path}")
+    before = (run / "evaluations.json").read_bytes()
+    assert main(words) == 70 and "the evaluation failed with ZeroDivisionError" in capsys.readouterr().out
+    assert (run / "evaluations.json").read_bytes() == before
 
 
 @pytest.mark.slow
@@ -100,8 +126,9 @@ def test_a_loaded_policy_is_the_sampler_behind_its_statistics(policy):
     params = jax.tree.map(lambda leaf: leaf[1], policy.params)
     expected = jax.jit(sample, static_argnums=3)(params, key, seen, 3, 0.3)
     given = {"key": key, "num_steps": 3, "temperature": 0.3, "trial": 1}
-    np.testing.assert_array_equal(policy(RAW, **given), expected)
-    np.testing.assert_array_equal(policy({name: jnp.asarray(part) for name, part in RAW.items()}, **given), expected)
+    actions = policy(RAW, **given)
+    np.testing.assert_allclose(actions, expected, rtol=1e-5, atol=1e-6)  # the call's program is of 8 observations
+    np.testing.assert_array_equal(policy({name: jnp.asarray(part) for name, part in RAW.items()}, **given), actions)
     assert policy({name: part.reshape(2, 3, -1) for name, part in RAW.items()}, trial=None).shape == (2, 2, 3, 8)
 
 

@@ -13,6 +13,7 @@ from runs import benchmark, differences, steps_in, wait_until_step
 from gtp_jax.runs.checkpoints import Checkpoints, FailedSave
 from gtp_jax.runs.directory import UNSAVED
 from gtp_jax.runs.metrics import read_rows
+from gtp_jax.training.playing import EvaluationFailed
 
 
 @pytest.mark.slow
@@ -66,19 +67,25 @@ def test_a_full_disk_loses_nothing(whole, runner):
     assert "checkpoints/25" in (directory / "run.log").read_text()
 
 
-def test_a_checkpoint_follows_its_rows_and_knows_its_score(tmp_path, monkeypatch):
-    """Also where they come late, since the evaluation runs beside the updates."""
-    save, found = Checkpoints.save, {}
+def test_a_checkpoint_follows_its_rows_and_holds_those_that_wait_for_scores(tmp_path, monkeypatch):
+    """Also where they come late, since the evaluation runs beside the updates; the scores before it are known."""
+    save, found, known = Checkpoints.save, {}, {}
 
     def watch(self, step, saved, info):
-        found[step] = max(steps_in(tmp_path), default=0), info.score
+        found[step] = max(steps_in(tmp_path), default=0), info.unwritten
+        known[step] = dict(self.scores)
         save(self, step, saved, info)
 
     monkeypatch.setattr(Checkpoints, "save", watch)
     toy.Run(tmp_path, eval__overlap="always")()
-    rows = [row for row in read_rows(tmp_path / "metrics.jsonl") if "score" in row]
-    means = {step: np.mean([row["score"] for row in rows if row["step"] == step]) for step in (10, 20)}
-    assert found == {step: (step, means.get(step)) for step in (5, 10, 15, 20)}
+    rows = read_rows(tmp_path / "metrics.jsonl")
+    of = lambda step, name: [row[name] for row in rows if row["step"] == step]
+    names = set(rows[0]) - {"step", "seed"}
+    assert found == {
+        step: (step - 5, {name: of(step, name) for name in names}) if step in (10, 20) else (step, None)
+        for step in (5, 10, 15, 20)
+    }
+    assert known == {5: {}, 10: {}, 15: {10: np.mean(of(10, "score"))}, 20: {10: np.mean(of(10, "score"))}}
 
 
 def test_a_signal_saves_where_no_checkpoint_is_due(tmp_path):
@@ -98,6 +105,21 @@ def test_a_signal_saves_where_no_checkpoint_is_due(tmp_path):
     again = toy.Run(tmp_path, **rarely)
     again()
     assert "resuming after 15 of 20 updates" in again.output.getvalue()
+
+
+@pytest.mark.parametrize("has_directory", [True, False])
+def test_a_failing_environment_costs_no_training(tmp_path, monkeypatch, has_directory):
+    """From Python the trained policy is in the error; a directory has it too, and the same call evaluates again."""
+    directory = tmp_path / "run" if has_directory else None
+    with monkeypatch.context() as patch:
+        patch.setattr(toy.ThreeSteps, "step", lambda *_: 1 / 0)
+        with pytest.raises(EvaluationFailed, match="failed with ZeroDivisionError: division by zero") as failed:
+            toy.train(directory)
+    assert failed.value.policy.step == 10 and failed.value.policy(np.zeros(3)).shape == (2,)
+    if directory:
+        again = f"the same command evaluates again: --workdir={directory}"
+        assert again in (directory / "run.log").read_text().splitlines()[-1]
+        assert toy.train(directory).policy.step == toy.UPDATES
 
 
 def test_a_run_whose_last_state_is_not_saved_is_not_finished(tmp_path, monkeypatch):

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 
+import jax
 import numpy as np
 import pytest
 from runs import Runner, final_arrays, summary_of, wait_until_step
@@ -115,8 +116,29 @@ def test_two_processes_gather_every_bit_and_share_the_trials(monkeypatch):
         hosts.gather(tree)
 
 
-@pytest.mark.parametrize("platforms", ["cuda", "nonsense"])
-def test_a_platform_that_is_not_there_is_named_in_one_line(platforms):
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("JAX_PLATFORMS", "cuda", "JAX finds no device of JAX_PLATFORMS='cuda'"),
+        ("JAX_PLATFORMS", "nonsense", "JAX finds no device of JAX_PLATFORMS='nonsense'"),
+        ("JAX_ENABLE_X64", "maybe", "invalid truth value 'maybe' for environment 'JAX_ENABLE_X64'"),
+        ("XLA_FLAGS", "--xla_no", "XLA_FLAGS='--xla_no' cannot be used: Unknown flag in XLA_FLAGS: --xla_no"),
+    ],
+)
+def test_what_jax_does_not_know_is_named_in_one_line(name, value, says):
     command = [sys.executable, "-c", "from gtp_jax.parallel import hosts; hosts.check_devices()"]
-    child = subprocess.run(command, env={**os.environ, "JAX_PLATFORMS": platforms}, capture_output=True, text=True)
-    assert child.stderr.splitlines()[-1].startswith(f"ValueError: JAX finds no device of JAX_PLATFORMS={platforms!r}")
+    child = subprocess.run(command, env={**os.environ, name: value}, capture_output=True, text=True)
+    assert child.stderr.splitlines()[-1].startswith(f"ValueError: {says}")
+
+
+@pytest.mark.parametrize("cache", ["/dev/null/x", "~nosuchuser/x", "a\nb"])
+def test_a_cache_that_cannot_be_written_is_left_out(monkeypatch, cache):
+    said, before = [], jax.config.jax_compilation_cache_dir
+    monkeypatch.delenv("XLA_FLAGS", raising=False)
+    try:
+        jax.config.update("jax_compilation_cache_dir", cache)
+        hosts.check_devices(said.append)
+        assert jax.config.jax_compilation_cache_dir is None
+    finally:
+        jax.config.update("jax_compilation_cache_dir", before)
+    assert len(said) == 1 and said[0].startswith("warning: compiled programs are not kept: ")

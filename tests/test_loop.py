@@ -1,5 +1,6 @@
 """The training loop: what it writes and when; evaluations beside the updates, kills and signals change no bit."""
 
+import contextlib
 import json
 import os
 import signal
@@ -8,12 +9,15 @@ import time
 
 import numpy as np
 import pytest
+import toy
 from runs import differences, steps_in
-from toy import UPDATES, Killed, Run, full_disk
+from toy import UPDATES, Killed, Run
 
+from gtp_jax.datasets import Observer
 from gtp_jax.envs.evaluation import Evaluator
 from gtp_jax.runs.checkpoints import Checkpoints
 from gtp_jax.runs.metrics import read_rows
+from gtp_jax.training.playing import EvaluationFailed
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -23,6 +27,11 @@ def whole(tmp_path_factory):
     """A run whose evaluations are between the updates, and its summary."""
     run = Run(tmp_path_factory.mktemp("whole") / "run")
     return run, run()
+
+
+def saved_steps(directory):
+    with contextlib.closing(Checkpoints(directory / "checkpoints", read_only=True)) as checkpoints:
+        return checkpoints.steps()
 
 
 def held_evaluations(monkeypatch):
@@ -49,9 +58,7 @@ def test_a_run_leaves_what_it_promises(whole):
     assert [(row["step"], row["seed"]) for row in rows] == [(s, i) for s in (5, 10, 15, 20) for i in (0, 1)]
     assert {row["step"] for row in rows if "score" in row} == {10, 20}
     assert all({"policy/loss", "critic/loss", "guidance/effective_share"} <= row.keys() for row in rows)
-    checkpoints = Checkpoints(run.workdir / "checkpoints", read_only=True)
-    assert {15, 20} <= set(checkpoints.steps()) <= {10, 15, 20}  # the last two, and the best evaluated one
-    checkpoints.close()
+    assert saved_steps(run.workdir) == [10, 15, 20]  # the last two, and the best evaluated one before them
 
 
 def test_the_summary_has_what_a_reader_must_know(whole):
@@ -59,8 +66,8 @@ def test_the_summary_has_what_a_reader_must_know(whole):
     assert json.loads((run.workdir / "summary.json").read_text()) == summary
     assert summary.keys() == {
         *("schema", "dataset", "fingerprint", "behaviour", "env", "algorithm", "seeds", "num_updates", "eval_episodes"),
-        *("num_steps", "temperature", "matmul_precision", "score", "diverged", "continued_from", "device", "versions"),
-        *("commit", "timing"),
+        *("num_steps", "temperature", "matmul_precision", "score", "score_of", "diverged", "continued_from", "device"),
+        *("commit", "timing", "versions"),
     }
     assert (summary["seeds"], summary["num_updates"], summary["eval_episodes"]) == ([0, 1], UPDATES, 3)
     score, timing = summary["score"], summary["timing"]
@@ -83,7 +90,7 @@ def test_chunks_wait_for_their_evaluation_and_are_written_in_order(whole, tmp_pa
 
     def before(step, state):
         if step == 15:
-            assert steps_in(tmp_path) == [5, 5] and saved == [5]
+            assert steps_in(tmp_path) == [5, 5] and saved == [5, 10]
             go.set()
         return state
 
@@ -105,7 +112,7 @@ def resumes(directory, whole, step, **given):
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_a_run_that_is_ended_while_chunks_wait_ends_the_same(whole, tmp_path, monkeypatch, number):
-    """Killed, the chunks that wait are lost; a signal leaves them all written and saved."""
+    """Killed, the chunks that wait are lost, but for the state that is evaluated; a signal leaves all written."""
     go, deadline = held_evaluations(monkeypatch), time.monotonic() + 60
 
     def before(step, state):
@@ -129,21 +136,52 @@ def test_a_run_that_is_ended_while_chunks_wait_ends_the_same(whole, tmp_path, mo
         assert run(expect=128 + number) is None and "stopped and saved" in run.output.getvalue()
         assert steps_in(tmp_path) == [5, 5, 10, 10, 15, 15]
     assert not (tmp_path / "summary.json").exists()
-    resumes(tmp_path, whole, steps_in(tmp_path)[-1])
+    resumes(tmp_path, whole, 10 if number == signal.SIGKILL else 15)
 
 
-def test_a_failing_evaluation_ends_the_run(tmp_path, monkeypatch):
-    monkeypatch.setattr(Evaluator, "__call__", full_disk)
-    with pytest.raises(OSError, match="No space left"):
-        Run(tmp_path, eval__overlap="always")()
-    assert steps_in(tmp_path) == [5, 5]
+@pytest.mark.parametrize(("fails", "overlap"), [("reset", "always"), ("step", "never"), ("observe", "never")])
+def test_a_failing_evaluation_loses_no_update(whole, tmp_path, monkeypatch, fails, overlap):
+    """The state is saved before the first environment is stepped; the next start evaluates it, and trains on."""
+
+    def fail(*_, **__):
+        raise AssertionError("no such\nactuator")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(*((toy.ThreeSteps, fails) if fails != "observe" else (Observer, "__call__")), fail)
+        run = Run(tmp_path, eval__overlap=overlap)
+        with pytest.raises(EvaluationFailed, match=r"failed with AssertionError: no such actuator \(.*.py, line \d+\)"):
+            run()
+    assert steps_in(tmp_path) == [5, 5] and saved_steps(tmp_path) == [5, 10]
+    policy, updates = run.training.policy(), []
+    assert policy.step >= 10
+    resumes(tmp_path, whole, 10, before=lambda step, state: (updates.append(step), state)[1])
+    assert updates == [10, 15]
 
 
-def test_a_run_whose_last_start_ended_after_the_last_update_is_evaluated(whole, tmp_path):
-    """All is saved but the results: the next start makes no update."""
-    run = Run(tmp_path)
-    run.training.results.write = lambda *_: None
-    run()
-    assert not (tmp_path / "summary.json").exists()
+@pytest.mark.parametrize("rows", [0, 1, 2])
+def test_a_run_that_ended_in_its_last_evaluation_is_only_evaluated(whole, tmp_path, monkeypatch, rows):
+    """Also where the kill left the rows of some trials, or all rows and no summary."""
+    evaluate = Evaluator.__call__
+
+    def die(self, act, num_episodes):
+        if num_episodes == 3 and rows < 2:
+            raise Killed
+        return evaluate(self, act, num_episodes)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Evaluator, "__call__", die)
+        run = Run(tmp_path)
+        patch.setattr(run.training.results, "write", lambda *_: None)
+        with contextlib.nullcontext() if rows == 2 else pytest.raises(EvaluationFailed, match="Killed"):
+            run()
+    if rows == 1:
+        path = tmp_path / "metrics.jsonl"
+        path.write_text(path.read_text() + json.dumps({"step": UPDATES, "seed": 0}) + "\n")
     summary = resumes(tmp_path, whole, UPDATES, before=lambda step, state: pytest.fail("an update"))
     assert summary["timing"]["updates_per_second"] is None
+
+
+def test_an_environment_that_cannot_be_made_is_refused_before_any_update(tmp_path, monkeypatch):
+    monkeypatch.setattr(Evaluator, "prepare", lambda *_: 1 / 0)
+    with pytest.raises(ValueError, match="toy cannot be made .ZeroDivisionError: division by zero.; mend it, or train"):
+        Run(tmp_path)()

@@ -8,8 +8,7 @@ from oracles import assert_trees_equal, random_batch
 from gtp_jax.config.settings import Settings
 from gtp_jax.datasets import Dataset, Positions, returns
 from gtp_jax.diagnosis import statistics
-from gtp_jax.runs.terminal import Terminal
-from gtp_jax.training.loop import Training, training_batch
+from gtp_jax.training.loop import training_batch
 
 EPISODE = np.repeat(np.arange(4, dtype=np.int32), [5, 1, 3, 7])
 END = np.array([np.flatnonzero(EPISODE[t] == EPISODE)[-1] for t in range(16)])
@@ -80,5 +79,3 @@ def test_a_run_trains_on_the_transitions_its_settings_ask_for(batch):
             subgoal = returns.future_subgoals(positions, batch.discount, EPISODE, ahead)
             expected = expected._replace(subgoal=subgoal)
         assert_trees_equal(training_batch(settings, named), expected)
-    with pytest.raises(ValueError, match="'test/x-v0' has no D4RL reference scores"):
-        Training(Settings().replace({"batch_size": 8}), None, named._replace(id="test/x-v0"), Terminal())

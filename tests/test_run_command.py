@@ -18,7 +18,7 @@ from gtp_jax.commands import run
 from gtp_jax.config.presets import preset
 from gtp_jax.config.settings import Settings
 from gtp_jax.runs.terminal import Terminal
-from gtp_jax.training import train
+from gtp_jax.training import playing, train
 
 TINY = "--config=antmaze.py:tiny"
 
@@ -74,6 +74,11 @@ def test_a_file_in_the_working_directory_comes_before_a_preset(tmp_path, monkeyp
     settings, *_ = run.parse(["--config=nested", "--config.policy.rho=5.5"])
     assert settings == Settings.of({"num_seeds": 9, "policy.hidden": (8,), "policy.rho": 5.5})
     assert run.parse(["--config=classic"])[0].sweep == {"eta": (1.0,)}
+    (tmp_path / "a:b").mkdir()
+    (tmp_path / "a:b" / "c.py").write_text("def get_config(n=1): return {'num_seeds': int(n)}")
+    for name, seeds, folder in (("a:b/c.py", 1, "c"), ("a:b/c:7", 7, "c-7"), (f"{tmp_path}/a:b/c.py:8", 8, "c-8")):
+        settings, workdir, _ = run.parse([f"--config={name}"])
+        assert settings.num_seeds == seeds and workdir == Path("runs") / folder
 
 
 CONFIG_FILES = {
@@ -88,6 +93,7 @@ CONFIG_FILES = {
     "wrong": ("def get_config(): return {'policy': {'rho': 'x'}}", "policy.rho = 'x' must be a number"),
     "breaks": ("def get_config():\n  return {}['missing']", "breaks.py, line 2: KeyError"),
     "null": ("\0", "null bytes"),
+    "a:b": ("x = 1", "a:b.py defines no get_config([variant])"),
 }
 MISTAKES = [
     ([], ["--config is missing"]),
@@ -131,6 +137,9 @@ MISTAKES = [
     ([TINY, "--config.dataset=gtp/antmaze/umazed-v0"], ["did you mean 'gtp/antmaze/umaze-v0'"]),
     ([TINY, "--config.dataset=../../x-v0"], ["not a dataset id: '../../x-v0'"]),
     ([TINY, "--config.batch_size=5001"], ["batch_size = 5001 must be at most 5000"]),
+    ([TINY, "--workdir="], ["--workdir: path '' is empty"]),
+    ([TINY, "--workdir=$NOT_SET/x"], ["--workdir: ", "the environment has no NOT_SET"]),
+    ([TINY, "--flagfile=nosuch"], ["there is no flag --flagfile"]),
     ([TINY, "--workdir=file"], ["file cannot be made"]),
     ([TINY, "--workdir=locked"], ["Is a directory", "locked/.lock"]),  # as good as no permission to write there
     *(([f"--config={name}.py"], [f"--config={name}.py", says]) for name, (_, says) in CONFIG_FILES.items()),
@@ -174,7 +183,14 @@ def test_a_logger_without_its_package_is_refused_before_anything_is_made(tmp_pat
 def test_the_command_is_one_call_of_train(monkeypatch, tmp_path, capsys):
     """With the flags' settings and directory; the exit code is the run's, and a finished run is reported."""
     score = {"per_seed": [5.0], "mean": 5.0, "ci95": [4.0, 6.0]}
-    facts = {"seeds": [0], "dataset": "x", "algorithm": "gtp", "eval_episodes": 1, "behaviour": {}}
+    facts = {
+        "seeds": [0],
+        "dataset": "x",
+        "algorithm": "gtp",
+        "eval_episodes": 1,
+        "score_of": "return",
+        "behaviour": {},
+    }
     record = {"seed": 0, "lambda_flow": 1e38, "updates": [1, 5], "reason": "critic/loss is not finite"}
     rows = [{"lambda_flow": 1e38, "score": score | {"mean": None}}, {"lambda_flow": 1.0, "score": score}]
     single, sweep = {"score": score, "diverged": []}, {"sweep": rows, "diverged": [record]}
@@ -193,6 +209,8 @@ def test_the_command_is_one_call_of_train(monkeypatch, tmp_path, capsys):
     output = capsys.readouterr().out
     assert "95 % interval" in output and "4.0 to 6.0" in output and output.count("5.0 (diverged)") == 1
     assert "seed = 0, lambda_flow = 1e+38 diverged during updates 1 to 5: critic/loss is not finite" in output
+    monkeypatch.setattr(train, "run", lambda *_: (_ for _ in ()).throw(playing.EvaluationFailed))
+    assert commands.main(["run", TINY]) == playing.FAILED == 70
     monkeypatch.setattr(train, "run", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     assert commands.main(["run", TINY]) == 130 and "the same command resumes" in capsys.readouterr().err
 
@@ -221,6 +239,7 @@ def test_what_jax_reads_only_once_is_set_before_it_starts(tmp_path):
     assert started(cache, **given) == ["0.25", "tensorfloat32", "3", str(tmp_path / "gtp_jax" / "compiled")]
     own = {"XLA_PYTHON_CLIENT_MEM_FRACTION": "0.5", "JAX_COMPILATION_CACHE_DIR": str(tmp_path / "mine")}
     assert started(cache | own, num_seeds=1) == ["0.5", "float32", "1", str(tmp_path / "mine")]
+    assert started(cache | {"JAX_NUM_CPU_DEVICES": "3"})[2] == "3"
 
 
 @pytest.mark.slow

@@ -70,6 +70,23 @@ def test_rows_wait_for_the_disk_and_checkpoints_for_the_rows(run, monkeypatch):
     assert (run.directory / "metrics.jsonl").read_text() == expected
 
 
+def test_a_row_that_lacks_at_the_end_is_no_finished_run(run, monkeypatch):
+    """Its checkpoint is saved before the evaluation, and the next start knows what the row needs beside the scores."""
+    run.go(10)
+    waiting = INFO._replace(unwritten={"loss": [20.0, 20.5]})
+    run.saving.save(20, STATE, waiting)
+    with monkeypatch.context() as patch:
+        patch.setattr(loggers, "append_rows", full_disk)
+        run.saving.write(20, losses(20))
+        assert not run.saving.holds(20)
+    assert "a row after 20 updates is not saved" in run.said[-1]
+    append_rows(run.directory / "metrics.jsonl", rows(20)[:1])  # of one trial only
+    again = Run(run.directory)
+    assert again.saving.restore(STATE, INFO)[:2] == (20, waiting) and again.written() == [10]
+    again.saving.write(20, losses(20))
+    assert again.saving.holds(20) and Run(run.directory).saving.restore(STATE, INFO)[1] == INFO
+
+
 def test_what_repeats_the_rows_ends_nothing(run, monkeypatch):
     """The table, the pictures: made again at the next evaluation."""
     run.go(10)

@@ -6,32 +6,27 @@ import numpy as np
 import pytest
 
 from gtp_jax.config.tasks import REFERENCES
+from gtp_jax.envs.registry import EvalEnv
 from gtp_jax.runs import scores
 
 
-@pytest.mark.parametrize(
-    ("dataset_id", "family"),
-    [
-        ("gtp/antmaze/umaze-v0", "antmaze"),
-        ("D4RL/antmaze/large-diverse-v1", "antmaze"),
-        ("mujoco/hopper/medium-v0", "hopper"),
-        ("D4RL/pen/human-v2", "pen"),
-        ("D4RL/maze2d/medium-v1", "maze2d-medium"),
-    ],
-)
-def test_a_return_is_normalised_by_the_references_of_its_family(dataset_id, family):
-    low, high = REFERENCES[family]
-    assert scores.reference_family(dataset_id) == family
+@pytest.mark.parametrize("env_id", ["Hopper-v5", "Walker2d-v4", "AdroitHandPen-v1", "FrankaKitchen-v1"])
+def test_a_return_is_normalised_by_the_references_of_its_environment(env_id):
+    low, high = REFERENCES[env_id[:-3]]
+    scale = scores.scale(EvalEnv(env_id, dict))
+    assert scale.name == "normalised return"
     returns = np.array([[low, high], [(low + high) / 2, low]])
-    np.testing.assert_allclose(scores.of_episodes(dataset_id, returns), [[0, 100], [50, 0]], atol=1e-12)
+    np.testing.assert_allclose(scores.of_episodes(scale, returns, returns > 0), [[0, 100], [50, 0]], atol=1e-12)
 
 
-@pytest.mark.parametrize("dataset_id", ["mujoco/pusher/expert-v0", "hopper", "", "D4RL/maze2d/open-v0"])
-def test_an_unknown_family_is_named_with_the_known_ones(dataset_id):
-    """Success is the score wherever there is a goal, whatever the data are called."""
-    with pytest.raises(ValueError, match=r"no D4RL reference.*halfcheetah, hopper"):
-        scores.of_episodes(dataset_id, [5.0])
-    np.testing.assert_array_equal(scores.of_episodes(dataset_id, [5.0, 7.0], [True, False]), [100, 0])
+def test_without_a_reference_the_return_itself_is_the_score_and_success_where_there_is_a_goal():
+    returns, success = np.array([0.1, 7.0]), np.array([True, False])
+    plain = scores.scale(EvalEnv("Pendulum-v1", dict))
+    assert plain.name == "return"
+    np.testing.assert_array_equal(scores.of_episodes(plain, returns, success), returns)
+    reached = scores.scale(EvalEnv("Hopper-v5", dict, by_success=True))
+    assert reached.name == "success rate, %"
+    np.testing.assert_array_equal(scores.of_episodes(reached, returns, success), [100, 0])
 
 
 def test_statistics_of_a_known_sample():

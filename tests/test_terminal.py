@@ -62,10 +62,14 @@ def test_a_standard_output_that_takes_nothing_ends_nothing(output, tmp_path, mon
     assert logged(terminal.log) == ["on"]
 
 
-def test_a_program_whose_standard_output_is_closed_runs_to_its_end(tmp_path):
-    program = "from gtp_jax.runs.terminal import Terminal; Terminal().say('on'); open('ended', 'w')"
-    done = subprocess.run(f"exec '{sys.executable}' -c \"{program}\" >&-", shell=True, cwd=tmp_path)
-    assert done.returncode == 0 and (tmp_path / "ended").exists()
+@pytest.mark.parametrize("to", [">&-", "> /dev/full", "2>&-", "2> /dev/full", "| true"])
+def test_a_program_whose_output_goes_nowhere_ends_as_it_would(to):
+    """Without a message and with its own exit code, that of a success and that of a refusal."""
+    program = "import sys, time; from gtp_jax.commands import main; time.sleep(0.1); sys.exit(main(sys.argv[1:]))"
+    for word, code in (("--version", 0), ("nosuch", 2)):
+        command = f"set -o pipefail; '{sys.executable}' -c '{program}' {word} {to}"
+        done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+        assert done.returncode == code and len(done.stderr.splitlines()) == (code == 2 and "2>" not in to), done
 
 
 def progress_lines(monkeypatch, first, every, updates, wait_for=0):

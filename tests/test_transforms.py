@@ -3,6 +3,7 @@
 import json
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
@@ -39,16 +40,38 @@ def test_rewards_by_name():
             transform_reward(name, np.ones(4), episode)
 
 
-@pytest.mark.parametrize("name", ["goal-scales", "maze-egocentric", "observation", "identity"])
+@pytest.mark.parametrize("name", ["goal-scales", "maze-egocentric", "observation", "flatten", "identity"])
 def test_an_observer_is_the_same_from_its_spec_and_written_for_a_compiler(name):
     parts = raw(50) if name != "identity" else raw(50)["observation"]
-    observe = Observer.fit(name, transform_observation(name, parts))
+    observe = Observer.fit(name, transform_observation(name, parts), raw=parts)
     seen = observe(parts)
     np.testing.assert_array_equal(Observer.from_spec(json.loads(json.dumps(observe.spec())))(parts), seen)
-    traced = observe.traced(jax.tree.map(np.float32, parts), np)
-    np.testing.assert_allclose(traced, seen, rtol=1e-6, atol=1e-6)
+    traced = jax.jit(lambda parts: observe(parts, jnp))(parts)
+    np.testing.assert_allclose(traced, seen, rtol=1e-5, atol=1e-5)
     sizes = {"observation": {"observation": 27}, "identity": 27}
     assert observe.sizes() == sizes.get(name, {"achieved_goal": 2, "observation": 27, "desired_goal": 2})
+
+
+def test_dicts_are_flattened_in_the_order_of_their_paths_and_keep_their_sizes():
+    """However deep, as the environment gives them, or by path, as a file does."""
+    nested = {"b": np.ones((2, 1)), "a": {"d": np.full((2, 2), 3), "c": np.full((2, 3), 2.0)}}
+    stored = {"a/d": nested["a"]["d"], "b": nested["b"], "a/c": nested["a"]["c"]}
+    flat = np.repeat(np.float32([[2, 2, 2, 3, 3, 1]]), 2, axis=0)
+    for each in (nested, stored):
+        got = transform_observation("flatten", each)
+        np.testing.assert_array_equal(got, flat)
+        assert got.dtype == np.float32
+    observe = Observer.fit("flatten", flat, False, stored)
+    assert observe.sizes() == {"a": {"c": 3, "d": 2}, "b": 1}
+    np.testing.assert_array_equal(
+        observe({**nested, "a": {"c": np.zeros((2, 3)), "d": np.ones((2, 2))}})[0, :5], [0, 0, 0, 1, 1]
+    )
+    for wrong in (flat, {"b": nested["b"]}, {**stored, "a/d": np.ones((2, 3)), "a/c": np.ones((2, 2))}, {}):
+        with pytest.raises(ValueError, match='"flatten" expects a dict of arrays'):
+            observe(wrong)
+    for parts in (None, {}, {"a": 5}, {"a": "6"}, {"a": True, "b": 5}, [6]):
+        with pytest.raises(ValueError, match="parts must be sizes with the sum 6"):
+            Observer.from_spec({**observe.spec(), "parts": parts})
 
 
 def test_specs_that_cannot_be_are_refused():

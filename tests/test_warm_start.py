@@ -21,7 +21,7 @@ MORE = toy.UPDATES + 10
 @pytest.fixture(scope="module")
 def source(tmp_path_factory):
     """A finished run of 20 updates."""
-    directory = tmp_path_factory.mktemp("source") / "run"
+    directory = tmp_path_factory.mktemp("source") / f"a=b, (c) é {'x' * 200}"
     toy.train(directory)
     return directory
 

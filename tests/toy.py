@@ -20,6 +20,7 @@ from gtp_jax.config.trials import Trial
 from gtp_jax.datasets import Dataset
 from gtp_jax.datasets.transforms import Observer
 from gtp_jax.envs.maze import MazeInfo
+from gtp_jax.envs.registry import EvalEnv
 from gtp_jax.runs import plots
 from gtp_jax.runs.checkpoints import Checkpoints, Saved
 from gtp_jax.runs.terminal import Terminal
@@ -62,6 +63,9 @@ class ThreeSteps(gymnasium.Env):
         return self.np_random.normal(size=3).astype(np.float32), float(action[0]), False, self.steps == 3, {}
 
 
+MAZE = MazeInfo([[1, 1, 1, 1], [1, "r", "g", 1], [1, 1, 1, 1]])
+
+
 def dataset(dataset_id: str = SETTINGS["dataset"]) -> Dataset:
     batch = random_batch(64)
     return Dataset(
@@ -76,14 +80,13 @@ def dataset(dataset_id: str = SETTINGS["dataset"]) -> Dataset:
             **{"transitions": 64, "behaviour_success": None, "environment": "toy"},
             **{"reward": "none", "observation": "identity", "standardise": False, "episodes_used": "all"},
         },
-        make_env=ThreeSteps,
-        maze=MazeInfo([[1, 1, 1, 1], [1, "r", "g", 1], [1, 1, 1, 1]]) if "antmaze" in dataset_id else None,
+        env=EvalEnv("Hopper-v5", ThreeSteps) if "antmaze" not in dataset_id else EvalEnv("toy", ThreeSteps, MAZE, True),
     )
 
 
-def train(directory=None, progress=None, **changes):
+def train(directory=None, progress=None, data=None, **changes):
     """`gtp_jax.train` on the toy without pictures, which take longer than the rest; changes by dotted name."""
-    given = {"dataset": dataset(), "directory": directory, "progress": progress, "quiet": True}
+    given = {"dataset": data or dataset(), "directory": directory, "progress": progress, "quiet": True}
     with mock.patch.object(plots, "curves"):
         return gtp_jax.train(settings_with(**SETTINGS), changes, **given)
 

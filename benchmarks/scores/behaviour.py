@@ -18,7 +18,8 @@ def measure_one(dataset_id: str) -> dict[str, Any]:
     """Scores of a dataset's episodes, the last one left out, which is cut to size."""
     data = load(dataset_id)
     returns = np.bincount(data.episode, weights=data.batch.reward)[:-1]
-    each = scores.of_episodes(dataset_id, returns)
+    assert data.env is not None
+    each = scores.of_episodes(scores.scale(data.env), returns, returns > 0)
     return {
         "dataset": dataset_id,
         "fingerprint": data.fingerprint,

@@ -7,6 +7,7 @@ import numpy as np
 
 from benchmarks import shared
 from benchmarks.scores.suite import METHODS, ORDER
+from gtp_jax.envs.registry import EvalEnv
 from gtp_jax.runs import scores
 
 Cells = dict[tuple[str, str], dict[str, Any]]  # by task and method
@@ -78,7 +79,7 @@ def behaviour(summary: dict[str, Any]) -> str:
         return f"{measured[dataset]:.0f}"
     if own["behaviour_success"] is not None:
         return f"{100 * own['behaviour_success']:.0f}"
-    return f"{float(scores.of_episodes(dataset, own['mean_return'])):.0f}"
+    return f"{float(scores.of_episodes(scores.scale(EvalEnv(summary['env'], dict)), own['mean_return'], False)):.0f}"
 
 
 def markdown(cells: Cells, tasks: Sequence[str] | None = None, methods: Sequence[str] = tuple(METHODS)) -> str:

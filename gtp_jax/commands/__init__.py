@@ -5,17 +5,17 @@ import contextlib
 import importlib
 import shlex
 import sys
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from absl import logging
 
+from gtp_jax import files
 from gtp_jax.declare import Range
 from gtp_jax.names import there_are
 from gtp_jax.runs import provenance
-from gtp_jax.runs.terminal import Terminal, refuse
+from gtp_jax.runs.terminal import Terminal, refuse, release_output
 
 COMMANDS = {
     "run": "trains and evaluates a policy from offline data",
@@ -42,14 +42,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         elif name not in COMMANDS:
             raise ValueError(f"there is no command {name!r:.80}; {there_are(name, COMMANDS)}")
         else:
-            logging.set_verbosity(logging.WARNING)  # Orbax logs every step of every save otherwise
+            logging.set_verbosity(logging.FATAL)  # Orbax logs every step of a save, and errors that we print in a line
+            sys.unraisablehook = _without_closed_loops
             return importlib.import_module(f"gtp_jax.commands.{name}").main(rest) or 0
     except (ValueError, OSError) as error:
         refuse(error)
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 130
+    finally:
+        release_output()
     return 0
+
+
+def _without_closed_loops(found: "sys.UnraisableHookArgs") -> None:
+    """Prints an error that nobody can catch, but not TensorStore's for each array of a save that failed."""
+    if str(found.exc_value) != "Event loop is closed":
+        sys.__unraisablehook__(found)
 
 
 def number(allowed: Range, kind: type[int] | type[float] = int) -> Callable[[str], int | float]:
@@ -71,13 +80,11 @@ def numbers(allowed: Range, kind: type[int] | type[float] = int) -> Callable[[st
 
 
 def user_path(text: str) -> Path:
-    """Reads a path from the command line; ~ is the home folder."""
-    return Path(text).expanduser()
-
-
-def check_writable(folder: Path) -> None:
-    """Raises OSError where no file can be made in a folder, before the results for it are computed."""
-    tempfile.TemporaryFile(dir=folder).close()
+    """Reads a path from the command line, as `files.user_path`."""
+    try:
+        return files.user_path(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def origin(command: str, argv: Sequence[str] | None) -> dict[str, Any]:

@@ -8,8 +8,8 @@ from gtp_jax.runs.terminal import Parser, Terminal
 def main(argv: list[str] | None = None) -> None:
     """Collects the dataset."""
     parser = Parser(prog="gtp-jax collect", description="Collects a built-in dataset, unless it is there.")
-    parser.add_argument("task", metavar="TASK", help="a dataset's id, or FAMILY/TASK: antmaze/umaze, hopper/medium")
-    parser.add_argument("--transitions", type=int, help="size of the dataset, if not the task's own")
+    parser.add_argument("task", metavar="TASK", help="an id, or FAMILY/TASK: antmaze/umaze, ogbench/cube-single-play")
+    parser.add_argument("--transitions", "--steps", type=int, help="size of the dataset, if not the task's own")
     parser.add_argument("--seed", type=int, help="seed of the collection (0)")
     parser.add_argument("--root", help="Minari's datasets folder, if not the one of MINARI_DATASETS_PATH")
     parser.add_argument("--workers", type=int, help="processes (all cores)")

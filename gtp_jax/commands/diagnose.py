@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from gtp_jax import files
-from gtp_jax.commands import check_writable, number, origin, user_path
+from gtp_jax.commands import number, origin, user_path
 from gtp_jax.declare import MANY, MAX_INT, Range
 from gtp_jax.runs.terminal import Parser, Terminal
 
@@ -105,7 +105,9 @@ def main(argv: list[str] | None = None) -> None:
 
     workdir, policy = arguments.workdir, load_policy(arguments.workdir)
     check_diagnosable(policy, arguments.trial)
-    check_writable(workdir)
+    paths = workdir / "diagnostics.json", workdir / "diagnostics.png"
+    for path in paths:
+        files.check_output(path)
     settings, trial, rng = policy.settings, policy.trials[arguments.trial], np.random.default_rng(arguments.seed)
     discount, eta = (trials.hyperparameters(settings, [trial])[name][0] for name in ("discount", "eta"))
     dataset = load_dataset(settings, terminal)
@@ -164,7 +166,7 @@ def main(argv: list[str] | None = None) -> None:
     facts = {"dataset": dataset.id, "held_out": held_id, "method": describe(settings), "updates": policy.step}
     facts |= {"trial": trial.label(), "discount": discount, **measured}
     facts |= {"arguments": vars(arguments) | {"workdir": str(workdir)}, **origin("diagnose", argv)}
-    report, paths = files.plain(facts), (workdir / "diagnostics.json", workdir / "diagnostics.png")
+    report = files.plain(facts)
     files.write_json(paths[0], report)
     plots.page(report, held_values, (critic, truth), weights, paths[1])
     for part in measured:

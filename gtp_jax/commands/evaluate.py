@@ -1,19 +1,20 @@
 """Evaluates a trained policy at other numbers of steps and temperatures, and writes DIR/evaluations.json.
 
-With --video, DIR/video-K2.gif is the first episode of the first seed at K = 2, and so on for each K; with the package
-imageio-ffmpeg (the extra `video`) there is an MP4 beside it.
+Evaluations with other settings that the file holds stay there. With --video, DIR/video-K2.gif is the first episode of
+the first seed at K = 2, and so on for each K, with the package imageio-ffmpeg (the extra `video`) an MP4 beside it.
 """
 
 import contextlib
 import itertools
 import math
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from gtp_jax import files
-from gtp_jax.commands import check_writable, number, numbers, origin, user_path
+from gtp_jax.commands import number, numbers, origin, user_path
 from gtp_jax.declare import COUNT, MANY, MAX_INT, NOT_NEGATIVE, UPDATES, Range
 from gtp_jax.runs.terminal import Parser, Terminal
 
@@ -33,7 +34,25 @@ def milliseconds_per_sample(policy: Any, obs: Any, num_steps: int, repeats: int 
     return 1000 * float(np.median(np.diff(times)))
 
 
-def main(argv: list[str] | None = None) -> None:
+_SAME = ("updates", "num_steps", "temperature", "candidates", "selection", "episodes", "noise_seed")  # one evaluation
+
+
+def add_result(path: Path, result: dict[str, Any] | None) -> None:
+    """Writes an evaluation into a file of evaluations, in the place of one with the same settings; None only reads it.
+
+    Raises ValueError where the file is no list of evaluations.
+    """
+    try:
+        found = files.read_json(path) if path.exists() else []
+        every = {tuple(row.get(name, 0) for name in _SAME): row for row in found}
+    except (AttributeError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} holds no evaluations ({error}); move it, or choose another --output") from None
+    if result is not None:
+        every[tuple(result[name] for name in _SAME)] = result
+        files.write_json(path, list(every.values()))
+
+
+def main(argv: list[str] | None = None) -> int:
     """Evaluates every combination of steps, temperature and candidates."""
     parser = Parser(prog="gtp-jax evaluate", description="Evaluates a trained policy.")
     add = parser.add_argument
@@ -51,6 +70,7 @@ def main(argv: list[str] | None = None) -> None:
     add("--step", type=number(UPDATES), help="another of the kept checkpoints than the last one")
     add("--seed", type=number(Range(0, MAX_INT)), default=0, help="seed of the policies' noise")
     add("--video", action="store_true", help="film the first episode at each K")
+    add("--output", type=user_path, help="file for the results, if not DIR/evaluations.json; films go beside it")
     arguments, terminal = parser.parse_args(argv), Terminal()
     from gtp_jax import load_policy
     from gtp_jax.config import trials
@@ -58,21 +78,30 @@ def main(argv: list[str] | None = None) -> None:
     from gtp_jax.envs.evaluation import Evaluator
     from gtp_jax.runs import scores
     from gtp_jax.training import divergence
+    from gtp_jax.training.playing import FAILED, EvaluationFailed, play
     from gtp_jax.training.train import load_dataset
 
-    workdir, beta, policy = arguments.workdir, arguments.softmax, load_policy(arguments.workdir, arguments.step)
+    beta, policy = arguments.softmax, load_policy(arguments.workdir, arguments.step)
+    output = arguments.output or arguments.workdir / "evaluations.json"
     for record in policy.info.diverged:
         terminal.say(divergence.describe_record(record))
-    check_writable(workdir)
+    try:
+        files.check_output(output)
+    except ValueError as error:
+        raise ValueError(f"{error}: --output=FILE") from None
+    add_result(output, None)
     if arguments.video:
         video.choose_backend()
-    dataset = load_dataset(policy.settings, terminal)
+    dataset = load_dataset(policy.settings.replace({"eval.num_episodes": arguments.episodes}), terminal)
+    if dataset.env is None:
+        raise ValueError(f"{dataset.id} names no environment to evaluate in")
+    scale = scores.scale(dataset.env)
     first = dataset.make_env()  # plays the first seed's first episode
     obs, _ = first.reset(seed=0)
     first = video.Recorded(first) if arguments.video else first
     envs = itertools.chain([first], iter(dataset.make_env, None))
     evaluator = Evaluator(lambda: next(envs), policy.observe, policy.seeds, num_envs=arguments.num_envs)
-    results, combinations, filmed = [], trials.combinations(policy.trials), {}
+    combinations, filmed = trials.combinations(policy.trials), {}
     selection = "best" if math.isinf(beta) else f"softmax, {beta:g} Q"
     with contextlib.closing(evaluator):
         for num_steps, temperature, candidates in itertools.product(
@@ -80,16 +109,26 @@ def main(argv: list[str] | None = None) -> None:
         ):
             asked = {"num_steps": num_steps, "temperature": temperature, "candidates": candidates}
             act = policy.acting(**asked, noise_seed=arguments.seed, inverse_temperature=beta)
-            episodes = evaluator(act, arguments.episodes)
+            try:
+                episodes = play(evaluator, act, arguments.episodes)
+            except EvaluationFailed as error:
+                terminal.say(f"error: {error}")
+                return FAILED
             if arguments.video:
                 filmed.setdefault(num_steps, first.episodes[0])
                 first.episodes.clear()
-            success = episodes.success if dataset.maze else None
-            table = scores.score_table(combinations, scores.of_episodes(dataset.id, episodes.returns, success), success)
+            score = scores.of_episodes(scale, episodes.returns, episodes.success)
+            table = scores.score_table(combinations, score, episodes.success if scale.by_success else None)
             milliseconds = milliseconds_per_sample(policy, obs, num_steps)
             facts = {"dataset": dataset.id, "updates": policy.step, "seeds": list(dict.fromkeys(policy.seeds)), **asked}
-            facts |= {"selection": None if candidates == 1 else selection, "episodes": arguments.episodes, **table}
-            results.append(facts | {"milliseconds_per_sample": milliseconds, **origin("evaluate", argv)})
+            facts |= {
+                "selection": None if candidates == 1 else selection,
+                "episodes": arguments.episodes,
+                "noise_seed": arguments.seed,
+                "score_of": scale.name,
+                **table,
+            }
+            facts |= {"milliseconds_per_sample": milliseconds, **origin("evaluate", argv)}
             how = f"K = {num_steps}, temperature {temperature:g}, {selection} of {candidates}"
             took = "-" if milliseconds is None else f"{milliseconds:.2f}"
             for (swept, _), row in zip(combinations, table.get("sweep", [table]), strict=True):
@@ -98,7 +137,8 @@ def main(argv: list[str] | None = None) -> None:
                 seeds = " ".join(f"{value:.0f}" for value in score["per_seed"])
                 shown = f"{score['mean']:5.1f} [{low:.1f}, {high:.1f}]  (per seed: {seeds})"
                 terminal.say(f"{name}{how}: {shown}  {took} ms per action")
-            files.write_json(workdir / "evaluations.json", results)
+            add_result(output, facts)
         for num_steps, episode in filmed.items():
-            for path in video.film(first.env, episode, dataset.maze, workdir / f"video-K{num_steps}"):
+            for path in video.film(first.env, episode, dataset.maze, output.with_name(f"video-K{num_steps}")):
                 terminal.say(f"  {path}")
+    return 0

@@ -39,6 +39,8 @@ def read_run(path: Path) -> Run:
     """Reads a finished run. Raises ValueError where there is none, or its files are not what a run writes."""
     if not (path / "summary.json").exists():
         raise ValueError(f"{path} holds no finished run (no summary.json); start its command again to finish it")
+    if not (path / "episodes.json").exists():
+        raise ValueError(f"{path} was trained without evaluating (no episodes.json): there are no scores to join")
     try:
         config, summary, episodes = (files.read_json(path / f"{n}.json") for n in ("config", "summary", "episodes"))
         settings, found = Settings.from_json(config), trials.from_labels(episodes["trials"])
@@ -76,6 +78,7 @@ def check_mergeable(runs: Sequence[Run]) -> None:
 def merge(runs: Sequence[Run], out: Path) -> dict[str, Any]:
     """Writes the joined result to the folder `out`, which is made, and returns its summary."""
     check_mergeable(runs)
+    out.mkdir(parents=True)  # which may fail, before anything is computed
     every = [trial for run in runs for trial in run.trials]
     order = sorted(range(len(every)), key=lambda i: (*every[i].swept.values(), every[i].seed))
     every = [every[i] for i in order]
@@ -95,13 +98,14 @@ def merge(runs: Sequence[Run], out: Path) -> dict[str, Any]:
     config = {name: value for name, value in runs[0].settings.to_json().items() if name not in _SEEDS}
     if seeds == list(range(seeds[0], seeds[0] + len(seeds))):  # with a gap, the two numbers would name other seeds
         config |= {"seed_offset": seeds[0], "num_seeds": len(seeds)}
-    out.mkdir(parents=True)
     files.write_json(out / "config.json", config)
     append_rows(out / "metrics.jsonl", metrics)
     files.write_json(out / "episodes.json", {"trials": labels, "score": score, "success": success})
     groups = {trials.name_values(values): indices for values, indices in combinations}
     title = f"{summary['dataset']}, {summary['algorithm']}"
-    plots.curves(columns(metrics, labels), out / "curves.png", groups=groups, title=title)
+    plots.curves(
+        columns(metrics, labels), out / "curves.png", groups=groups, title=title, score=summary.get("score_of", "")
+    )
     files.write_json(out / "summary.json", summary)
     return summary
 

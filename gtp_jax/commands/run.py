@@ -20,7 +20,8 @@ from typing import Any
 from absl import flags
 from rich.console import Console
 
-from gtp_jax.config.presets import PRESETS, preset
+from gtp_jax import files
+from gtp_jax.config.presets import DEFAULT_TASKS, preset
 from gtp_jax.config.settings import Settings
 from gtp_jax.config.table import declarations, nearest_setting, reference, refusal, unknown
 from gtp_jax.config.tasks import of_family
@@ -42,19 +43,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     start_jax(settings)
     from gtp_jax.datasets import DatasetUnavailable
     from gtp_jax.parallel import hosts
+    from gtp_jax.training.playing import FAILED, EvaluationFailed
     from gtp_jax.training.train import run
 
     terminal = Terminal()
     if distributed:
         hosts.start(distributed)
-    hosts.check_devices()
+    hosts.check_devices(terminal.say)
     if not hosts.first():
         terminal = Terminal(Console(quiet=True))
     try:
         summary, code, _ = run(settings, None, workdir, terminal)
     except DatasetUnavailable as error:
-        names = {task.builtin: f"{family}.py:{name}" for family in PRESETS for name, task in of_family(family).items()}
+        names = {
+            task.builtin: f"{family}.py:{name}" for family in DEFAULT_TASKS for name, task in of_family(family).items()
+        }
         raise FileNotFoundError(f"{error}: --config={names[error.builtin]}" if error.builtin else error) from None
+    except EvaluationFailed:  # which is printed
+        return FAILED
     except KeyboardInterrupt:
         print("stopped; the same command resumes from the last checkpoint, if there is one", file=sys.stderr)
         return 130
@@ -86,9 +92,12 @@ def parse(words: Sequence[str]) -> tuple[Settings, Path, str | None]:
     if name is None:
         raise ValueError("--config is missing; for a first look: --config=antmaze.py:tiny")
     settings = read_config(name).replace({key: _value(key, text) for key, text in found.items()})
-    path, _, variant = name.partition(":")
-    default = Path("runs") / re.sub("[/,]", "-", f"{Path(path).stem}-{variant}").rstrip("-")
-    return settings, Path(workdir or default).expanduser(), distributed
+    _, path, variant = split_name(name)
+    default = Path("runs") / re.sub("[/,:]", "-", f"{Path(path).stem}-{variant}").rstrip("-")
+    try:
+        return settings, default if workdir is None else files.user_path(workdir), distributed
+    except ValueError as error:
+        raise ValueError(f"--workdir: {error}") from None
 
 
 def _flags(words: Sequence[str]) -> dict[str, str]:
@@ -132,15 +141,28 @@ def read_config(name: str) -> Settings:
 
     A file runs, whatever it holds: only start files that you trust.
     """
-    path, _, variant = name.partition(":")
-    file = next((each for each in (Path(path), Path(f"{path}.py")) if each.is_file()), None)
-    if file is None and path.removesuffix(".py") not in PRESETS:
-        there = ", ".join(f"{family}.py" for family in PRESETS)
-        raise ValueError(f"--config={name}: there is no file {path!r}, and the presets are {there}")
+    file, path, variant = split_name(name)
+    if file is None and path.removesuffix(".py") not in DEFAULT_TASKS:
+        there = ", ".join(f"{family}.py" for family in DEFAULT_TASKS)
+        raise ValueError(f"--config={name}: there is no file {name!r}, and the presets are {there}")
     try:
         return preset(name) if file is None else _settings_of(file, variant)
     except ValueError as error:
         raise ValueError(f"--config={name}: {error}") from None
+
+
+def split_name(name: str) -> tuple[Path | None, str, str]:
+    """The file that --config names, or None for a preset's; what stands before the variant; and the variant.
+
+    A path may hold colons: the longest one that is a file counts.
+    """
+    words = name.split(":")
+    for count in range(len(words), 0, -1):
+        path, variant = ":".join(words[:count]), ":".join(words[count:])
+        for each in filter(None, (path, path and f"{path}.py")):
+            if (file := files.user_path(each)).is_file():
+                return file, path, variant
+    return None, words[0], ":".join(words[1:])
 
 
 def _settings_of(file: Path, variant: str) -> Settings:
@@ -167,14 +189,15 @@ def start_jax(settings: Settings) -> None:
     import jax
 
     count = settings.cpu_devices
-    if not count and "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
+    own = "JAX_NUM_CPU_DEVICES" in os.environ
+    if not count and not own and "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
         cores, number = os.cpu_count() or 1, len(trials(settings))
         count = max(n for n in range(1, cores + 1) if number % n == 0)
     if count:
         jax.config.update("jax_num_cpu_devices", count)
     jax.config.update("jax_default_matmul_precision", settings.matmul_precision)
     if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
-        caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        caches = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"))
         jax.config.update("jax_compilation_cache_dir", str(caches / "gtp_jax" / "compiled"))
 
 
@@ -194,17 +217,20 @@ def report(terminal: Terminal, summary: dict[str, Any], workdir: Path) -> int:
         return {"mean": number(score["mean"]), "95 % interval": " to ".join(map(number, score["ci95"])), **own}
 
     rows: list[tuple[str, ...]]
+    header, rows, title = ["", ""], [], f"{summary['dataset']}: {summary['algorithm']}, not evaluated"
     if "sweep" in summary:
         each = [(row["score"], {name: row[name] for name in row if name != "score"}) for row in summary["sweep"]]
         named = [{"": name_values(swept), **cells(score, swept)} for score, swept in each]
         header, rows = list(named[0]), [tuple(row.values()) for row in named]
-    else:
+    elif summary["score"] is not None:
         mean, interval, *own = cells(summary["score"], {}).items()
         header, rows = ["", "score"], [*own, mean, interval]
     behaviour = summary["behaviour"].get("behaviour_success")
     if behaviour is not None:
         rows.append(("behaviour policy in the data", f"{100 * behaviour:.1f}"))
-    title = f"{summary['dataset']}: {summary['algorithm']}, {summary['eval_episodes']} episodes a seed, last checkpoint"
+    if episodes := summary["eval_episodes"]:
+        how = f"{summary['score_of']} of {episodes} episodes a seed, last checkpoint"
+        title = f"{summary['dataset']}: {summary['algorithm']}, {how}"
     terminal.table(title, header, rows)
     for record in found:
         terminal.say(divergence.describe_record(record))

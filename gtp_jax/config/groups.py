@@ -43,8 +43,8 @@ class DataSettings:
     )
     observation: str = setting(
         "maze-scales",
-        "Transform of the observations.",
-        choices=("maze-scales", "maze-egocentric", "goal-scales", "identity", "observation"),
+        'Transform of observations; "auto" is maze-scales for AntMaze, flatten for other dicts, identity for arrays.',
+        choices=("auto", "maze-scales", "maze-egocentric", "goal-scales", "identity", "observation", "flatten"),
     )
     standardise: bool = setting(True, "Whether observations are standardised by the data's mean and deviation.")
     episodes: str = setting("all", "Which episodes are used.", choices=("all", "successful"))
@@ -120,7 +120,9 @@ class GuidanceSettings:
 class EvalSettings:
     """Evaluation in the environment."""
 
-    num_episodes: int = setting(100, "Episodes of each seed after the last update.", range=MANY)
+    num_episodes: int = setting(
+        100, "Episodes of each seed after the last update; 0 trains without evaluating.", range=Range(0, MAX_INT)
+    )
     every: int = setting(10_000, "Updates between evaluations.", range=UPDATES)
     progress_episodes: int = setting(20, "Episodes of each seed in the evaluations before the last.", range=MANY)
     num_envs: int = setting(25, "Environments of each seed.", range=Range(1, 4096))
@@ -162,7 +164,7 @@ class RunSettings:
     continue_from: str = setting(
         "",
         "Directory of another run, whose last checkpoint this one starts from; empty for none.",
-        text=Text("the directory of another run, or empty", re.compile(r"[\w./~ +@-]{0,200}")),
+        text=Text("the directory of another run, or empty", re.compile(r"[^\0]{0,4096}")),
     )
     curriculum_updates: int = setting(
         0,

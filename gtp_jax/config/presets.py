@@ -1,5 +1,6 @@
 """Presets: the settings of a benchmark task and a method by name, `antmaze:umaze,gtp-bc`."""
 
+import re
 from typing import Any
 
 from gtp_jax.config import methods, tasks
@@ -19,7 +20,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "gym": {
         "num_seeds": 3,
         "num_updates": 20_000,
-        "data.observation": "identity",
+        "data.observation": "auto",
         "policy.learning_rate": 1e-3,
         "policy.num_steps": 2,
         "policy.temperature": 0.5,
@@ -28,13 +29,40 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
     "adroit": {"num_seeds": 3, "num_updates": 100_000, "data.observation": "identity", "policy.num_steps": 5},
     "kitchen": {"num_seeds": 3, "num_updates": 100_000, "data.observation": "observation", "policy.num_steps": 5},
+    "d4rl-antmaze": {
+        "num_seeds": 3,
+        "num_updates": 20_000,
+        "data.observation": "auto",
+        "policy.learning_rate": 1e-3,
+        "guidance.eta": 0.3,
+    },
+    "ogbench": {
+        "num_seeds": 3,
+        "num_updates": 100_000,
+        "data.observation": "auto",
+        "policy.num_steps": 2,
+        "critic.layer_norm": True,
+        "eval.num_envs": 10,
+        "eval.progress_episodes": 10,
+    },
 }
-# The task and the method where a preset names none.
-DEFAULT_TASKS = {"antmaze": "umaze", "gym": "hopper-medium", "adroit": "pen-human", "kitchen": "kitchen-partial"}
+# The files that --config knows, and the task where none is named.
+DEFAULT_TASKS = {
+    "antmaze": "umaze",
+    "gym": "hopper-medium",
+    "adroit": "pen-human",
+    "kitchen": "kitchen-partial",
+    "d4rl": "gtp/d4rl-antmaze/umaze-v0",
+    "ogbench": "pointmaze-medium-navigate-singletask-task1-100k-v0",
+}
 DEFAULT_METHODS = {"antmaze": "gtp-hierarchical"}
 # `antmaze:tiny` is GTP by the paper's weights, small enough for a first look.
+TINY_TASKS = {
+    "antmaze": "gtp/antmaze/umaze-5k-v0",
+    "d4rl": "gtp/d4rl-antmaze/umaze-5k-v0",
+    "ogbench": "pointmaze-medium-navigate-singletask-task1-5k-v0",
+}
 TINY = {
-    "dataset": "gtp/antmaze/umaze-5k-v0",
     "num_seeds": 2,
     "num_updates": 400,
     "log_every": 50,
@@ -49,25 +77,46 @@ TINY = {
 
 
 def preset(name: str) -> Settings:
-    """The settings of FAMILY[:TASK[,METHOD]], such as `antmaze`, `gym:hopper-medium` or `antmaze:umaze,gtp-bc`.
+    """The settings of FILE[:TASK[,METHOD]], such as `antmaze`, `gym:hopper-medium` or `antmaze:umaze,gtp-bc`.
 
     Args:
-      name: FAMILY is a key of `PRESETS`, also with ".py" behind it; TASK the name of one of its tasks, `tiny` for
-        AntMaze's smallest run, or a dataset's id; METHOD a key of `methods.METHODS`.
+      name: FILE is a key of `DEFAULT_TASKS`, also with ".py" behind it; TASK the name of one of its tasks, `tiny` for
+        the smallest run of a key of `TINY_TASKS`, or a dataset's id; METHOD a key of `methods.METHODS`.
 
     Raises:
-      ValueError: for a family, task or method that does not exist, or that do not go together.
+      ValueError: for a file, task or method that does not exist, or that do not go together.
     """
-    family, _, variant = name.partition(":")
-    family = family.removesuffix(".py")
-    if family not in PRESETS:
-        raise ValueError(f"unknown preset {name!r}; {there_are(family, PRESETS)}")
+    file, _, variant = name.partition(":")
+    file = file.removesuffix(".py")
+    if file not in DEFAULT_TASKS:
+        raise ValueError(f"unknown preset {name!r}; {there_are(file, DEFAULT_TASKS)}")
     task, _, method = variant.partition(",")
-    tiny = family == "antmaze" and task == "tiny"
-    known = (*tasks.of_family(family), *["tiny"] * (family == "antmaze"))
-    if task and "/" not in task and task not in known:
-        raise ValueError(f"unknown task {task!r} (a dataset may also be named by its id); {there_are(task, known)}")
-    found, dataset = tasks.find(family, "umaze" if tiny else task or DEFAULT_TASKS[family])
-    method = method or ("gtp" if tiny else DEFAULT_METHODS.get(family, "gtp"))
-    values = {"dataset": dataset, "eval.num_episodes": tasks.TASK_FAMILIES[family].episodes, **PRESETS[family]}
-    return Settings.of(values | dict(methods.overrides(method, found)) | (TINY if tiny else {}))
+    tiny = task == "tiny" and file in TINY_TASKS
+    found, dataset = find(file, TINY_TASKS[file] if tiny else task or DEFAULT_TASKS[file])
+    method = method or ("gtp" if tiny else DEFAULT_METHODS.get(file, "gtp"))
+    values = {"dataset": dataset, "eval.num_episodes": tasks.TASK_FAMILIES[found.family].episodes}
+    return Settings.of(values | PRESETS[found.family] | dict(methods.overrides(method, found)) | (TINY if tiny else {}))
+
+
+def find(file: str, name: str) -> tuple[tasks.Task, str]:
+    """The task that TASK of a preset's FILE names, and the id of the dataset.
+
+    Names of `ogbench` and `d4rl` are those of these benchmarks and mean their original files; one of `ogbench` that
+    states a size means data that are made again here. Raises ValueError as `tasks.find` does.
+    """
+    if file == "ogbench":
+        made_here = re.search(r"-\d+[km]?(-seed\d+)?-v0$", name)
+        dataset = name if "/" in name else f"{'gtp/' if made_here else ''}ogbench/{name}"
+        return tasks.Task(name, "ogbench", None, dataset), dataset
+    if file == "d4rl":
+        dataset = name if "/" in name else f"d4rl/{name}"
+        short = re.sub(
+            r"(-\d+k?)?(-seed\d+)?-v\d+$", "", dataset.replace("d4rl-antmaze/", "antmaze-").rpartition("/")[2]
+        )
+        family = "d4rl-antmaze" if short.startswith("antmaze-") else "gym"
+        known = tasks.TASKS.get(short, tasks.Task(name, family, None, dataset))
+        return known._replace(family=family if known.family == "antmaze" else known.family), dataset
+    if name == "tiny" or ("/" not in name and name not in tasks.of_family(file)):
+        known = (*tasks.of_family(file), *["tiny"] * (file in TINY_TASKS))
+        raise ValueError(f"unknown task {name!r} (a dataset may also be named by its id); {there_are(name, known)}")
+    return tasks.find(file, name)

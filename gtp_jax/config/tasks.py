@@ -55,11 +55,15 @@ def _task(name: str, family: str, builtin: str | None, hosted: str | None, score
 _TABLE = json.loads(Path(__file__).with_name("tasks.json").read_text())
 TASKS = {name: _task(name, **row) for name, row in _TABLE["tasks"].items()}
 TASK_FAMILIES = {name: TaskFamily(**row) for name, row in _TABLE["families"].items()}
-REFERENCES = {
-    name: tuple(row) for name, row in _TABLE["references"].items()
-}  # returns of a random and an expert policy
+# Returns of a random and an expert policy, by environment.
+REFERENCES: dict[str, tuple[float, float]] = {name: tuple(row) for name, row in _TABLE["references"].items()}
 
 _VARIANT = re.compile(r"(-\d+k?)?(-seed\d+)?-v\d+$")  # of a built-in dataset's id: size and seed; of any: the version
+
+
+def reference(env_id: str) -> tuple[float, float] | None:
+    """The returns of a random and of an expert policy in an environment of any version; None where none are known."""
+    return REFERENCES.get(re.sub(r"-v\d+$", "", env_id))
 
 
 def of_family(family: str) -> dict[str, Task]:

@@ -12,6 +12,7 @@ import numpy as np
 
 h5: Any = h5py  # its low-level modules, which have no type stubs
 CURE = "mend the file or leave that episode out"
+MOST_ROWS = 100_000_000
 
 
 class BadDataset(ValueError):
@@ -47,11 +48,30 @@ def episodes(
             shape = rewards.shape if isinstance(rewards, h5.h5d.DatasetID) else ()
             if len(shape) != 1:
                 raise BadDataset(f"{where}, rewards: expected an array of one axis, got {shape}; {CURE}")
-            if not shape[0]:
-                raise BadDataset(f"{where} has no transitions; {CURE}")
-            shapes = {each: (shape[0] + 1, *size) for each, size in observation_shapes.items()}
-            shapes |= {each: (*shape, action_size) if each == "actions" else shape for each in list(FIELDS)[1:]}
+            shapes = episode_shapes(shape[0], observation_shapes, action_size, where)
             yield {each: _read(group, each, shapes, where) for each in shapes}
+
+
+def episode_shapes(
+    steps: int, observation_shapes: Mapping[str, tuple[int, ...]], action_size: int, where: str
+) -> dict[str, tuple[int, ...]]:
+    """The shapes of an episode's arrays by path, in the order of `episodes`; BadDataset for no transitions."""
+    if steps < 1:
+        raise BadDataset(f"{where} has no transitions; {CURE}")
+    shapes = {path: (steps + 1, *size) for path, size in observation_shapes.items()}
+    return shapes | {path: (steps, action_size) if path == "actions" else (steps,) for path in list(FIELDS)[1:]}
+
+
+def check_array(
+    shape: tuple[int, ...], dtype: Any, path: str, shapes: Mapping[str, tuple[int, ...]], where: str
+) -> None:
+    """Raises BadDataset where an array is not of the shape or the numbers of its path; `dtype` is of any library."""
+    kinds = FIELDS[path.split("/")[0]]
+    if not isinstance(dtype, np.dtype) or dtype.kind not in kinds or dtype.itemsize > 8:  # wider ones are not portable
+        names = " or ".join(dict.fromkeys(KINDS[kind] for kind in kinds))
+        raise BadDataset(f"{where}, {path}: expected {names}, got {dtype!s:.200}; {CURE}")
+    if shape != shapes[path]:
+        raise BadDataset(f"{where}, {path}: expected shape {shapes[path]}, got {shape}; {CURE}")
 
 
 def _read(group: Any, path: str, shapes: Mapping[str, tuple[int, ...]], where: str) -> np.ndarray:
@@ -66,19 +86,45 @@ def _read(group: Any, path: str, shapes: Mapping[str, tuple[int, ...]], where: s
                 says = f"expected a group of {', '.join(expected)}, got {found}"
                 raise BadDataset(f"{where}, {above[:-1]}: {says}; {CURE}")
         array, above = _member(array, key, f"{where}, {above}{key}"), f"{above}{key}/"
-    where, shape, kinds = f"{where}, {path}", shapes[path], FIELDS[path.split("/")[0]]
     if not isinstance(array, h5.h5d.DatasetID):
-        raise BadDataset(f"{where}: expected an array, got a group; {CURE}")
-    _check_storage(array, where)
-    if array.shape != shape:
-        raise BadDataset(f"{where}: expected shape {shape}, got {array.shape}; {CURE}")
-    dtype = array.dtype
-    if dtype.kind not in kinds or dtype.itemsize > 8:  # NumPy has no portable wider numbers
-        names = " or ".join(dict.fromkeys(KINDS[kind] for kind in kinds))
-        raise BadDataset(f"{where}: expected {names}, got {dtype}; {CURE}")
-    result = np.empty(shape, dtype)
+        raise BadDataset(f"{where}, {path}: expected an array, got a group; {CURE}")
+    _check_storage(array, f"{where}, {path}")
+    check_array(array.shape, array.dtype, path, shapes, where)
+    result = np.empty(array.shape, array.dtype)
     array.read(h5.h5s.ALL, h5.h5s.ALL, result)
     return result
+
+
+def table(
+    path: Path, dataset_id: str, shapes: Mapping[str, tuple[int, ...]], kinds: Mapping[str, str], optional: str
+) -> dict[str, np.ndarray]:
+    """Reads the arrays of N rows at the root of a file, by name; one without further axes may also be [N, 1].
+
+    `shapes` holds the shape of a row and `kinds` the numbers allowed, NumPy's letters, of each array; the `optional`
+    one is left out where the file has none. Raises BadDataset as `episodes` does.
+    """
+    found: dict[str, np.ndarray] = {}
+    with h5py.File(path, "r") as file:
+        for name, shape in shapes.items():
+            where = f"{dataset_id}: {name}"
+            if name == optional and not file.id.links.exists(name.encode()):
+                continue
+            array = _member(file.id, name, where)
+            if not isinstance(array, h5.h5d.DatasetID):
+                raise BadDataset(f"{where}: expected an array, got a group; {CURE}")
+            _check_storage(array, where)
+            given, rows = array.shape, len(next(iter(found.values()))) if found else (*array.shape, 0)[0]
+            if not 1 <= rows <= MOST_ROWS:
+                raise BadDataset(f"{where}: expected 1 to {MOST_ROWS} rows, got {rows}; {CURE}")
+            if given != (rows, *shape) and (shape or given != (rows, 1)):
+                raise BadDataset(f"{where}: expected shape {(rows, *shape)}, got {given}; {CURE}")
+            if array.dtype.kind not in kinds[name] or array.dtype.itemsize > 8:
+                names = " or ".join(dict.fromkeys(KINDS[kind] for kind in kinds[name]))
+                raise BadDataset(f"{where}: expected {names}, got {array.dtype}; {CURE}")
+            found[name] = np.empty(given, array.dtype)
+            array.read(h5.h5s.ALL, h5.h5s.ALL, found[name])
+            found[name] = found[name].reshape(rows, *shape)
+    return found
 
 
 def _member(group: Any, name: str, where: str) -> Any:

@@ -40,7 +40,7 @@ def download(dataset_id: str, root: Path) -> Path:
     """
     if (root / dataset_id / "data").exists():
         return root / dataset_id
-    if (problem := _unreachable(*_remote_address())) is not None:
+    if (problem := problem_of(_endpoint())) is not None:
         raise DatasetUnavailable(dataset_id, root, problem)
 
     def build(temporary: Path) -> None:
@@ -55,33 +55,37 @@ def download(dataset_id: str, root: Path) -> Path:
     return install(root, dataset_id, build)
 
 
-def _remote_address() -> tuple[str, int]:
-    """Host and port that a download connects to first: Minari's remote, or the proxy in front of it."""
+def _endpoint() -> str:
+    """The address of Minari's remote."""
     from minari.storage.remotes import DEFAULT_REMOTE
 
-    endpoint, proxies = "https://storage.googleapis.com", urllib.request.getproxies()
     if os.environ.get("MINARI_REMOTE", DEFAULT_REMOTE).startswith("hf://"):
         from huggingface_hub import constants
 
-        endpoint = constants.ENDPOINT
-    host = urlsplit(endpoint).hostname or endpoint
+        return constants.ENDPOINT
+    return "https://storage.googleapis.com"
+
+
+def problem_of(endpoint: str) -> str | None:
+    """Why an address cannot be reached, itself or the proxy in front of it, found out in seconds; None if it can."""
+    proxies, host = urllib.request.getproxies(), urlsplit(endpoint).hostname or endpoint
     proxy = None if urllib.request.proxy_bypass(host) else proxies.get(urlsplit(endpoint).scheme, proxies.get("all"))
     address = urlsplit(proxy if "://" in proxy else f"http://{proxy}") if proxy else urlsplit(endpoint)
-    return address.hostname or host, address.port or (80 if address.scheme == "http" else 443)
+    return _unreachable(address.hostname or host, address.port or (80 if address.scheme == "http" else 443))
 
 
 def _unreachable(host: str, port: int) -> str | None:
     """Why no connection can be made, found out within CONNECT_SECONDS; None if it can."""
-    problems: list[str | None] = [f"{host} did not answer within {CONNECT_SECONDS:g} s"]
+    problems: list[str | None] = [f"{host:.100} did not answer within {CONNECT_SECONDS:g} s"]
 
     def connect() -> None:
         try:
             socket.create_connection((host, port), timeout=CONNECT_SECONDS).close()
             problems.append(None)
         except socket.gaierror:
-            problems.append(f"the name {host} does not resolve (no network?)")
+            problems.append(f"the name {host:.100} does not resolve (no network?)")
         except OSError as error:
-            problems.append(f"{host} cannot be reached ({error})")
+            problems.append(f"{host:.100} cannot be reached ({error})")
 
     # Resolving a name knows no time limit of its own.
     thread = threading.Thread(target=connect, daemon=True)

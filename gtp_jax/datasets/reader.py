@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gtp_jax.datasets import hdf5
+from gtp_jax.datasets import arrow, hdf5
 from gtp_jax.datasets.hdf5 import CURE, BadDataset
 from gtp_jax.files import check_file, read_json, write_json
 
@@ -46,13 +46,18 @@ def read(folder: Path, dataset_id: str, sealed: bool = False) -> Raw:
     try:
         metadata = _metadata(folder, dataset_id)
         shapes, bounds = _spaces(dataset_id, metadata)
-        path = folder / "data" / "main_data.hdf5"
-        check_file(path, folder)
-        episodes = list(hdf5.episodes(path, dataset_id, metadata["total_episodes"], shapes, bounds.shape[1]))
+        count, data_format = metadata["total_episodes"], metadata.get("data_format", "hdf5")
+        if data_format == "hdf5":
+            path = folder / "data" / "main_data.hdf5"
+            check_file(path, folder)
+            episodes = list(hdf5.episodes(path, dataset_id, count, shapes, bounds.shape[1]))
+        else:
+            episodes = list(arrow.episodes(folder, dataset_id, count, shapes, bounds.shape[1], data_format))
     except BadDataset:
         raise
     except Exception as error:  # damaged files raise every kind
-        raise BadDataset(f"{dataset_id}: {folder} cannot be read ({error}); delete it and load it again") from error
+        says = " ".join(str(error).split())
+        raise BadDataset(f"{dataset_id}: {folder} cannot be read ({says}); delete it and load it again") from error
     if not episodes:
         raise BadDataset(f"{dataset_id}: {folder} holds no episodes; delete it and load it again")
     fingerprint = _fingerprint(episodes)
@@ -89,8 +94,8 @@ def _metadata(folder: Path, dataset_id: str) -> dict:
     # Without them, Minari would build the environment that the file names, whatever code that runs.
     if not isinstance(metadata, dict) or not {"observation_space", "action_space"} <= set(metadata):
         raise BadDataset(f"{where} of {folder} must state observation_space and action_space")
-    if metadata.get("data_format", "hdf5") != "hdf5":
-        raise BadDataset(f"{where}: data_format = {metadata['data_format']!r:.80} must be 'hdf5'")
+    if metadata.get("data_format", "hdf5") not in ("hdf5", *arrow.FORMATS):
+        raise BadDataset(f"{where}: data_format = {metadata['data_format']!r:.80} must be 'hdf5', 'arrow' or 'parquet'")
     count = metadata.get("total_episodes")
     if type(count) is not int or count < 0:
         raise BadDataset(f"{where}: total_episodes = {count!r:.80} must be a whole number from 0")

@@ -1,12 +1,13 @@
 """Named transforms of rewards and observations, for a dataset and for the environment a policy is evaluated in."""
 
+import functools
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from gtp_jax.names import there_are
+from gtp_jax.names import by_path, there_are
 from gtp_jax.types import Layout
 
 REWARDS = ("none", "minus-one", "minus-half-times-four", "return-range", "standardise")
@@ -15,7 +16,7 @@ STD_FLOOR = 1e-3  # a feature that hardly varies in the data is not blown up
 _SIZES = {"maze-egocentric": 62, "maze-scales": 60, "goal-scales": 36}
 _PARTS = {"achieved_goal": 2, "observation": 27, "desired_goal": 2}
 _WAVELENGTHS = (8.0, 16.0, 32.0)  # metres; a maze's cell is half of the first
-OF_DICTS = (*_SIZES, "observation")  # of environments with goals, whose observations are dicts of arrays
+OF_DICTS = (*_SIZES, "observation", "flatten")  # of observations that are dicts of arrays
 OBSERVATIONS = (*OF_DICTS, "identity")
 
 
@@ -86,31 +87,61 @@ def _egocentric(body: Any, xp: Any) -> tuple[Any, list[Any]]:
     return xp.concatenate([height, *swing, angles, *back(speed_x, speed_y, cos, sin), rest], axis=-1), [cos, sin]
 
 
-def transform_observation(name: str, observation: Any) -> np.ndarray:
+def _float32(values: Any, xp: Any) -> Any:
+    """A copy, so that an environment that reuses its array cannot change what was seen."""
+    try:  # what is an array already keeps its type, since JAX would cut 64-bit integers
+        array = values if hasattr(values, "dtype") else xp.asarray(values)
+    except (OverflowError, TypeError, ValueError) as error:
+        why = " ".join(str(error).split())
+        raise ValueError(f"an observation must be an array of numbers: {why:.300}") from None
+    dtype = array.dtype
+    is_real = isinstance(dtype, np.dtype) and (dtype.kind in "fiu" or np.can_cast(dtype, np.float32, "same_kind"))
+    if not is_real:
+        raise ValueError(f"an observation must be an array of numbers, got {type(values).__name__} of {dtype}")
+    if np.ma.is_masked(values):
+        raise ValueError("an observation has masked numbers; fill them first: obs.filled(...)")
+    with np.errstate(over="ignore"):  # a number beyond float32 becomes infinite
+        return xp.array(array, dtype=np.float32)
+
+
+def transform_observation(name: str, observation: Any, xp: Any = np) -> Any:
     """Flattens raw observations [*B, ...] by a named transform to [*B, O], float32, not standardised.
 
-    Raises ValueError naming the expected and the given keys or shapes.
+    `xp` is NumPy, or `jax.numpy` to be traced. Raises ValueError naming the expected and the given keys, shapes or
+    types.
     """
     check_choice("observation transform", name, OBSERVATIONS)
     is_dict = isinstance(observation, Mapping)
-    given = sorted(observation) if is_dict else type(observation).__name__
+    given = sorted(map(str, observation)) if is_dict else type(observation).__name__
     if name == "identity" and is_dict:
         raise ValueError(f'"identity" expects an array [*B, O], got a dict with keys {given}')
     if name == "observation" and (not is_dict or "observation" not in observation):
         raise ValueError(f'"observation" expects a dict with the key "observation", got {given}')
     if name in ("identity", "observation"):
-        # A copy, so that an environment that reuses its observation array cannot change what was seen.
-        return np.array(observation["observation"] if is_dict else observation, dtype=np.float32)
+        return _float32(observation["observation"] if is_dict else observation, xp)
+    if name == "flatten":
+        parts = {path: _float32(part, xp) for path, part in sorted(by_path(observation).items())}
+        shapes = {path: part.shape for path, part in parts.items()}
+        if (
+            not is_dict
+            or not parts
+            or len({shape[:-1] for shape in shapes.values() if shape}) != 1
+            or () in shapes.values()
+        ):
+            raise ValueError(
+                f'"flatten" expects a dict of arrays [*B, n] with the same *B, got {shapes if is_dict else given}'
+            )
+        return xp.concatenate(list(parts.values()), axis=-1)
     if not is_dict or not set(_PARTS) <= set(observation):
         raise ValueError(f"{name!r} expects a dict with keys {sorted(_PARTS)}, got {given}")
     # float32 first: the data are stored so, and an observation then reads the same from the file and the environment.
-    parts = {key: np.asarray(observation[key], dtype=np.float32) for key in _PARTS}
+    parts = {key: _float32(observation[key], xp) for key in _PARTS}
     shapes = {key: part.shape for key, part in parts.items()}
     sizes = [shape[-1:] for shape in shapes.values()]
     if len({shape[:-1] for shape in shapes.values()}) != 1 or sizes not in ([(2,), (27,), (2,)], [(2,), (105,), (2,)]):
         wanted = "achieved_goal [*B, 2], observation [*B, 27] (or [*B, 105] with contact forces), desired_goal [*B, 2]"
         raise ValueError(f"{name!r} expects {wanted}, got {shapes}")
-    return np.concatenate(_columns(name, parts, np), axis=-1, dtype=np.float32)
+    return xp.concatenate(_columns(name, parts, xp), axis=-1, dtype=np.float32)
 
 
 @dataclass(frozen=True)
@@ -123,17 +154,22 @@ class Observer:
     transform: str
     mean: np.ndarray  # [O]
     std: np.ndarray  # [O]
+    parts: dict[str, int] = field(default_factory=dict)  # "flatten" only: the size of each part by path
 
     @classmethod
-    def fit(cls, transform: str, flat: np.ndarray, standardise: bool = True) -> "Observer":
-        """Makes an observer from observations [N, O] that `transform` has flattened; leaves a heading as it is."""
-        plain = cls(transform, np.zeros(flat.shape[-1], np.float32), np.ones(flat.shape[-1], np.float32))
+    def fit(cls, transform: str, flat: np.ndarray, standardise: bool = True, raw: Any = None) -> "Observer":
+        """Makes an observer from observations [N, O] that `transform` has flattened; leaves a heading as it is.
+
+        "flatten" needs the `raw` observations, too, a dict of arrays [N, n].
+        """
+        parts = {path: part.shape[-1] for path, part in sorted(by_path(raw).items())} if transform == "flatten" else {}
+        plain = cls(transform, np.zeros(flat.shape[-1], np.float32), np.ones(flat.shape[-1], np.float32), parts)
         if not standardise:
             return plain
         mean, std = flat.mean(0, dtype=np.float64), flat.std(0, dtype=np.float64)
         if plain.layout is not None and plain.layout.heading is not None:
             mean[plain.layout.heading], std[plain.layout.heading] = 0, 1
-        return cls(transform, mean.astype(np.float32), np.maximum(std, STD_FLOOR).astype(np.float32))
+        return cls(transform, mean.astype(np.float32), np.maximum(std, STD_FLOOR).astype(np.float32), parts)
 
     @property
     def layout(self) -> Layout | None:
@@ -143,34 +179,42 @@ class Observer:
         heading = slice(60, 62) if self.transform == "maze-egocentric" else None
         return Layout(slice(0, 2), slice(29, 31), slice(2, 29), heading, location=(0, 1, *range(29, 36)))
 
-    def __call__(self, observation: Any) -> np.ndarray:
-        """Raw observation [*B, ...] -> [*B, O]. Raises ValueError naming the expected and the given shape or keys."""
-        return self.scale(transform_observation(self.transform, observation))
+    def __call__(self, observation: Any, xp: Any = np) -> Any:
+        """Raw observation [*B, ...] -> [*B, O], written with the functions of `xp`, such as jax.numpy, to be traced.
 
-    def scale(self, flat: np.ndarray) -> np.ndarray:
+        Raises ValueError naming the expected and the given shape, keys or type.
+        """
+        if self.transform == "flatten":
+            given = {path: np.shape(part)[-1:] for path, part in by_path(observation).items()}
+            if given != {path: (size,) for path, size in self.parts.items()}:
+                raise ValueError(f'"flatten" expects a dict of arrays [*B, n] with n = {self.parts}, got {given}')
+        return self.scale(transform_observation(self.transform, observation, xp), xp)
+
+    def scale(self, flat: Any, xp: Any = np) -> Any:
         """Standardises observations [*B, O] that are already flattened."""
         if not flat.ndim or flat.shape[-1] != len(self.mean):
             raise ValueError(f"{self.transform!r} expects an array [*B, {len(self.mean)}], got shape {flat.shape}")
-        return (flat - self.mean) / self.std
+        mean, std = self.mean, self.std
+        if xp is not np:  # JAX may be set to broadcast nothing by itself
+            mean, std = (xp.broadcast_to(each, flat.shape) for each in (mean, std))
+        return (flat - mean) / std
 
-    def sizes(self) -> dict[str, int] | int:
-        """The size of a raw observation, or of each of its parts that the transform reads."""
+    def sizes(self) -> dict[str, Any] | int:
+        """The size of a raw observation, or of each of its parts, in dicts, that the transform reads."""
+        nested: dict[str, Any] = {}
+        for path, size in self.parts.items():
+            *outer, last = path.split("/")
+            functools.reduce(lambda at, key: at.setdefault(key, {}), outer, nested)[last] = size
+        if nested:
+            return nested
         if self.transform == "observation":
             return {"observation": len(self.mean)}
         return dict(_PARTS) if self.transform in _SIZES else len(self.mean)
 
-    def traced(self, observation: Any, xp: Any) -> Any:
-        """The same as a call, written with the functions of `xp`, such as jax.numpy, and without checks: to compile."""
-        if self.transform in _SIZES:
-            observation = xp.concatenate(_columns(self.transform, observation, xp), axis=-1)
-        elif self.transform == "observation":
-            observation = observation["observation"]
-        mean, std = (xp.broadcast_to(each, observation.shape) for each in (self.mean, self.std))
-        return (observation - mean) / std
-
     def spec(self) -> dict[str, Any]:
         """What `from_spec` needs, ready for JSON; float32 survives it exactly."""
-        return {"transform": self.transform, "mean": self.mean.tolist(), "std": self.std.tolist()}
+        spec = {"transform": self.transform, "mean": self.mean.tolist(), "std": self.std.tolist()}
+        return spec | ({"parts": self.parts} if self.parts else {})
 
     @classmethod
     def from_spec(cls, spec: Mapping[str, Any]) -> "Observer":
@@ -184,4 +228,13 @@ class Observer:
             raise ValueError(f"observer {name!r}: mean and std must have shape {size}, got {mean.shape}, {std.shape}")
         if not (np.isfinite(mean).all() and np.isfinite(std).all() and (std > 0).all()):
             raise ValueError(f"observer {name!r}: mean must be finite and std finite and positive")
-        return cls(name, mean, std)
+        parts = spec.get("parts", {}) if name == "flatten" else {}
+        if name == "flatten" and not (_are_sizes(parts) and sum(parts.values()) == mean.size):
+            raise ValueError(f"observer 'flatten': parts must be sizes with the sum {mean.size}, got {parts!r:.200}")
+        return cls(name, mean, std, parts)
+
+
+def _are_sizes(parts: Any) -> bool:
+    return isinstance(parts, dict) and all(
+        isinstance(path, str) and type(n) is int and n >= 0 for path, n in parts.items()
+    )

@@ -1,108 +1,169 @@
-"""Evaluation environments by allow-list: a dataset file may name an environment, never code or arguments to run."""
+"""Evaluation environments by allow-list: a dataset file may name an environment, never code to run.
 
-import contextlib
+Allowed are the environments that Gymnasium, Gymnasium-Robotics and this package register, and those of packages that
+the user names in the environment variable GTP_JAX_ENV_PACKAGES, separated by commas. An environment is rebuilt with the
+arguments, the wrappers and the time limit of the data, and has to have their spaces.
+"""
+
 import functools
 import importlib.metadata
-import io
-import json
-import tempfile
-import warnings
-from collections.abc import Callable
-from typing import Any, NamedTuple
+import sys
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from gtp_jax.envs import specs
+from gtp_jax.envs.making import OURS, PACKAGES, EvalEnv, all_registered, check_spaces, made, make_gym, user_packages
 from gtp_jax.envs.maze import MazeInfo
-from gtp_jax.names import there_are
+from gtp_jax.envs.specs import CURE
+from gtp_jax.names import nearest
 
-_VERSIONS, _VARIANTS = ("v4", "v5"), ("", "_Diverse_G", "_Diverse_GR")
+if TYPE_CHECKING:
+    from gymnasium.envs.registration import EnvSpec
+
+_VERSIONS, _VARIANTS = ("v3", "v4", "v5"), ("", "_Diverse_G", "_Diverse_GR")
 _ANT_MAZES = ("UMaze", *(maze + variant for maze in ("Open", "Medium", "Large") for variant in _VARIANTS))
 ANT_MAZE_IDS = tuple(f"AntMaze_{maze}-{version}" for version in _VERSIONS for maze in _ANT_MAZES)
-GYM_IDS = tuple(f"{name}-{v}" for v in _VERSIONS for name in ("HalfCheetah", "Hopper", "Walker2d", "Ant"))
-ADROIT_IDS = tuple(f"AdroitHand{task}-v1" for task in ("Pen", "Door", "Hammer", "Relocate"))
 KITCHEN_ID = "FrankaKitchen-v1"
-KITCHEN_TASKS = ("bottom burner", "top burner", "light switch", "slide cabinet", "hinge cabinet", "microwave", "kettle")
 KITCHEN_MUJOCO = (3, 10)  # the first version that cannot read the kitchen's model; 3.9 could
 
 
-class EvalEnv(NamedTuple):
-    """Where a policy trained on a dataset is evaluated."""
+def of_user(env: str | Callable[[], Any] | EvalEnv) -> EvalEnv:
+    """The environment that a user names by a registered id, or makes by a function () -> gymnasium.Env.
 
-    env_id: str
-    make_env: Callable[[], Any]  # () -> gymnasium.Env; picklable
-    maze: MazeInfo | None  # AntMaze only
+    Raises ValueError for an id that Gymnasium does not know.
+    """
+    if isinstance(env, EvalEnv):
+        return env
+    if isinstance(env, str):
+        if env not in (known := all_registered()):
+            near = f"; did you mean {near!r}?" if (near := nearest(env, known)) else ""
+            how = f"import the package that registers it first, or name it in {PACKAGES}"
+            raise ValueError(f"environment {env!r:.100} is not registered; {how}{near}")
+        limit, by_success = known[env].max_episode_steps, env in ANT_MAZE_IDS
+        return EvalEnv(env, functools.partial(make_gym, env), by_success=by_success, time_limit=limit)
+    if not callable(env):
+        raise ValueError(f"env = {env!r:.100} must be a registered id or a function () -> gymnasium.Env")
+    return EvalEnv(getattr(env, "__qualname__", type(env).__qualname__), env)
 
 
-def make_gym(env_id: str, **kwargs):
-    """An environment of GYM_IDS, or of gymnasium-robotics."""
+def for_metadata(
+    dataset_id: str, metadata: Mapping[str, Any], observations: Any, low: np.ndarray, high: np.ndarray, longest: int
+) -> EvalEnv | None:
+    """The evaluation environment of a Minari dataset by its metadata.json; None where that names none.
+
+    It is the data's `eval_env_spec`, else their `env_spec`, rebuilt and made once to compare the spaces. AntMaze is
+    that of `env_spec` in any case, in the maze of `maze_of`, and ends at the goal. The kitchen's tasks are those of
+    `env_spec`; it rewards each once, as D4RL's.
+
+    Args:
+      dataset_id: begins every message.
+      metadata: of the whole dataset, not trusted.
+      observations: as stored, [N, ...] or a dict of such arrays by path ("desired_goal/kettle"); shapes alone are read.
+      low, high: the actions' bounds [A].
+      longest: the steps of the longest episode, the time limit where neither the data nor the registration states one
+        that so long an episode fits in.
+
+    Raises:
+      ValueError: for an environment that is not allowed, does not start or has other spaces than the data, and for
+        arguments and wrappers that cannot be taken from a file.
+    """
+    spec = specs.parse(dataset_id, metadata, "env_spec")
+    maze = maze_of(dataset_id, metadata)
+    is_kitchen = spec is not None and spec.env_id == KITCHEN_ID
+    if maze is None and not is_kitchen:
+        spec = specs.parse(dataset_id, metadata, "eval_env_spec") or spec
+    if spec is None:
+        return None
+    registered, packages = _allowed(spec)
+    is_users = _package(registered) in packages
+    kwargs = specs.arguments(spec.where, spec.kwargs, known=registered.kwargs, words=is_users)
+    limit = spec.max_episode_steps or registered.max_episode_steps
+    if limit is None or (spec.max_episode_steps is None and longest > limit):
+        limit = longest
+    if maze is not None:
+        if kwargs.get("reward_type", "sparse") != "sparse":
+            why = "reaching the goal is read from sparse rewards"
+            raise ValueError(f"{spec.where}: AntMaze's reward_type must be 'sparse' ({why}); {CURE}")
+        kwargs |= {"maze_map": maze.maze_map, "continuing_task": False, "reset_target": False}
+        if spec.env_id.endswith("-v3"):
+            del kwargs["reset_target"]  # which came with version 4
+        if spec.env_id.endswith("-v5"):
+            body = observations.get("observation") if isinstance(observations, Mapping) else None
+            kwargs["include_cfrc_ext_in_observation"] = body is not None and body.shape[-1] == 105
+    elif is_kitchen:
+        check_kitchen(dataset_id)
+        tasks, limit = kwargs.get("tasks_to_complete"), registered.max_episode_steps
+        if not isinstance(tasks, list) or not tasks:
+            says = f"must be a list of some of {', '.join(specs.KITCHEN_TASKS)}"
+            raise ValueError(f"{spec.where}: tasks_to_complete = {tasks!r:.200} {says}")
+        kwargs = {"tasks_to_complete": tasks}
+    make_env = functools.partial(make_gym, spec.env_id, max_episode_steps=limit, **kwargs)
+    wrappers = []
+    if spec.wrappers:
+        with made(spec.where, spec.env_id, make_env) as env:
+            present = [each.entry_point for each in env.spec.additional_wrappers] if env.spec else []
+        wrappers = specs.wrappers_of(spec, present, packages)
+        for entry_point, _ in wrappers:
+            if not entry_point.startswith("gymnasium."):
+                _check_wrapper(spec.where, entry_point)
+        make_env = functools.partial(make_env, wrappers=wrappers)
+    # Adroit's data have limits of their own, and their published scores, too.
+    same_limit = limit == registered.max_episode_steps or spec.env_id.startswith("AdroitHand")
+    as_published = same_limit and specs.keeps_returns({} if is_kitchen else kwargs, wrappers)
+    found = EvalEnv(spec.env_id, make_env, maze, maze is not None, limit, as_published)
+    check_spaces(spec.where, found, observations, low, high)
+    return found
+
+
+def maze_of(dataset_id: str, metadata: Mapping[str, Any]) -> MazeInfo | None:
+    """The maze of an AntMaze dataset with sparse rewards; None for data of any other environment or of none.
+
+    The environment is not built. Raises ValueError for metadata that are malformed, or state no maze or a bad one.
+    """
+    spec = specs.parse(dataset_id, metadata, "env_spec")
+    if spec is None or spec.env_id not in ANT_MAZE_IDS:
+        return None
+    if (own := _maze(spec)) is None:
+        raise ValueError(f"{spec.where} has no maze_map; the maze of the data is unknown")
+    return _with_start_and_goal(own, _maze(specs.parse(dataset_id, metadata, "eval_env_spec")))
+
+
+def _allowed(spec: specs.Spec) -> tuple["EnvSpec", tuple[str, ...]]:
+    """What is registered under the id, and the user's packages."""
+    registry, packages = all_registered(), user_packages()
+    allowed = {env_id: each for env_id, each in registry.items() if _package(each) in (*OURS, *packages)}
+    if spec.env_id in allowed:
+        return allowed[spec.env_id], packages
+    if spec.env_id in registry:
+        why = f"it is of the package {_package(registry[spec.env_id])}: allow it by {PACKAGES}=PACKAGE"
+    else:
+        near = f"; did you mean {near!r}?" if (near := nearest(spec.env_id, allowed)) else ""
+        why = f"no allowed package registers it ({PACKAGES}=PACKAGE allows one of yours){near}"
+    raise ValueError(f"{spec.where}: environment {spec.env_id!r:.100} cannot be built: {why}; {CURE}")
+
+
+def _package(registered: "EnvSpec") -> str:
+    """The top-level package of an environment's entry point; "" where it has none."""
+    entry: Any = registered.entry_point
+    entry = getattr(entry, "func", entry)  # of a partial
+    return (
+        (entry if isinstance(entry, str) else getattr(entry, "__module__", None) or "")
+        .partition(":")[0]
+        .partition(".")[0]
+    )
+
+
+def _check_wrapper(where: str, entry_point: str) -> None:
+    """Raises ValueError unless the entry point is a wrapper of a module that is imported already."""
     import gymnasium
 
-    if env_id not in GYM_IDS:
-        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-            import gymnasium_robotics  # prints a notice about other environments
-        gymnasium.register_envs(gymnasium_robotics)
-    with warnings.catch_warnings():
-        # The version is that of the data, even where there is a newer one.
-        warnings.filterwarnings("ignore", ".*is out of date", DeprecationWarning)
-        return gymnasium.make(env_id, disable_env_checker=True, **kwargs)
-
-
-def make_antmaze(env_id: str, maze_map: list, max_episode_steps: int | None = None, **kwargs):
-    """An AntMaze that ends at the goal."""
-    kwargs = {"maze_map": maze_map, "continuing_task": False, "reset_target": False, **kwargs}
-    # It writes its model into the temporary folder under a name made from the clock, where two processes can collide.
-    with private_tempdir():
-        return make_gym(env_id, max_episode_steps=max_episode_steps, **kwargs)
-
-
-@contextlib.contextmanager
-def private_tempdir():
-    """Everything that `tempfile` makes inside the block goes to a folder that is deleted at its end."""
-    with tempfile.TemporaryDirectory() as folder:
-        previous, tempfile.tempdir = tempfile.tempdir, folder
-        try:
-            yield folder
-        finally:
-            tempfile.tempdir = previous
-
-
-def for_metadata(dataset_id: str, metadata: dict, observation_size: int | None) -> EvalEnv:
-    """Looks up the evaluation environment of a Minari dataset in its metadata.json.
-
-    Only the environment's id and AntMaze's maze map, Adroit's time limit or the kitchen's tasks are read, and all of
-    them are checked. The kitchen rewards a task once, as D4RL's. `observation_size` is that of AntMaze's "observation":
-    105 numbers with contact forces (version 5 only), 27 without.
-
-    Raises ValueError for an environment that is not on the list and for malformed values.
-    """
-    where = f"{dataset_id}: metadata.json"
-    spec = _spec(where, metadata, "env_spec")
-    env_id = spec.get("id")
-    if env_id is None:
-        raise ValueError(f"{where} names no environment (env_spec); there is nothing to evaluate in")
-    known = (*GYM_IDS, *ADROIT_IDS, KITCHEN_ID, *ANT_MAZE_IDS)
-    if env_id not in known:
-        raise ValueError(f"{dataset_id}: environment {env_id!r:.100} cannot be built; {there_are(env_id, known)}")
-    kwargs = {}
-    if env_id in ADROIT_IDS:
-        limit = spec.get("max_episode_steps")  # None: the one that the environment is registered with
-        if limit is not None and (type(limit) is not int or not 1 <= limit <= 100_000):
-            says = "of env_spec must be a whole number from 1 to 100000"
-            raise ValueError(f"{where}: max_episode_steps = {limit!r:.80} {says}")
-        kwargs = {"max_episode_steps": limit}
-    elif env_id == KITCHEN_ID:
-        check_kitchen(dataset_id)
-        tasks = spec["kwargs"].get("tasks_to_complete")
-        if not isinstance(tasks, list) or not tasks or not all(task in KITCHEN_TASKS for task in tasks):
-            says = f"of env_spec must be a list of some of {', '.join(KITCHEN_TASKS)}"
-            raise ValueError(f"{where}: tasks_to_complete = {tasks!r:.200} {says}")
-        kwargs = {"tasks_to_complete": tasks}
-    if env_id not in ANT_MAZE_IDS:
-        return EvalEnv(env_id, functools.partial(make_gym, env_id, **kwargs), None)
-    own = _maze(where, metadata, "env_spec")
-    if own is None:
-        raise ValueError(f"{where}: env_spec has no maze_map; the maze of the data is unknown")
-    maze = _with_start_and_goal(own, _maze(where, metadata, "eval_env_spec"))
-    kwargs = {"include_cfrc_ext_in_observation": observation_size == 105} if env_id.endswith("-v5") else {}
-    return EvalEnv(env_id, functools.partial(make_antmaze, env_id, maze.maze_map, **kwargs), maze)
+    module, _, name = entry_point.partition(":")
+    wrapper = getattr(sys.modules.get(module), name, None)
+    if not isinstance(wrapper, type) or not issubclass(wrapper, gymnasium.Wrapper):
+        why = f"there is no gymnasium.Wrapper of that name in {module:.100}, which {PACKAGES} has to import"
+        raise ValueError(f"{where}: wrapper {name!r:.100} cannot be rebuilt: {why}; {CURE}")
 
 
 def check_kitchen(dataset_id: str) -> None:
@@ -113,20 +174,9 @@ def check_kitchen(dataset_id: str) -> None:
         raise ValueError(f"{dataset_id}: {KITCHEN_ID} does not start on mujoco {version}, {cure}")
 
 
-def _spec(where: str, metadata: dict, key: str) -> dict[str, Any]:
-    """The environment that the metadata name under a key, empty for none; its "kwargs" are a dict in any case."""
-    try:
-        spec = json.loads(metadata.get(key) or "{}")
-    except (TypeError, ValueError, RecursionError) as error:
-        raise ValueError(f"{where}: {key} is not JSON: {error}") from None
-    if not isinstance(spec, dict):
-        raise ValueError(f"{where}: {key} must be an object, got {spec!r:.100}")
-    return spec if isinstance(spec.get("kwargs"), dict) else {**spec, "kwargs": {}}
-
-
-def _maze(where: str, metadata: dict, key: str) -> MazeInfo | None:
-    found = _spec(where, metadata, key)["kwargs"].get("maze_map")
-    return None if found is None else MazeInfo.from_data(found, f"{where}: {key}")
+def _maze(spec: specs.Spec | None) -> MazeInfo | None:
+    rows = None if spec is None else spec.kwargs.get("maze_map")
+    return None if spec is None or rows is None else MazeInfo.from_data(rows, spec.where)
 
 
 def _with_start_and_goal(own: MazeInfo, evaluation: MazeInfo | None) -> MazeInfo:

@@ -4,14 +4,19 @@ Each process trains its block of the trials on its own devices. The first one wr
 """
 
 import contextlib
+import functools
 import os
+import re
+import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import jax
 import numpy as np
+
+from gtp_jax import files
 
 T = TypeVar("T")
 
@@ -40,13 +45,33 @@ def start(spec: str) -> None:
     jax.distributed.initialize(address, count, index)
 
 
-def check_devices() -> None:
-    """Raises ValueError, naming JAX_PLATFORMS, where JAX finds no device."""
+def check_devices(say: Callable[[str], object] = print) -> None:
+    """Starts JAX. Raises ValueError where it finds no device or does not know XLA_FLAGS, naming the variable.
+
+    A cache of compiled programs that cannot be written is left out, with a line to `say`.
+    """
+    if (flags := os.environ.get("XLA_FLAGS")) and (problem := _problem_of(flags)):
+        raise ValueError(f"XLA_FLAGS={flags!r} cannot be used: {problem}")
+    if (cache := jax.config.values["jax_compilation_cache_dir"]) and "://" not in cache:
+        try:
+            files.check_writable(files.user_path(cache))
+        except ValueError as error:
+            jax.config.update("jax_compilation_cache_dir", None)
+            say(f"warning: compiled programs are not kept: {error}")
     try:
         jax.devices()
     except (AssertionError, RuntimeError) as error:
         asked = os.environ.get("JAX_PLATFORMS", "")
         raise ValueError(f"JAX finds no device of JAX_PLATFORMS={asked!r}; leave it out, or set it to cpu") from error
+
+
+@functools.cache
+def _problem_of(flags: str) -> str:
+    """What XLA says of XLA_FLAGS that it does not know, in a process of its own, since it ends that; else nothing."""
+    command, variables = [sys.executable, "-c", "import jax; jax.devices()"], os.environ | {"JAX_PLATFORMS": "cpu"}
+    found = subprocess.run(command, env=variables | {"XLA_FLAGS": flags}, capture_output=True, text=True)
+    said = re.search(r"\] (.*XLA_FLAGS.*)", found.stderr)
+    return "" if not found.returncode else said[1] if said else f"exit status {found.returncode}"
 
 
 def first() -> bool:

@@ -9,6 +9,9 @@ import functools
 import hashlib
 import itertools
 import json
+import math
+import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -60,25 +63,28 @@ def _sha256(value: Any) -> str:
 
 
 def _reason(error: Exception) -> str:
-    """The first line of a message, since some quote whole stacks."""
-    return (str(error).splitlines() or [type(error).__name__])[0]
+    """The first line of a message, since some quote whole stacks; of TensorStore's, the system's error alone."""
+    line = (str(error).splitlines() or [type(error).__name__])[0]
+    code = re.search(r"os_error_code='(\d+)'", line)
+    return f"[Errno {code[1]}] {os.strerror(int(code[1]))}" if code else f"{line:.300}"
 
 
 class _Best:
     """Preserves the best step, the later one of equals; Orbax's BestN prefers NaN, and fails on a damaged file."""
 
-    def __init__(self, scores: dict[int, float | None]):
+    def __init__(self, scores: dict[int, float]):
         self._scores = scores
 
     def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> Sequence[bool]:
         del context
-        scored = [(score, info.step) for info in checkpoints if (score := self._scores[info.step]) is not None]
+        steps = [info.step for info in checkpoints]
+        scored = [(self._scores[step], step) for step in steps if math.isfinite(self._scores.get(step, math.nan))]
         best = max(scored, default=(None, None))[1]
-        return [info.step == best for info in checkpoints]
+        return [step == best for step in steps]
 
 
 class Checkpoints:
-    """The checkpoints in one directory. The latest two are kept, and the one whose `RunInfo` has the best score.
+    """The checkpoints in one directory. The latest two are kept, and the one with the best of `scores`, by step.
 
     The directory is made, and cleared of what killed saves left, when it is first used; with `read_only`, for reading
     beside a run that may be saving, nothing in it is changed.
@@ -86,7 +92,7 @@ class Checkpoints:
 
     def __init__(self, directory: str | Path, *, read_only: bool = False):
         self.directory, self._read_only = Path(directory).absolute(), read_only
-        self._scores: dict[int, float | None] = {}  # of the steps that exist
+        self.scores: dict[int, float] = {}  # NaN and infinities are no best
         self._saving: int | None = None
 
     @functools.cached_property
@@ -96,7 +102,7 @@ class Checkpoints:
 
         options: dict[str, Any] = {"create": False}
         if not self._read_only:
-            keep = AnyPreservationPolicy([LatestN(2), _Best(self._scores)])
+            keep = AnyPreservationPolicy([LatestN(2), _Best(self.scores)])
             # Directories first: where they cannot be made, Orbax's threads would wait for them for twenty minutes.
             how = ocp.options.AsyncOptions(create_directories_asynchronously=False)
             options = {"cleanup_tmp_directories": True, "preservation_policy": keep, "async_options": how}
@@ -116,24 +122,21 @@ class Checkpoints:
         self.wait()
         self._saving = step
         with self._failing():
-            for other in set(self.steps()) - self._scores.keys():
-                self._scores[other] = None
-                with contextlib.suppress(ValueError):
-                    self._scores[other] = self.info(other).score
             text, trees = info.to_json(), _present(saved)
-            self._scores[step] = text["score"]
             digest = {"info": _sha256(text), "arrays": {name: _digests(tree) for name, tree in trees.items()}}
             items = {name: args.StandardSave(tree) for name, tree in trees.items()}
             items |= {"info": args.JsonSave(text), "digest": args.JsonSave(digest | {"sha256": _sha256(digest)})}
             if not self._manager.save(step, args=args.Composite(**items)):
                 raise ValueError(f"step {self.steps()[-1]} exists, and is not lower")
 
-    def wait(self) -> None:
-        """Waits for the last save. Raises FailedSave, once, where it failed."""
-        if self._saving is not None:
-            with self._failing():
-                self._manager.wait_until_finished()
-            self._saving = None
+    def wait(self) -> bool:
+        """Waits for the last save; returns whether there was one. Raises FailedSave, once, where it failed."""
+        if self._saving is None:
+            return False
+        with self._failing():
+            self._manager.wait_until_finished()
+        self._saving = None
+        return True
 
     @contextlib.contextmanager
     def _failing(self) -> Iterator[None]:

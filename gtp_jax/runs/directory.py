@@ -1,9 +1,8 @@
 """The directory of a run: one process at a time, one configuration for good."""
 
-import fcntl
-import shutil
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+import contextlib
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,31 +17,45 @@ UNSAVED = 74  # the exit code of a run whose state or results could not be writt
 _ANOTHER = "choose another directory (--workdir)"
 
 
-@contextmanager
-def claim(directory: Path) -> Iterator[None]:
-    """Makes the directory and holds it until the block ends; a run that wrote nothing leaves nothing.
+@contextlib.contextmanager
+def claim(directory: Path) -> Iterator[str]:
+    """Makes the directory and holds it until the block ends; a run that wrote nothing leaves what was there before.
 
-    Raises ValueError where it cannot be made, another process holds it, or a link in it leads out of it.
+    Yields a warning where the file system has no locks to hold it by. Raises ValueError where it cannot be made,
+    another process holds it, or a link in it leads out of it.
     """
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ValueError(f"{directory} cannot be made ({error.strerror}); {_ANOTHER}") from None
-    for path in directory.iterdir():
-        if path.is_symlink() and path.name not in ("checkpoints", "tensorboard"):  # which may well lie on a larger disk
-            files.check_file(path, directory)
-    with (directory / ".lock").open("w") as lock:
+    lock, warning = directory / ".lock", ""
+    made = [each for each in (lock, directory, *directory.parents) if not os.path.lexists(each)]
+    with contextlib.ExitStack() as stack:
+        stack.callback(_remove, made)
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            directory.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ValueError(f"{directory} cannot be made ({error.strerror}); {_ANOTHER}") from None
+        for path in directory.iterdir():
+            if path.is_symlink() and path.name not in ("checkpoints", "tensorboard"):  # which may lie on a larger disk
+                files.check_file(path, directory)
+        file = stack.enter_context(lock.open("w"))
+        try:
+            if not files.lock(file, wait=False):
+                warning = f"{directory} is on a file system without locks: start no second process in it"
         except BlockingIOError:
+            made.clear()
             raise ValueError(f"{directory} is in use by another process; {_ANOTHER} or wait") from None
+        stack.callback(_remove, made)  # while it is held
         for stale in directory.glob(files.TEMPORARY):  # of a process that was killed while writing
             stale.unlink()
-        try:
-            yield
-        finally:
-            if [path.name for path in directory.iterdir()] == [".lock"]:
-                shutil.rmtree(directory)
+        yield warning
+
+
+def _remove(made: Sequence[Path]) -> None:
+    """Removes a lock that is alone, and empty folders; the first path lies in the second, and so on."""
+    for path in made:
+        with contextlib.suppress(OSError):  # it is not empty, busy, or gone: the reason why a run ends is another one
+            if path.name != ".lock":
+                path.rmdir()
+            elif [each.name for each in path.parent.iterdir()] == [".lock"]:
+                path.unlink()
 
 
 def resume_settings(directory: Path, settings: Settings) -> Settings:
@@ -55,8 +68,8 @@ def resume_settings(directory: Path, settings: Settings) -> Settings:
     """
     saved, source = _read(directory / "config.json", Settings.from_json), settings.continue_from
     if not settings.curriculum_updates:
-        path = Path(source).expanduser() / "config.json"
-        first = saved or (_read(path, Settings.from_json) if source else None) or settings
+        there = _read(files.user_path(source) / "config.json", Settings.from_json) if source else None
+        first = saved or there or settings
         settings = settings.replace({"curriculum_updates": first.curriculum_updates or first.num_updates})
     if saved:
         if different := differences(saved.flat(), settings.flat()):

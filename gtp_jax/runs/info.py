@@ -25,7 +25,7 @@ class RunInfo(NamedTuple):
     diverged: list[dict[str, Any]]  # training.divergence.Watch.found
     continued_from: dict[str, Any] | None  # the source run, training.warm_start.source_record
     versions: dict[str, str | None]
-    score: float | None = None  # the mean over all trials at this step, where it was evaluated
+    unwritten: dict[str, list[float | None]] | None = None  # metrics [S] of this step, whose rows wait for its scores
     schema: int = SCHEMA
 
     def to_json(self) -> dict[str, Any]:
@@ -63,7 +63,7 @@ class RunInfo(NamedTuple):
             diverged=_of_type(found, "diverged", list),
             continued_from=_of_type(found, "continued_from", dict, _NONE),
             versions=versions,
-            score=_of_type(found, "score", float, int, _NONE),
+            unwritten=_of_type(found, "unwritten", dict, _NONE),
         )
         low, high = made.action_low, made.action_high
         if len(low) != len(high) or not all(

@@ -48,10 +48,15 @@ class MetricsLog:
         if settings.log.wandb:
             self._mirrors.append(WandB(directory, settings.log.wandb, settings.to_json()))
 
-    def start(self, step: int) -> None:
-        """Drops the rows after `step`, that of a restored checkpoint, and writes the others everywhere."""
-        truncate_after(self.path, step)
+    def start(self, step: int, awaited: bool = False) -> bool:
+        """Drops the rows after `step`, that of a restored checkpoint, and writes the others everywhere.
+
+        With `awaited`, rows of `step` itself may lack: returns whether they do. Then those of only some trials go, too.
+        """
+        lack = awaited and sum(row["step"] == step for row in read_rows(self.path)) < len(self._labels)
+        truncate_after(self.path, step - lack)
         self._mirror(self.publish())
+        return lack
 
     def write(self, step: int, values: Mapping[str, np.ndarray]) -> None:
         """Writes the rows of one step, of metrics [S], and those that wait; where that raises OSError, all wait."""

@@ -75,6 +75,15 @@ def truncate_after(path: str | Path, step: int) -> None:
             file.write(kept)
 
 
+def mean_scores(path: str | Path) -> dict[int, float]:
+    """The mean score over all trials at each evaluated step of a metrics file, NaN where a trial has none."""
+    found: dict[int, list[float]] = {}
+    for row in read_rows(path):
+        if "score" in row:
+            found.setdefault(row["step"], []).append(np.nan if row["score"] is None else row["score"])
+    return {step: float(np.mean(each)) for step, each in found.items()}
+
+
 def columns(rows: Iterable[Row], labels: Sequence[Row]) -> dict[str, Curve]:
     """The curve of each metric for the trials with these labels; a value that was not finite is NaN."""
     rows, names = list(rows), tuple(labels[0])

@@ -55,11 +55,11 @@ def save(page: "Figure", path: str | Path) -> None:
         page.savefig(file, format="png", dpi=150)
 
 
-def curves(metrics: Mapping[str, Curve], path: str | Path, *, groups: Groups, title: str) -> None:
+def curves(metrics: Mapping[str, Curve], path: str | Path, *, groups: Groups, title: str, score: str = "") -> None:
     """Draws score and losses over updates into a PNG file: the mean of each group of seeds, their range shaded.
 
     A loss is a metric whose name ends with "loss"; its axis is logarithmic where it is positive and spans more than a
-    decade.
+    decade. `score` states what the score is.
     """
     losses = sorted(name for name in metrics if name.endswith("loss"))
     num_rows = 2 if len(losses) > 2 else 1
@@ -74,11 +74,12 @@ def curves(metrics: Mapping[str, Curve], path: str | Path, *, groups: Groups, ti
         if len(groups) > 1:
             panel.legend(fontsize=7, frameon=False)
         seeds = len(next(iter(groups.values())))
-        panel.set_title("score" + (f": mean and range of {seeds} seeds" if seeds > 1 else ""), **_TITLE)
+        of = f": mean and range of {seeds} seeds" if seeds > 1 else ""
+        panel.set_title(f"score ({score}){of}" if score else f"score{of}", **_TITLE)
         if np.nanmin(values) >= 0 and np.nanmax(values) <= 100:
             panel.set_ylim(-3, 103)
     else:
-        panel.text(0.5, 0.5, "not evaluated yet", transform=panel.transAxes, ha="center", color=INK)
+        panel.text(0.5, 0.5, "not evaluated", transform=panel.transAxes, ha="center", color=INK)
     for i, name in enumerate(losses):
         panel = axes(page, grid[i % num_rows, 1 + i // num_rows], name.replace("_", " "))
         values = metrics[name][1]

@@ -1,40 +1,45 @@
-"""The score of a run: D4RL's normalised returns or successes, with statistics over seeds."""
+"""The score of a run: successes, normalised or plain returns, by environment, with statistics over seeds."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from gtp_jax.config.tasks import REFERENCES
+from gtp_jax.config import tasks
+from gtp_jax.envs.registry import EvalEnv
 
 _RESAMPLES = 10_000
 
 
-def reference_family(dataset_id: str) -> str:
-    """The key in `REFERENCES` of a Minari id: "hopper" for "mujoco/hopper/medium-v0". Raises ValueError without one."""
-    *_, name, variant = ("", *dataset_id.split("/"))
-    if name == "maze2d":
-        name = f"maze2d-{variant.split('-')[0]}"
-    if name not in REFERENCES:
-        raise ValueError(
-            f"dataset {dataset_id!r} has no D4RL reference scores: its family {name!r} is none of "
-            f"{', '.join(REFERENCES)}. Report the return itself, or add the family to config.tasks.REFERENCES."
-        )
-    return name
+class Scale(NamedTuple):
+    """How the score of an episode is read off its return or success."""
+
+    name: str  # as tables and plots show it
+    low: float = 0.0  # the return with score 0
+    high: float = 100.0  # the return with score 100
+    by_success: bool = False  # 100 or 0 for success instead
 
 
-def of_episodes(dataset_id: str, returns: ArrayLike, success: ArrayLike | None = None) -> np.ndarray:
-    """Each episode's score, float64 [*B]: 100 or 0 for success in a maze, D4RL's normalised return elsewhere.
+def scale(env: EvalEnv) -> Scale:
+    """The score of an environment: success where it has a goal, else D4RL's normalised return, else the return itself.
 
-    That is 100 * (R - min) / (max - min) for the undiscounted `returns` R [*B], with the references of the dataset's
-    family: 0 is a random policy, 100 an expert. `success` states whether the goal was reached within the time limit,
-    bool [*B]; None where there is no goal. Raises ValueError for a family that then has no reference scores.
+    The normalised return 100 * (R - low) / (high - low) is 0 for a random policy and 100 for an expert; the references
+    belong to the environment (`config.tasks.REFERENCES`), whatever the name of the data.
     """
-    if success is not None:
+    if env.by_success:
+        return Scale("success rate, %", by_success=True)
+    known = tasks.reference(env.env_id) if env.as_published else None
+    return Scale("return") if known is None else Scale("normalised return", *known)
+
+
+def of_episodes(scale: Scale, returns: ArrayLike, success: ArrayLike) -> np.ndarray:
+    """Each episode's score, float64 [*B], of its undiscounted return [*B] or whether it was a success, bool [*B]."""
+    if scale.by_success:
         return 100.0 * np.asarray(success)
-    low, high = REFERENCES[reference_family(dataset_id)]
-    return 100.0 * (np.asarray(returns, np.float64) - low) / (high - low)
+    returns = np.asarray(returns, np.float64)
+    # The return itself stays as it is, without rounding.
+    return returns if scale == Scale(scale.name) else 100.0 * (returns - scale.low) / (scale.high - scale.low)
 
 
 def summarise(score: ArrayLike, success: ArrayLike | None = None) -> dict[str, Any]:

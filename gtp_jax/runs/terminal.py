@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import datetime
+import os
 import re
 import sys
 import threading
@@ -42,8 +43,20 @@ class _Enduring:
 
 def refuse(problem: object) -> NoReturn:
     """Ends the program with one line on standard error and exit code 2, for a mistake that the user can mend."""
-    print("error:", " ".join(str(problem).split()), file=sys.stderr)
+    with contextlib.suppress(*_CLOSED):
+        print("error:", " ".join(str(problem).split()), file=sys.stderr)
     sys.exit(2)
+
+
+def release_output() -> None:
+    """Lets what standard output and error do not take go, or Python would end with a message and another exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (AttributeError, ValueError):
+            continue  # closed
+        except OSError:  # a full disk, or a pipe whose reader is gone
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 class Parser(argparse.ArgumentParser):

@@ -33,12 +33,11 @@ def program(
     arrays as the environment gives them; `key` is uint32 [2], the data of a JAX key. Arguments and errors as in
     `LoadedPolicy.__call__`.
     """
-    num_steps, temperature = policy.resolve(num_steps, temperature, trial)
     params = jax.tree.map(np.asarray, policy.params_of(trial))
 
     def act(obs: Any, data: Array) -> Array:
         key = jax.random.wrap_key_data(data, impl="threefry2x32")
-        return policy.sampling(params, key, policy.observe.traced(obs, jnp), num_steps, temperature)
+        return policy.act(params, key, obs, num_steps, temperature)
 
     (batch,) = jax.export.symbolic_shape("batch")
     obs = jax.tree.map(lambda size: jax.ShapeDtypeStruct((batch, size), jnp.float32), policy.observe.sizes())
@@ -47,7 +46,6 @@ def program(
 
 def weights(policy: LoadedPolicy, *, trial: int = 0) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """A trial's averaged parameters by name, `params/Dense_0/kernel`, and, as JSON, all else that acting needs."""
-    policy.resolve(None, None, trial)
     leaves, settings, levels = jax.tree.leaves_with_path(policy.params_of(trial)), policy.settings, None
     if settings.policy.subgoal_steps and policy.info.layout:
         layout = policy.info.layout.to_json()
@@ -86,11 +84,12 @@ def export(
       ValueError: for another suffix, an impossible argument, or a package that is missing.
       FileNotFoundError: where there is no checkpoint, or no folder to write to.
     """
-    out = Path(out).expanduser()
+    out = files.user_path(out)
     if out.suffix not in SUFFIXES:
         raise ValueError(f"{out}: the suffix must say what to write, {' or '.join(SUFFIXES)}")
     if not out.parent.is_dir():
         raise FileNotFoundError(f"{out}: there is no folder {out.parent}")
+    files.check_output(out)
     if out.suffix == ".safetensors":
         if num_steps is not None or temperature is not None:
             raise ValueError(f"{out}: weights have no num_steps and no temperature; whoever reads them chooses")

@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from gtp_jax.agent.acting import BestOf, acting
 from gtp_jax.agent.build import build_critic, build_policy
@@ -18,9 +19,12 @@ from gtp_jax.agent.update import draw
 from gtp_jax.config import trials
 from gtp_jax.config.settings import describe, is_cloning
 from gtp_jax.datasets import Observer
+from gtp_jax.declare import COUNT
+from gtp_jax.files import user_path
 from gtp_jax.parallel import hosts
 from gtp_jax.parallel.compiler import acting_options
 from gtp_jax.runs.checkpoints import Checkpoints, DamagedCheckpoint, RunInfo, Saved
+from gtp_jax.serving.arguments import one_key, refuse_traced, whole
 from gtp_jax.types import Array, Batch, HParams, Key, Params, ValueEstimate
 
 
@@ -53,13 +57,30 @@ class LoadedPolicy:
         self._estimate = jax.jit(self._value_estimate)
         self._key = jax.random.key(0)
         # Taking a trial's parameters out of all costs more than a sample: done once for each that acts.
-        self.params_of = functools.cache(self._parameters)
+        self._params_of = functools.cache(self._parameters)
 
     def __repr__(self) -> str:
         return f"LoadedPolicy({describe(self.settings)}; {self.step:,} updates, {len(self.trials)} trials)"
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For pickle and copy: what a checkpoint holds, JSON and NumPy arrays."""
+        saved = jax.tree.map(np.asarray, Saved(self.params, self._critic_params, training=None))
+        return _unpickled, (self.info.to_json(), self.step, saved)
+
+    def params_of(self, trial: int) -> Params:
+        """The averaged parameters of one trial, for `act`. Raises ValueError where there is none or it diverged."""
+        return self._params_of(self._number(trial))
+
+    def _number(self, trial: int) -> int:
+        number = whole(trial)
+        if number is None or number not in range(len(self.trials)):
+            there = f"{len(self.trials)} trials, counted from 0 (seeds {', '.join(map(str, self.seeds))})"
+            raise ValueError(f"trial = {trial!r:.100}: this run has {there}; policy(obs, trial=None) acts by each")
+        return number
+
     def _parameters(self, trial: int) -> Params:
-        params = jax.tree.map(lambda leaf: leaf[trial], self.params)
+        with jax.ensure_compile_time_eval():  # also where a caller is traced, since they are kept
+            params = jax.tree.map(lambda leaf: leaf[trial], self.params)
         if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(params)):
             name = trials.name_values(self.trials[trial].label())
             why = "diverged in training, its parameters are not finite"
@@ -72,19 +93,46 @@ class LoadedPolicy:
         with jax.default_matmul_precision(self.settings.matmul_precision):
             return self._policy.sample(params, key, obs, num_steps, temperature)
 
-    def resolve(self, num_steps: int | None, temperature: float | None, trial: int | None) -> tuple[int, float]:
+    def resolve(self, num_steps: int | None, temperature: Array | float | None) -> tuple[int, Array | float]:
         """The run's own K and temperature in place of None; ValueError, naming the argument, for an impossible one."""
         own = self.settings.policy
-        num_steps = own.num_steps if num_steps is None else num_steps
-        temperature = own.temperature if temperature is None else temperature
-        if not isinstance(num_steps, int | np.integer) or num_steps < 1:
-            raise ValueError(f"num_steps = {num_steps!r} must be a whole number from 1")
-        if not 0 <= temperature < math.inf:
-            raise ValueError(f"temperature = {temperature!r} must be at least 0 and finite")
-        if trial is not None and trial not in range(len(self.trials)):
-            there = f"{len(self.trials)} trials, counted from 0 (seeds {', '.join(map(str, self.seeds))})"
-            raise ValueError(f"trial = {trial!r}: this run has {there}; None is all of them")
-        return int(num_steps), float(temperature)
+        steps = own.num_steps if num_steps is None else whole(num_steps)
+        if steps is None or steps not in COUNT:
+            raise ValueError(f"num_steps = {num_steps!r:.100} must be a whole number {COUNT} (static under jit)")
+        if temperature is None or isinstance(temperature, Tracer):
+            return steps, own.temperature if temperature is None else temperature
+        number = np.asarray(temperature)
+        if number.ndim or number.dtype.kind not in "iuf" or not 0 <= number < math.inf:
+            raise ValueError(f"temperature = {temperature!r:.100} must be at least 0 and finite")
+        return steps, float(number)
+
+    def act(
+        self,
+        params: Params,
+        key: Key,
+        obs: Any,
+        num_steps: int | None = None,
+        temperature: Array | float | None = None,
+    ) -> Array:
+        """Returns an action inside the bounds for each observation, [*B, A]: pure, for jit, vmap, grad and scan.
+
+        The same as a call with this key, up to rounding. Observations that are not finite are not refused.
+
+        Args:
+          params: of one trial, `policy.params_of(trial)`; `policy.params` holds those of all S trials, to vmap over.
+          key: of the action's noise.
+          obs: an environment's observation, an array or a dict of arrays, with any leading axes.
+          num_steps: K, not traced; the run's own by default.
+          temperature: scale of the first draw; the run's own by default.
+
+        Raises:
+          ValueError: for an observation of another form than the policy was trained on, and impossible arguments.
+        """
+        num_steps, temperature = self.resolve(num_steps, temperature)
+        own = [leaf.shape[1:] for leaf in jax.tree.leaves(self.params)]
+        if own != [np.shape(leaf) for leaf in jax.tree.leaves(params)]:
+            raise ValueError("params must be one trial's: policy.params_of(trial), or policy.params under jax.vmap")
+        return self.sampling(params, one_key(key), self.observe(obs, jnp), num_steps, temperature)
 
     def __call__(
         self,
@@ -97,27 +145,41 @@ class LoadedPolicy:
     ) -> np.ndarray:
         """Returns an action inside the bounds for each observation, [*B, A]; with trial=None [S, *B, A].
 
+        The noise of observation i, counted over all leading axes, depends on the key and i alone (in JAX's default
+        random numbers). Batches are padded to the next power of two, so that all sizes up to n take 1 + ceil(log2(n))
+        programs, which are compiled at their first use, for each K; with trial=None as many again.
+
         Args:
           obs: an environment's observation, an array (NumPy's or JAX's) or a dict of arrays, with any leading axes.
-          key: of the action's noise; by default always the same one, so that equal observations get equal actions.
+          key: of the action's noise; by default always the same one, so that equal batches get equal actions.
           num_steps: K; the run's own by default.
           temperature: scale of the first draw; the run's own by default. 0 is deterministic.
           trial: which of the run's trials acts; without a sweep these are its seeds. None is each, on the same noise.
 
         Raises:
           ValueError: for an observation of another form than the policy was trained on or that is not finite, for a
-            trial whose parameters are not finite, and for impossible arguments.
+            trial whose parameters are not finite, for impossible arguments, and where it is traced (see `act`).
         """
-        num_steps, temperature = self.resolve(num_steps, temperature, trial)
+        sample, params = (self._sample_all, self.params) if trial is None else (self._sample, self.params_of(trial))
+        key, (steps, scale) = self._key if key is None else one_key(key), self.resolve(num_steps, temperature)
         if isinstance(obs, tuple):
             raise ValueError("obs is a tuple; of an environment's reset() or step(), pass the observation alone")
+        refuse_traced(obs, key, scale)
         seen = self.observe(obs)
         if not np.isfinite(seen).all():
             index = tuple(map(int, np.argwhere(~np.isfinite(seen))[0]))
             where = f"number {index[-1]} of the flat observation at {index[:-1]}"
             raise ValueError(f"obs is not finite: {where} is {seen[index]}")
-        sample, params = (self._sample_all, self.params) if trial is None else (self._sample, self.params_of(trial))
-        return np.array(sample(params, self._key if key is None else key, seen, num_steps, temperature))  # writable
+        *shape, size = seen.shape
+        count = math.prod(shape)
+        rows = seen.reshape(count, size)
+        padded = 1 << max(count - 1, 0).bit_length()
+        if padded != count:
+            rows = np.concatenate([rows, np.zeros((padded - count, size), np.float32)])
+        with jax.ensure_compile_time_eval():  # of constants within jit as well
+            actions = np.array(sample(params, key, rows if padded > 1 else rows[0], steps, scale))  # writable
+        every = () if trial is not None else (len(self.trials),)
+        return actions.reshape(*every, padded, -1)[..., :count, :].reshape(*every, *shape, len(self.action_low))
 
     def estimate_values(self, batch: Batch, *, key: Key | None = None, trial: int = 0) -> ValueEstimate:
         """The averaged critic's estimates for transitions [B, ...], observations as the policy sees them.
@@ -126,10 +188,10 @@ class LoadedPolicy:
         """
         if self._critic is None:
             raise ValueError("this run cloned and has no critic; train one with guidance")
-        own = trials.hyperparameters(self.settings, self.trials)
+        trial, own = self._number(trial), trials.hyperparameters(self.settings, self.trials)
         hparams = {name: jnp.float32(values[trial]) for name, values in own.items()}
         params, critic_params = jax.tree.map(lambda leaf: leaf[trial], (self.params, self._critic_params))
-        return self._estimate(params, critic_params, self._key if key is None else key, batch, hparams)
+        return self._estimate(params, critic_params, self._key if key is None else one_key(key), batch, hparams)
 
     def _value_estimate(
         self, params: Params, critic_params: Params, key: Key, batch: Batch, hparams: HParams
@@ -172,6 +234,19 @@ class LoadedPolicy:
         )
 
 
+def _hint(error: Exception) -> str:
+    outside = "; a class from outside the package is registered first: gtp_jax.policies.register(NAME, module)"
+    return outside if str(error).startswith("policy.name = ") else ""
+
+
+def _unpickled(info: dict[str, Any], step: int, saved: Saved) -> LoadedPolicy:
+    """What `LoadedPolicy.__reduce__` took apart."""
+    try:
+        return LoadedPolicy(RunInfo.from_json(info), step, lambda _: saved)
+    except ValueError as error:
+        raise ValueError(f"the policy cannot be unpickled: {error}{_hint(error)}") from error
+
+
 def load_policy(directory: str | Path, step: int | None = None) -> LoadedPolicy:
     """Loads the policies of a run from its last checkpoint; damaged ones are named in a warning and passed over.
 
@@ -182,7 +257,7 @@ def load_policy(directory: str | Path, step: int | None = None) -> LoadedPolicy:
       ValueError: where another version wrote it in another layout, or it is not what a run writes.
       DamagedCheckpoint: where `step` is damaged.
     """
-    folder = Path(directory).expanduser() / "checkpoints"
+    folder = user_path(directory) / "checkpoints"
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} does not exist; is {directory} the directory of a run?")
 
@@ -190,13 +265,12 @@ def load_policy(directory: str | Path, step: int | None = None) -> LoadedPolicy:
 
     def read(step: int) -> LoadedPolicy:
         try:
-            return LoadedPolicy(checkpoints.info(step), step, functools.partial(checkpoints.restore, step))
+            info = checkpoints.info(step)._replace(unwritten=None)  # which is the run's business
+            return LoadedPolicy(info, step, functools.partial(checkpoints.restore, step))
         except DamagedCheckpoint:
             raise
         except Exception as error:  # of every kind, where the info is not what a run wrote
-            hint = "; a class from outside the package is registered first: gtp_jax.policies.register(NAME, module)"
-            hint = hint if str(error).startswith("policy.name = ") else ""
-            raise ValueError(f"{folder / str(step)} cannot be loaded: {error}{hint}") from error
+            raise ValueError(f"{folder / str(step)} cannot be loaded: {error}{_hint(error)}") from error
 
     def passed_over(_: int, error: DamagedCheckpoint) -> None:
         warnings.warn(f"passing over a damaged checkpoint: {error}", stacklevel=4)

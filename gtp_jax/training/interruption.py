@@ -7,7 +7,8 @@ import threading
 from collections.abc import Callable
 from typing import Self
 
-SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]  # Ctrl-C, a scheduler, a closed terminal
+# Ctrl-C, a scheduler, a closed terminal; then what schedulers can be asked to send before their time is up.
+SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU]
 
 
 class Interruption:
@@ -25,7 +26,8 @@ class Interruption:
             return self
         self._inbox, self._outbox = socket.socketpair()
         self._outbox.setblocking(False)
-        self._previous = {number: signal.signal(number, lambda *_: None) for number in SIGNALS}
+        heard = [number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN]  # as nohup has it
+        self._previous = {number: signal.signal(number, lambda *_: None) for number in heard}
         self._previous_fd = signal.set_wakeup_fd(self._outbox.fileno(), warn_on_full_buffer=False)
         self._thread = threading.Thread(target=self._listen, daemon=True)
         self._thread.start()

@@ -24,13 +24,13 @@ from gtp_jax.datasets import Dataset, check_batch_size, returns
 from gtp_jax.envs.evaluation import Episodes, Evaluator
 from gtp_jax.parallel import hosts
 from gtp_jax.parallel.seeds import Seeds, choose_devices, device_beside
-from gtp_jax.runs import provenance, scores
+from gtp_jax.runs import provenance
 from gtp_jax.runs.checkpoints import SCHEMA, RunInfo, Saved
 from gtp_jax.runs.directory import UNSAVED
 from gtp_jax.runs.loggers import MetricsLog
 from gtp_jax.runs.terminal import Terminal
 from gtp_jax.serving.policy import LoadedPolicy
-from gtp_jax.training import divergence, warm_start
+from gtp_jax.training import divergence, playing, warm_start
 from gtp_jax.training.interruption import Interruption
 from gtp_jax.training.results import Results
 from gtp_jax.training.saving import Saving
@@ -75,8 +75,6 @@ class Training:
         Raises ValueError for settings that fit neither data nor devices, and a source that cannot be continued.
         """
         check_batch_size(settings.batch_size, len(dataset.batch.reward), dataset.id)
-        if dataset.maze is None:
-            scores.reference_family(dataset.id)  # raises before any update where returns have no references
         self.settings, self.directory, self.dataset = settings, directory, dataset
         self.terminal, self.progress = terminal, progress
         self.results = Results(settings, directory, dataset)
@@ -96,7 +94,10 @@ class Training:
             at_once=settings.seeds_at_once,
             devices=choose_devices(len(self.seeds), settings.devices),
         )
-        self.evaluator = Evaluator(dataset.make_env, dataset.observe, self.seeds, num_envs=settings.eval.num_envs)
+        self.evaluator: Evaluator | None = None
+        if dataset.env is not None and settings.eval.num_episodes:
+            make_env = dataset.env.make_env
+            self.evaluator = Evaluator(make_env, dataset.observe, self.seeds, num_envs=settings.eval.num_envs)
         self.beside = device_beside(self.engine.devices, settings.eval.overlap)
         self.pool = ThreadPoolExecutor(max_workers=1) if self.beside else None
         self.waiting: collections.deque[Chunk] = collections.deque()
@@ -111,8 +112,8 @@ class Training:
         if settings.continue_from and not (directory and (directory / "checkpoints").is_dir()):
             warm_start.check_source(settings.continue_from, self.info([]))
 
-    def info(self, diverged: list[dict[str, Any]], score: float | None = None) -> RunInfo:
-        """The info that a checkpoint of this run holds."""
+    def info(self, diverged: list[dict[str, Any]], unwritten: dict[str, np.ndarray] | None = None) -> RunInfo:
+        """The info that a checkpoint of this run holds; `unwritten` are metrics [S] whose rows wait for the scores."""
         return RunInfo(
             settings=self.settings,
             trials=self.trials,
@@ -124,7 +125,7 @@ class Training:
             diverged=diverged,
             continued_from=self.continued_from,
             versions=provenance.versions(),
-            score=score,
+            unwritten=files.plain(unwritten),
         )
 
     def split(self, state: State) -> Saved:
@@ -133,19 +134,25 @@ class Training:
         rest = host._replace(policy_ema=None, critic_ema=None)._asdict()
         return Saved(policy=host.policy_ema, critic=host.critic_ema, training=rest)
 
+    def fetch(self, state: State, first: int, last: int) -> tuple[Saved, list[dict[str, Any]]]:
+        """Brings the state after the updates `first` to `last` to the host; also what has diverged in it so far."""
+        self.host = self.split(state)
+        self.watch.state(first, last, self.host)
+        return self.host, list(self.watch.found)
+
     def join(self, saved: Saved) -> State:
         """The inverse of `split`, on the devices."""
         state = State(**saved.training)._replace(policy_ema=saved.policy, critic_ema=saved.critic)
         state = jax.tree.map(lambda leaf: leaf[self.share], state)
         return self.engine.place(state._replace(key=jax.random.wrap_key_data(state.key, impl="threefry2x32")))
 
-    def restore(self) -> tuple[int, State]:
-        """The newest sound checkpoint's step and state; or 0 and a new state."""
+    def restore(self) -> tuple[int, State, dict[str, np.ndarray]]:
+        """The newest sound checkpoint's step, state and metrics [S] that no row holds yet; or 0 and a new state."""
         state = self.engine.init()
         like, source = self.split(state), self.settings.continue_from
         found = self.saving.restore(like, self.info([]))
         if found is None and not source:
-            return 0, state
+            return 0, state, {}
         step, there, self.host = found or warm_start.read_source(source, like)
         self.watch.recall(there.diverged)
         if found:
@@ -153,11 +160,22 @@ class Training:
         else:
             self.continued_from = warm_start.source_record(source, step, there, self.info([]))
             self.saving.save(step, self.host, self.info(self.watch.found))  # from here on the run stands alone
-        return step, self.join(self.host)
+        unwritten = (there.unwritten if found else None) or {}
+        return step, self.join(self.host), {name: np.array(each, float) for name, each in unwritten.items()}
+
+    def num_episodes(self, step: int) -> int:
+        """How many episodes of each seed are played after `step` updates."""
+        own = self.settings.eval
+        if self.evaluator is None:
+            return 0
+        if step == self.settings.num_updates:
+            return own.num_episodes
+        return 0 if step % own.every else own.progress_episodes
 
     def evaluate(self, state: State, num_episodes: int) -> Future[Episodes]:
         """Plays episodes with the averaged policies: beside the updates, or at once."""
-        policy = self.settings.policy
+        policy, evaluator = self.settings.policy, self.evaluator
+        assert evaluator is not None
         act = acting(
             self.agent.act,
             self.engine.gather(state.policy_ema),
@@ -168,29 +186,28 @@ class Training:
             device=self.beside,
         )
         if self.pool:
-            return self.pool.submit(self.evaluator, act, num_episodes)
+            return self.pool.submit(playing.play, evaluator, act, num_episodes)
         done: Future[Episodes] = Future()
-        done.set_result(self.evaluator(act, num_episodes))
+        done.set_result(playing.play(evaluator, act, num_episodes))
         return done
 
     def write(self, chunk: Chunk) -> None:
         """Writes the rows of a chunk, with the scores where it was evaluated, and saves it where that is due."""
-        metrics, score = chunk.metrics, None
+        metrics, unwritten = chunk.metrics, None
         if chunk.episodes is not None:
-            self.episodes = _gather(chunk.episodes.result())
+            self.episodes = playing.gather(chunk.episodes.result())
             each = self.results.score(self.episodes).mean(axis=1)
-            metrics = metrics | {"score": each, "length": self.episodes.length.mean(axis=1)}
-            score = float(each.mean())
-            self.latest, diverged = f"score {score:.1f}", divergence.marks(self.results.labels, chunk.diverged)
+            metrics, unwritten = metrics | {"score": each, "length": self.episodes.length.mean(axis=1)}, metrics
+            self.latest, diverged = f"score {each.mean():.1f}", divergence.marks(self.results.labels, chunk.diverged)
             for values, indices in trials.combinations(self.trials):
                 shown = " ".join(f"{each[i]:.0f}" + "*" * diverged[i] for i in indices)
                 start = f"{chunk.step:>9,} updates  " + (f"{trials.name_values(values)}  " if values else "")
                 self.terminal.say(f"  {start}score {each[indices].mean():5.1f}  (per seed: {shown})")
         self.saving.write(chunk.step, metrics)
-        if score is not None:
+        if unwritten is not None:
             self.saving.publish(self.results.curves)
         if chunk.saved is not None:
-            self.saving.save(chunk.step, chunk.saved, self.info(chunk.diverged, files.plain(score)))
+            self.saving.save(chunk.step, chunk.saved, self.info(chunk.diverged, unwritten))
         if self.progress is not None:
             self.progress(chunk.step, metrics)
 
@@ -210,12 +227,16 @@ class Training:
         """
         started = time.perf_counter()
         settings, total = self.settings, self.settings.num_updates
-        self.evaluator.prepare(settings.eval.num_episodes)  # what may fail, before the training
-        step, state = self.restore()
+        if self.evaluator:
+            playing.prepare(self.evaluator, settings.eval.num_episodes, str(self.dataset.summary["environment"]))
+        step, state, unwritten = self.restore()
         if step:
             self.terminal.say(f"resuming after {step:,} of {total:,} updates")
         first_step, training_seconds, interrupted = step, 0.0, 0
         with Interruption(self.terminal.say) as stop, self.terminal.progress("training", total, "updates", step) as bar:
+            if unwritten:  # an earlier start was ended, or failed, while it evaluated
+                episodes = self.evaluate(state, self.num_episodes(step)) if self.num_episodes(step) else None
+                self.write(Chunk(step, unwritten, episodes, None, self.watch.found))
             while step < total and not interrupted:
                 length = min(settings.log_every, total - step)
                 before = time.perf_counter() - self.engine.compile_seconds
@@ -224,20 +245,19 @@ class Training:
                 training_seconds += time.perf_counter() - self.engine.compile_seconds - before
                 step += length
                 self.watch.metrics(step - length + 1, step, metrics)
-                evaluated, episodes = step == total or step % settings.eval.every == 0, None
-                if evaluated:
+                episodes, saved, found = None, None, list(self.watch.found)
+                if self.num_episodes(step):
+                    # Saved before the first environment is stepped: whatever that raises, no update is lost.
                     self.write_waiting(wait=True)
-                    own = settings.eval
-                    episodes = self.evaluate(state, own.num_episodes if step == total else own.progress_episodes)
+                    saved, found = self.fetch(state, step - length + 1, step)
+                    self.saving.save(step, saved, self.info(found, metrics))
+                    self.saving.wait()
+                    episodes = self.evaluate(state, self.num_episodes(step))
                 interrupted = hosts.agree(stop.signal)
                 ending = bool(interrupted) or step == total
-                # At evaluations, too: the best step can be kept only if it was saved.
-                due = ending or evaluated or step % settings.checkpoint_every == 0
-                saved = self.split(state) if due else None
-                if saved is not None:
-                    self.host = saved
-                    self.watch.state(step - length + 1, step, saved)
-                self.waiting.append(Chunk(step, metrics, episodes, saved, list(self.watch.found)))
+                if saved is None and (ending or step % settings.checkpoint_every == 0):
+                    saved, found = self.fetch(state, step - length + 1, step)
+                self.waiting.append(Chunk(step, metrics, episodes, saved, found))
                 self.write_waiting(wait=ending)
                 losses = f"policy {metrics['policy/loss'].mean():.3g}"
                 if "critic/loss" in metrics:
@@ -250,8 +270,8 @@ class Training:
             if self.directory is not None:
                 self.terminal.say(f"stopped and saved; the same command resumes: --workdir={self.directory}")
             return None, 128 + interrupted
-        if self.episodes is None:  # an earlier start was ended after its last update
-            self.episodes = _gather(self.evaluate(state, settings.eval.num_episodes).result())
+        if self.episodes is None and self.evaluator:  # an earlier start was ended after its last update
+            self.episodes = playing.gather(self.evaluate(state, settings.eval.num_episodes).result())
         rate = (step - first_step) / training_seconds if training_seconds else None
         timing = {"updates_per_second": rate, "seed_updates_per_second": rate and rate * len(self.trials)}
         timing |= {"compile_seconds": self.engine.compile_seconds, "wall_seconds": time.perf_counter() - started}
@@ -265,19 +285,14 @@ class Training:
 
     def policy(self) -> LoadedPolicy:
         """The policy of the latest saved state, ready to act."""
-        host, episodes = self.host, self.episodes
-        assert host is not None and episodes is not None
-        info = self.info(self.watch.found, files.plain(self.results.score(episodes).mean(axis=1).mean()))
-        return LoadedPolicy(info, self.settings.num_updates, lambda _: host)
+        host = self.host
+        assert host is not None
+        return LoadedPolicy(self.info(self.watch.found), int(host.training["step"][0]), lambda _: host)
 
     def close(self) -> None:
         """Ends what runs beside, and closes the environments and the metrics."""
         if self.pool:
             self.pool.shutdown()
-        self.evaluator.close()
+        if self.evaluator:
+            self.evaluator.close()
         self.saving.close()
-
-
-def _gather(episodes: Episodes) -> Episodes:
-    """The episodes of all processes; positions, which are drawn but not counted, of this process alone."""
-    return hosts.gather(episodes._replace(positions=None))._replace(positions=episodes.positions)

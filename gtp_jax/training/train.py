@@ -22,6 +22,7 @@ from gtp_jax.runs.loggers import check_extras
 from gtp_jax.runs.terminal import Terminal
 from gtp_jax.serving.policy import LoadedPolicy, load_policy
 from gtp_jax.training.loop import Progress, Training
+from gtp_jax.training.playing import EvaluationFailed
 
 
 class TrainResult(NamedTuple):
@@ -65,6 +66,8 @@ def train(
     Raises:
       ValueError: for settings or data that do not go together, before any update.
       KeyboardInterrupt: where a signal ended the training; with a directory the same call resumes.
+      EvaluationFailed: where environment or policy raised in an evaluation, before which the state is saved; its
+        `policy` is the trained one.
       OSError: where the last state could not be saved.
     """
     settings = (preset(settings) if isinstance(settings, str) else settings).replace(changes or {})
@@ -75,7 +78,7 @@ def train(
         kept = {f"data.{name}": dataset.summary[key] for name, key in transforms.items() if key in dataset.summary}
         settings = settings.replace({"dataset": dataset.id} | kept)
     terminal = Terminal(Console(quiet=True)) if quiet else Terminal()
-    outcome = run(settings, dataset, None if directory is None else Path(directory).expanduser(), terminal, progress)
+    outcome = run(settings, dataset, None if directory is None else files.user_path(directory), terminal, progress)
     if outcome.summary is not None:
         return TrainResult(outcome.summary, outcome.policy())
     if outcome.exit_code == directories.UNSAVED:
@@ -101,7 +104,9 @@ def run(
         kinds = {"reward": data.reward, "observation": data.observation, "episodes": data.episodes}
         datasets.check_dataset(settings.dataset, batch_size=settings.batch_size, **kinds)
     first, nothing = hosts.first(), contextlib.nullcontext()
-    with directories.claim(directory) if directory is not None and first else nothing:
+    with directories.claim(directory) if directory is not None and first else nothing as warning:
+        if warning:
+            terminal.say(f"warning: {warning}")
         if directory is not None:
             settings = directories.resume_settings(directory, settings)
             if summary := directories.finished(directory, settings):
@@ -118,6 +123,11 @@ def run(
             terminal.facts("gtp_jax", _facts(training))
             with lost, jax.default_matmul_precision(settings.matmul_precision):
                 summary, code = training.run()
+        except EvaluationFailed as error:
+            error.policy = training.policy()
+            again = f". Once that is mended, the same command evaluates again: --workdir={directory}"
+            terminal.say(f"error: {error}" + again * (directory is not None))
+            raise
         except OSError as error:
             if directory is None:  # nothing of this run's failed to be written
                 raise
@@ -140,7 +150,16 @@ def load_dataset(settings: Settings, terminal: Terminal) -> Dataset:
                 bar = stack.enter_context(terminal.progress("collecting", total, "transitions"))
             bar.update(done, done / (time.perf_counter() - started))
 
-        return datasets.load(settings.dataset, **dataclasses.asdict(settings.data), progress=progress)
+        env = settings.eval.num_episodes > 0
+        return datasets.load(settings.dataset, **dataclasses.asdict(settings.data), env=env, progress=progress)
+
+
+def _evaluation(training: Training) -> str:
+    if training.evaluator is None:
+        return "none, " + ("the data have no environment" if training.settings.eval.num_episodes else "as was asked")
+    assert training.results.scale is not None
+    when = "beside the updates, on the CPU" if training.beside else "between updates"
+    return f"{training.dataset.summary['environment']}, {when}; score: {training.results.scale.name}"
 
 
 def _facts(training: Training) -> dict[str, str]:
@@ -155,7 +174,7 @@ def _facts(training: Training) -> dict[str, str]:
         "seeds": ", ".join(map(str, dict.fromkeys(trial.seed for trial in training.trials))),
         "updates": f"{settings.num_updates:,} of batch {settings.batch_size}",
         "devices": f"{used}, matrix products in {settings.matmul_precision}",
-        "evaluation": "beside the updates, on the CPU" if training.beside else "between updates",
+        "evaluation": _evaluation(training),
         "directory": str(training.directory or "none: nothing is written"),
     }
     if len(combinations) > 1:

@@ -4,10 +4,10 @@ import contextlib
 import hashlib
 import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, TypeVar
 
 from gtp_jax.config.settings import is_cloning, structural, uses_labels
+from gtp_jax.files import user_path
 from gtp_jax.runs.checkpoints import Checkpoints, RunInfo, Saved
 from gtp_jax.runs.directory import differences
 
@@ -51,7 +51,7 @@ def source_record(directory: str, step: int, there: RunInfo, info: RunInfo) -> d
 
 
 def _newest(directory: str, read: Callable[[Checkpoints, int], T]) -> tuple[int, T]:
-    checkpoints = Checkpoints(Path(directory).expanduser() / "checkpoints", read_only=True)
+    checkpoints = Checkpoints(user_path(directory) / "checkpoints", read_only=True)
     if not checkpoints.directory.is_dir() or not checkpoints.steps():
         raise FileNotFoundError(f"continue_from = {directory!r} is no directory of a run with a finished checkpoint")
     with contextlib.closing(checkpoints):

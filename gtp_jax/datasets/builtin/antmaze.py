@@ -10,8 +10,8 @@ import numpy as np
 from gtp_jax.datasets.builtin.ant import ACTION_DIM, FEATURE_DIM, walk
 from gtp_jax.datasets.builtin.controller import Controller
 from gtp_jax.datasets.builtin.planner import Planner
+from gtp_jax.envs.making import EvalEnv, make_antmaze
 from gtp_jax.envs.maze import Cell, MazeInfo
-from gtp_jax.envs.registry import EvalEnv, make_antmaze
 
 # Orientation and evaluated start and goal are those of gymnasium-robotics' and D4RL's mazes. U-Maze, medium, large:
 _DRAWN = """
@@ -46,6 +46,9 @@ class AntMazeCollection:
     """How one AntMaze dataset is collected. Policies are evaluated from the maze's "r" to its "g" in any case."""
 
     family = "antmaze"
+    has_goal, observes_goal = True, True
+    goes_on = False  # whether an episode goes on after a transition that terminates
+    block = 8  # episodes that are collected together
     requirements = ("gymnasium-robotics>=1.4",)
     card = """\
 a way-point planner (breadth-first search over the maze's cells, way-points at cell centres +- 0.3 m, passed within \
@@ -64,10 +67,14 @@ Observations are float32, without contact forces."""
     transitions: int = 100_000
 
     def eval_env(self) -> EvalEnv:
-        """The environment that the data are collected in and policies evaluated in."""
+        """The environment that policies are evaluated in."""
         known = (self.env_id, self.maze.maze_map, self.max_episode_steps)
         make_env = functools.partial(make_antmaze, *known, include_cfrc_ext_in_observation=False)
-        return EvalEnv(self.env_id, make_env, self.maze)
+        return EvalEnv(self.env_id, make_env, self.maze, by_success=True)
+
+    def make_env(self) -> Any:
+        """Makes the environment that the data are collected in."""
+        return self.eval_env().make_env()
 
     def controller(self, name: str) -> Callable[..., np.ndarray]:
         """Loads a controller: (observation [n, 27], direction [n, 2]) -> action [n, 8]."""
@@ -79,8 +86,8 @@ Observations are float32, without contact forces."""
         goals = [cell for cell in self.goals if cell != start]
         return {"reset_cell": start, "goal_cell": goals[rng.integers(len(goals))]}
 
-    def inputs(self, first: dict, rng: np.random.Generator) -> Callable[[dict], tuple[np.ndarray, ...]]:
-        """Maps observations to the controller's inputs, in an episode that begins with the observation `first`."""
+    def inputs(self, first: dict, info: dict, rng: np.random.Generator) -> Callable[[dict], tuple[np.ndarray, ...]]:
+        """Maps observations to the controller's inputs, in an episode whose reset gave `first` and `info`."""
         planner = Planner(self.maze, first["achieved_goal"], first["desired_goal"], rng)
         return lambda observed: (observed["observation"], planner.direction(observed["achieved_goal"]))
 

@@ -8,24 +8,25 @@ import json
 import multiprocessing
 import os
 import re
-import signal
 import subprocess
 import sys
 import tempfile
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from gtp_jax.config.tasks import REFERENCES
+from gtp_jax.config.tasks import reference
 from gtp_jax.datasets import reader
 from gtp_jax.datasets.builtin.antmaze import AntMazeCollection
+from gtp_jax.datasets.builtin.d4rl_antmaze import D4RLAntMazeCollection
 from gtp_jax.datasets.builtin.ids import BuiltIn, Collection, parse_id
+from gtp_jax.datasets.builtin.ogbench import OGBenchCollection
 from gtp_jax.datasets.builtin.rollouts import Episode, Simulator
-from gtp_jax.datasets.folder import install
-from gtp_jax.envs.registry import private_tempdir
+from gtp_jax.datasets.builtin.workers import enter
+from gtp_jax.datasets.folder import install, prepare
+from gtp_jax.envs.making import private_tempdir
 
 CollectionProgress = Callable[[int, int], None]  # (transitions done, of how many)
 
@@ -42,16 +43,17 @@ def collect(
     that simulate (None: one for each core). The id alone decides every bit of the data, on one machine with one set of
     versions. `progress` is called after every block of episodes.
 
-    Raises RuntimeError with the end of the process's error output, where it fails.
+    Raises ValueError where it cannot be written there, and OSError with the last line of the process's error output.
     """
-    folder = root / builtin.id
+    folder = root / builtin.stored
     if (folder / "data").exists():
         return folder
     if workers is None:
         workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if workers < 1:
         raise ValueError(f"workers must be at least 1, got {workers}")
-    command = [sys.executable, "-m", "gtp_jax.datasets.builtin.collect", builtin.id, str(root), str(workers)]
+    prepare(root, builtin.stored)
+    command = [sys.executable, "-m", "gtp_jax.datasets.builtin.collect", builtin.stored, str(root), str(workers)]
     path = os.pathsep.join(filter(None, [str(Path(__file__).parents[3]), os.environ.get("PYTHONPATH")]))
     variables = {**os.environ, **_ONE_THREAD, "PYTHONPATH": path}
     with tempfile.TemporaryFile("w+") as errors:
@@ -68,14 +70,15 @@ def collect(
             status = child.wait()
         if status:
             errors.seek(0)
-            message = errors.read()[-2000:].strip()
-            raise RuntimeError(f"collecting {builtin.id} failed (exit status {status}): {message}")
+            last = errors.read().strip().splitlines()[-1:]
+            raise OSError(f"collecting {builtin.stored} failed (exit status {status}): {' '.join(last):.2000}")
     return folder
 
 
 def _build(builtin: BuiltIn, workers: int, folder: Path) -> None:
     """Writes the dataset to folder / builtin.id, in the process that `collect` starts, and prints DONE/TOTAL lines."""
     episodes, done, indices = [], 0, itertools.count()
+    assert not isinstance(builtin.collection, OGBenchCollection)
     given, spawn = (builtin.collection, builtin.seed, folder), multiprocessing.get_context("spawn")
     pool = concurrent.futures.ProcessPoolExecutor(workers, spawn, _start_worker, given)
     try:
@@ -100,16 +103,7 @@ _simulator: Simulator  # of this worker process
 
 def _start_worker(collection: Collection, seed: int, folder: Path) -> None:
     global _simulator
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def die_with_parent() -> None:
-        parent.join()
-        os._exit(1)
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends its workers
-    threading.Thread(target=die_with_parent, daemon=True).start()
-    os.chdir(tempfile.mkdtemp(dir=folder))  # where MuJoCo writes its warnings to MUJOCO_LOG.TXT
+    enter(folder)
     _simulator = Simulator(collection, seed)
 
 
@@ -127,9 +121,11 @@ def _write(builtin: BuiltIn, episodes: list[Episode], folder: Path) -> None:
         return spaces.Box(-float("inf"), float("inf"), column.shape[1:], np.float32)
 
     collection, observed = builtin.collection, episodes[0].observations
-    eval_env, (low, high) = collection.eval_env(), REFERENCES[collection.family]
+    assert not isinstance(collection, OGBenchCollection)
+    eval_env = collection.eval_env()
+    low, high = reference(eval_env.env_id) or (0.0, 1.0)
     definition: dict[str, Any] = {"task": f"{collection.family}/{collection.name}", "environment": eval_env.env_id}
-    if isinstance(collection, AntMazeCollection):
+    if isinstance(collection, AntMazeCollection | D4RLAntMazeCollection):
         definition |= {"starts": collection.starts, "goals": collection.goals}
     definition |= {"action_noise": collection.noise, "controllers": collection.controllers}
     definition |= {"transitions": builtin.transitions, "seed": builtin.seed}
@@ -159,4 +155,9 @@ def _write(builtin: BuiltIn, episodes: list[Episode], folder: Path) -> None:
 
 if __name__ == "__main__":
     _builtin, _root, _workers = parse_id(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
-    install(_root, _builtin.id, functools.partial(_build, _builtin, _workers))
+    if isinstance(_builtin.collection, OGBenchCollection):
+        from gtp_jax.datasets.builtin import ogbench_files
+
+        ogbench_files.install(_builtin, _root, _workers)
+    else:
+        install(_root, _builtin.id, functools.partial(_build, _builtin, _workers))

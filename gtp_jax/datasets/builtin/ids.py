@@ -5,37 +5,55 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from gtp_jax.datasets.builtin.antmaze import ANTMAZE, AntMazeCollection
+from gtp_jax.datasets.builtin.d4rl_antmaze import D4RL_ANTMAZE, D4RLAntMazeCollection
 from gtp_jax.datasets.builtin.locomotion import LOCOMOTION, LocomotionCollection
-from gtp_jax.names import there_are
+from gtp_jax.datasets.builtin.ogbench import OGBENCH, OGBenchCollection
+from gtp_jax.names import nearest
 
-Collection = AntMazeCollection | LocomotionCollection
-COLLECTIONS: dict[str, Mapping[str, Collection]] = {"antmaze": ANTMAZE, **LOCOMOTION}
+Collection = AntMazeCollection | D4RLAntMazeCollection | LocomotionCollection
+COLLECTIONS: dict[str, Mapping[str, Collection | OGBenchCollection]] = {
+    "antmaze": ANTMAZE,
+    "d4rl-antmaze": D4RL_ANTMAZE,
+    **LOCOMOTION,
+    "ogbench": OGBENCH,
+}
 MOST_TRANSITIONS = 100_000_000  # of a collection, which would take ten hours
 _ID = re.compile(
-    r"gtp/(?P<family>[a-z0-9]+)/(?P<name>[a-z-]+?)(?:-(?P<size>\d+)(?P<thousand>k?))?(?:-seed(?P<seed>\d+))?-v0"
+    r"gtp/(?P<family>[a-z0-9-]+)/(?P<name>[a-z0-9-]+?)(?:-(?P<task>singletask(?:-task[1-5])?))?"
+    r"(?:-(?P<size>\d+)(?P<unit>[km]?))?(?:-seed(?P<seed>\d+))?-v0"
 )
 
 
 class BuiltIn(NamedTuple):
     """A built-in dataset. Another size or another seed of the collection is another dataset, with another id."""
 
-    collection: Collection
+    collection: Collection | OGBenchCollection
     transitions: int
     seed: int
+    task: str = ""  # of OGBench's, "singletask" or "singletask-taskN", which decides rewards and environment
 
     @property
     def id(self) -> str:
         """The one name of this dataset: `gtp/antmaze/umaze-v0`, `gtp/antmaze/umaze-5k-seed1-v0`."""
         thousands, rest = divmod(self.transitions, 1000)
         size = f"-{self.transitions}" if rest else f"-{thousands}k"
-        size = size if self.transitions != self.collection.transitions else ""
-        seed = f"-seed{self.seed}" if self.seed else ""
-        return f"gtp/{self.collection.family}/{self.collection.name}{size}{seed}-v0"
+        is_ogbench = isinstance(self.collection, OGBenchCollection)  # whose names always state the size
+        if is_ogbench and self.transitions % 1_000_000 == 0:
+            size = f"-{self.transitions // 1_000_000}m"
+        size = size if self.transitions != self.collection.transitions or is_ogbench else ""
+        seed, task = f"-seed{self.seed}" if self.seed else "", f"-{self.task}" if self.task else ""
+        return f"gtp/{self.collection.family}/{self.collection.name}{task}{size}{seed}-v0"
+
+    @property
+    def stored(self) -> str:
+        """Where the dataset lies below a root: all tasks share one folder."""
+        return self._replace(task="").id
 
 
 def ids() -> list[str]:
     """Every built-in dataset of standard size and seed."""
-    return [f"gtp/{family}/{name}-v0" for family, collections in COLLECTIONS.items() for name in collections]
+    every = [each for collections in COLLECTIONS.values() for each in collections.values()]
+    return [BuiltIn(each, each.transitions, 0).id for each in every]
 
 
 def is_builtin(dataset_id: str) -> bool:
@@ -50,9 +68,13 @@ def parse_id(dataset_id: str, transitions: int | None = None, seed: int | None =
     """
     match = _ID.fullmatch(dataset_id)
     collection = match and COLLECTIONS.get(match["family"], {}).get(match["name"])
-    if match is None or collection is None:
-        raise ValueError(f"no built-in dataset {dataset_id!r}; {there_are(dataset_id, ids())}")
-    named_size = int(match["size"]) * (1000 if match["thousand"] else 1) if match["size"] else None
+    if match is None or collection is None or (match["task"] and not isinstance(collection, OGBenchCollection)):
+        family = dataset_id.split("/")[1] if dataset_id.count("/") == 2 else ""
+        names = ", ".join(COLLECTIONS.get(family, ())) or f"FAMILY one of {', '.join(COLLECTIONS)}"
+        near = f"; did you mean {near!r}?" if (near := nearest(dataset_id, ids())) else ""
+        form = f"gtp/{family if family in COLLECTIONS else 'FAMILY'}/NAME-v0"
+        raise ValueError(f"no built-in dataset {dataset_id!r}; they are {form}, with {names}{near}")
+    named_size = int(match["size"]) * {"": 1, "k": 1000, "m": 1_000_000}[match["unit"]] if match["size"] else None
     named_seed = int(match["seed"]) if match["seed"] else None
     size = _agree(dataset_id, "transitions", named_size, transitions, collection.transitions)
     if not 1 <= size <= MOST_TRANSITIONS:
@@ -60,7 +82,7 @@ def parse_id(dataset_id: str, transitions: int | None = None, seed: int | None =
     number = _agree(dataset_id, "seed", named_seed, seed, 0)
     if not 0 <= number < 2**31:
         raise ValueError(f"{dataset_id}: the seed must be below {2**31} and not negative, got {number}")
-    return BuiltIn(collection, size, number)
+    return BuiltIn(collection, size, number, match["task"] or "")
 
 
 def _agree(dataset_id: str, what: str, named: int | None, given: int | None, default: int) -> int:

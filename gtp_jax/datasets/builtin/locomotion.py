@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from gtp_jax.datasets.builtin.controller import Controller
-from gtp_jax.envs.registry import EvalEnv, make_gym
+from gtp_jax.envs.making import EvalEnv, make_gym
 
 # The environment of each body, and how many numbers its observations and actions have.
 BODIES = {"hopper": ("Hopper-v5", 11, 3), "halfcheetah": ("HalfCheetah-v5", 17, 6), "walker2d": ("Walker2d-v5", 17, 6)}
@@ -19,6 +19,8 @@ class LocomotionCollection:
     """How one locomotion dataset is collected; its functions are those of AntMazeCollection."""
 
     maze = None
+    has_goal = observes_goal = goes_on = False
+    block = 8
     requirements = ("gymnasium>=1.2",)
     card = """\
 a controller, or several stages of one, drawn for each episode, with Gaussian noise on its actions. The controllers \
@@ -34,6 +36,9 @@ were trained from scratch (SAC) by the same project. Observations are float32.""
         env_id, *_ = BODIES[self.family]
         return EvalEnv(env_id, functools.partial(make_gym, env_id), None)
 
+    def make_env(self) -> Any:
+        return self.eval_env().make_env()
+
     def controller(self, name: str) -> Callable[[np.ndarray], np.ndarray]:
         _, *sizes = BODIES[self.family]
         found = Controller.load(name, *sizes)
@@ -42,7 +47,9 @@ were trained from scratch (SAC) by the same project. Observations are float32.""
     def reset_options(self, rng: np.random.Generator) -> dict[str, Any]:
         return {}  # the environment's seed decides where an episode begins
 
-    def inputs(self, first: np.ndarray, rng: np.random.Generator) -> Callable[[np.ndarray], tuple[np.ndarray, ...]]:
+    def inputs(
+        self, first: np.ndarray, info: dict, rng: np.random.Generator
+    ) -> Callable[[np.ndarray], tuple[np.ndarray, ...]]:
         return lambda observed: (observed,)
 
 

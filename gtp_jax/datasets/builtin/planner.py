@@ -37,8 +37,10 @@ def shortest_path(maze: MazeInfo, start: Cell, goal: Cell, rng: np.random.Genera
 class Planner:
     """Leads one ant from where it stands to a goal point; `direction` is called once per environment step."""
 
-    def __init__(self, maze: MazeInfo, xy: np.ndarray, goal_xy: np.ndarray, rng: np.random.Generator):
-        self._maze, self._goal_xy, self._rng = maze, np.array(goal_xy), rng
+    def __init__(
+        self, maze: MazeInfo, xy: np.ndarray, goal_xy: np.ndarray, rng: np.random.Generator, patience: int = PATIENCE
+    ):
+        self._maze, self._goal_xy, self._rng, self._patience = maze, np.array(goal_xy), rng, patience
         self._steps, self._last_xy = 0, np.array(xy)
         self._plan(xy)
 
@@ -47,7 +49,7 @@ class Planner:
         while len(self._way_points) > 1 and np.linalg.norm(self._way_points[0] - xy) < REACHED:
             self._way_points.popleft()
         self._steps += 1
-        if self._steps % PATIENCE == 0:
+        if self._steps % self._patience == 0:
             if np.linalg.norm(xy - self._last_xy) < HARDLY_MOVED:
                 self._plan(xy)
             self._last_xy = np.array(xy)

@@ -6,10 +6,6 @@ import numpy as np
 
 from gtp_jax.datasets.builtin.ids import Collection
 
-# The unit of work. The controller always sees this many rows: a matrix product of another shape may round otherwise,
-# and the data must not depend on how many cores there are.
-BLOCK = 8
-
 
 class Episode(NamedTuple):
     """T steps of one episode, float32, under Minari's names."""
@@ -20,8 +16,8 @@ class Episode(NamedTuple):
     infos: dict[str, np.ndarray]  # "success" [T + 1] bool, where the environment reports it
     actions: np.ndarray  # [T, A]
     rewards: np.ndarray  # [T]
-    terminations: np.ndarray  # [T] bool, as the next: true at the last step, or nowhere
-    truncations: np.ndarray
+    terminations: np.ndarray  # [T] bool; also before the last step where the collection's episodes go on
+    truncations: np.ndarray  # [T] bool: true at the last step, or nowhere
 
     def first(self, steps: int) -> "Episode":
         """The episode cut after `steps` steps; truncated there, unless nothing was cut."""
@@ -42,17 +38,18 @@ class Simulator:
     def __init__(self, collection: Collection, seed: int):
         self._collection, self._seed = collection, seed
         self.controllers = [collection.controller(name) for name in collection.controllers]
-        self._envs = [collection.eval_env().make_env() for _ in range(BLOCK)]
+        self._envs = [collection.make_env() for _ in range(collection.block)]
 
     def block(self, index: int) -> list[Episode]:
-        """The episodes index * BLOCK ... (index + 1) * BLOCK - 1, whole, in order."""
-        rollouts = [Rollout(self._collection, env, self._seed, index * BLOCK + i) for i, env in enumerate(self._envs)]
-        while any(rollout.active for rollout in rollouts):
-            inputs = [np.stack(part) for part in zip(*(rollout.inputs() for rollout in rollouts), strict=True)]
+        """The episodes of a unit of work, whole, in order: number index * collection.block and those after it."""
+        first = index * self._collection.block
+        rollouts = [Rollout(self._collection, env, self._seed, first + i) for i, env in enumerate(self._envs)]
+        # To the last bit, the rows of a controller's inputs do not change each other's actions.
+        while active := [rollout for rollout in rollouts if rollout.active]:
+            inputs = [np.stack(part) for part in zip(*(rollout.inputs() for rollout in active), strict=True)]
             actions = [controller(*inputs) for controller in self.controllers]
-            for i, rollout in enumerate(rollouts):
-                if rollout.active:
-                    rollout.step(actions[rollout.controller][i])
+            for i, rollout in enumerate(active):
+                rollout.step(actions[rollout.controller][i])
         return [rollout.episode() for rollout in rollouts]
 
 
@@ -60,7 +57,7 @@ class Rollout:
     """One episode under way. All its randomness comes from a generator seeded by (seed, episode index)."""
 
     def __init__(self, collection: Collection, env: Any, seed: int, index: int):
-        self._env, self._noise = env, collection.noise
+        self._env, self._noise, self._goes_on = env, collection.noise, collection.goes_on
         self._rng = np.random.default_rng([seed, index])
         self._options = collection.reset_options(self._rng)
         self._reset_seed = int(self._rng.integers(2**31))
@@ -68,27 +65,26 @@ class Rollout:
         self.controller = int(self._rng.integers(choices)) if choices > 1 else 0  # index in collection.controllers
         options = {name: np.array(each) for name, each in self._options.items()}
         self._last, info = env.reset(seed=self._reset_seed, options=options or None)
-        self._to_inputs = collection.inputs(self._last, self._rng)
+        self._to_inputs = collection.inputs(self._last, info, self._rng)
         self._observations, self._success = [self._last], [info.get("success")]
-        self._actions, self._rewards = [], []
-        self.active, self._terminated = True, False
+        self._actions, self._rewards, self._terminated = [], [], []
+        self.active = True
 
     def inputs(self) -> tuple[np.ndarray, ...]:
-        """The controller's inputs now; once the episode is over, its last ones."""
-        if self.active:
-            self._inputs = self._to_inputs(self._last)
-        return self._inputs
+        """The controller's inputs now."""
+        return self._to_inputs(self._last)
 
     def step(self, action: np.ndarray) -> None:
         """Takes the controller's action [A], with noise."""
         noisy = action + self._noise * self._rng.standard_normal(action.shape)
-        action = np.clip(noisy, -1, 1).astype(np.float32)
-        self._last, reward, self._terminated, truncated, info = self._env.step(action)
-        self.active = not (self._terminated or truncated)
+        action = noisy.clip(-1, 1).astype(np.float32)
+        self._last, reward, terminated, truncated, info = self._env.step(action)
+        self.active = not truncated and (self._goes_on or not terminated)
         self._observations.append(self._last)
         self._success.append(info.get("success"))
         self._actions.append(action)
         self._rewards.append(reward)
+        self._terminated.append(terminated)
 
     def episode(self) -> Episode:
         """The steps so far."""
@@ -105,6 +101,6 @@ class Rollout:
             infos={} if None in self._success else {"success": np.array(self._success)},
             actions=np.stack(self._actions),
             rewards=np.array(self._rewards, np.float32),
-            terminations=is_last & self._terminated,
-            truncations=is_last & (not self._terminated),
+            terminations=np.array(self._terminated),
+            truncations=is_last & ~np.array(self._terminated),
         )

@@ -1,0 +1,39 @@
+"""The arguments of a policy's call, checked."""
+
+import operator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.core import Tracer
+
+from gtp_jax.types import Key
+
+
+def whole(value: object) -> int | None:
+    """A whole number of Python, NumPy or JAX as int; None for anything else, such as True and 2.0."""
+    try:
+        return None if isinstance(value, bool) else operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        return None
+
+
+def one_key(key: Any) -> Key:
+    """A key of `jax.random.key`, or the data of one, uint32; ValueError for anything else, such as several keys."""
+    try:
+        typed = key if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else jax.random.wrap_key_data(key)
+        if not typed.ndim:
+            return typed
+    except (AttributeError, TypeError, ValueError):
+        pass
+    raise ValueError(f"key = {str(key)[:50]!r} must be one JAX key, as jax.random.key(0) gives")
+
+
+def refuse_traced(*values: Any) -> None:
+    """Raises ValueError where a leaf of the values is traced."""
+    try:
+        leaves = jax.tree.leaves(values)
+    except ValueError:  # of a dict whose keys cannot be sorted, which is no observation
+        return
+    if any(isinstance(leaf, Tracer) for leaf in leaves):
+        raise ValueError("policy(obs) cannot be traced; under jit, vmap, grad or scan use policy.act")

@@ -1,0 +1,89 @@
+"""Datasets from plain arrays, against the loop that D4RL's rules describe."""
+
+import numpy as np
+import pytest
+import toy
+
+from gtp_jax import datasets
+from gtp_jax.datasets import from_arrays
+
+RNG = np.random.default_rng(0)
+N = 200
+
+
+def rows(**changes):
+    """Arrays of N rows with random ends."""
+    ends = {"terminals": RNG.random(N) < 0.1, "timeouts": RNG.random(N) < 0.1}
+    own = {
+        "observations": RNG.normal(size=(N, 3)),
+        "actions": RNG.uniform(-1, 1, (N, 2)),
+        "rewards": RNG.normal(size=N),
+    }
+    return own | ends | changes
+
+
+def transitions(observations, actions, rewards, terminals, timeouts, next_observations=None):
+    """One row after the other."""
+    for i in range(N):
+        is_last = i == N - 1 or timeouts[i]
+        if next_observations is None and is_last and not terminals[i]:
+            continue
+        after = observations[min(i + 1, N - 1)] if next_observations is None else next_observations[i]
+        yield observations[i], actions[i], rewards[i], 1 - terminals[i], after
+
+
+@pytest.mark.parametrize("with_next", [False, True])
+def test_transitions_are_those_of_a_plain_loop(with_next):
+    given = rows(next_observations=RNG.normal(size=(N, 3))) if with_next else rows()
+    data = from_arrays(**given, standardise=False)
+    expected = [np.float32(column) for column in zip(*transitions(**given), strict=True)]
+    for found, column in zip(data.batch[:4], expected, strict=False):
+        np.testing.assert_array_equal(found, column)
+    goes_on = data.batch.discount > 0  # what follows an end is of no meaning
+    np.testing.assert_array_equal(data.batch.next_obs[goes_on], expected[4][goes_on])
+    same = data.episode[1:] == data.episode[:-1]
+    np.testing.assert_array_equal(data.batch.next_obs[:-1][same], data.batch.obs[1:][same])
+    assert data.fingerprint == from_arrays(**given, reward="minus-one").fingerprint
+    assert data.fingerprint != from_arrays(**given | {"rewards": given["rewards"] + 1}).fingerprint
+    with pytest.raises(ValueError, match="arrays/arrays has no environment"):
+        data.make_env()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"actions": np.zeros((N - 1, 2))}, r"actions must be numbers \[N, \*\]"),
+        ({"actions": np.zeros(N)}, r"actions must be numbers \[N, \*\]"),
+        ({"rewards": np.zeros(0)}, "rewards must be numbers"),
+        ({"observations": np.array([["a"] * 3] * N)}, "observations must be numbers"),
+        ({"next_observations": np.zeros((N, 4))}, "next_observations must have the shape of observations"),
+        ({"rewards": np.where(np.arange(N) == 150, np.nan, 0.0)}, "episode .*rewards: nan is not finite"),
+        ({"terminals": np.full(N, 2)}, "terminals must be 0 or 1, got 2 at row 0"),
+        ({"timeouts": np.full(N, np.nan)}, "timeouts must be 0 or 1, got nan at row 0"),
+        ({"terminals": np.zeros(N), "timeouts": np.ones(N)}, "no row has a next observation"),
+        ({"env": "NoSuch-v0"}, "environment 'NoSuch-v0' is not registered"),
+        ({"env": 3}, "env = 3 must be"),
+        ({"env": "Pendulum-v1"}, "Pendulum-v1 as it would be evaluated and the data differ in their actions"),
+        ({"bounds": (0, 1)}, r"actions: .* is outside \[0, 1\]"),
+        ({"bounds": (np.zeros(3), 1)}, "bounds"),
+        ({"name": "a/b"}, "name = 'a/b'"),
+        ({"observation": "maze-scales"}, "expects a dict"),
+    ],
+)
+def test_arrays_that_do_not_go_together_are_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        from_arrays(**rows(**changes))
+
+
+def test_own_arrays_train_with_and_without_an_environment():
+    data = from_arrays(**rows(), env=toy.ThreeSteps)
+    assert data.action_low.tolist() == [-1, -1] and data.summary["environment"] == "ThreeSteps"
+    evaluated = toy.train(data=data)
+    assert evaluated.summary["score_of"] == "return" and evaluated.summary["score"]["mean"] is not None
+    silent = toy.train(data=from_arrays(**rows(), bounds=(-1, 1)))
+    assert silent.summary["score"] is silent.summary["score_of"] is None and silent.summary["eval_episodes"] == 0
+    assert silent.policy(np.zeros(3)).shape == (2,)
+    unasked = toy.train(data=data, **{"eval.num_episodes": 0})
+    assert unasked.summary["score"] is None
+    with pytest.raises(ValueError, match="arrays/arrays was made from arrays"):
+        datasets.load("arrays/arrays")

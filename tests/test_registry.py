@@ -1,0 +1,329 @@
+"""Evaluation environments are what the data were recorded in, or are refused by name before anything is trained."""
+
+import contextlib
+import functools
+import json
+import pickle
+import re
+import sys
+import warnings
+
+import gymnasium
+import minari
+import numpy as np
+import pytest
+import stored
+from gymnasium import wrappers
+from stored import refusal
+
+from gtp_jax import datasets
+from gtp_jax.envs import registry
+from gtp_jax.names import by_path
+from gtp_jax.runs import scores
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*precision lowered")  # Gymnasium's own, of wrappers that rescale
+UMAZE = [[1, 1, 1, 1, 1], [1, "g", 0, 0, 1], [1, 1, 1, 0, 1], [1, "r", 0, 0, 1], [1, 1, 1, 1, 1]]
+hopper, pendulum, car, maze = (
+    functools.partial(registry.make_gym, name)
+    for name in ("Hopper-v5", "Pendulum-v1", "MountainCarContinuous-v0", "PointMaze_UMaze-v3")
+)
+
+
+def look_up(metadata, observations=(11,), low=(-1.0,) * 3, high=(1.0,) * 3, longest=7):
+    """What is found for data whose observations have such a shape, or such shapes by path, and actions such bounds."""
+    shapes = observations if isinstance(observations, dict) else {"": observations}
+    empty = {path: np.empty((0, *shape)) for path, shape in shapes.items()}
+    return registry.for_metadata(
+        "test/x-v0", metadata, empty.get("", empty), np.float32(low), np.float32(high), longest
+    )
+
+
+def of_recording(env, **spec):
+    """What is found for data recorded in an environment; their entry point is hostile, and nothing ever follows it."""
+    shapes = {path: space.shape for path, space in by_path(env.observation_space).items()}
+    spec = json.loads(env.spec.to_json()) | {"entry_point": "os:system"} | spec
+    return look_up({"env_spec": json.dumps(spec)}, shapes.get("", shapes), env.action_space.low, env.action_space.high)
+
+
+def played(env):
+    """What a few random actions give, the same for each environment that is the same."""
+    rng = np.random.default_rng(0)
+    actions = rng.uniform(env.action_space.low, env.action_space.high, (4, *env.action_space.shape))
+    return [env.reset(seed=3)[0], *(env.step(action.astype(np.float32))[:4] for action in actions)]
+
+
+@pytest.mark.parametrize(
+    ("record", "as_published"),
+    [
+        (lambda: wrappers.RescaleAction(hopper(), 0.0, 10.0), True),
+        (lambda: hopper(max_episode_steps=3), False),
+        (
+            lambda: hopper(exclude_current_positions_from_observation=False, healthy_z_range=(0.7, np.inf), width=100),
+            False,
+        ),
+        (lambda: wrappers.RecordEpisodeStatistics(registry.make_gym("Swimmer-v5", frame_skip=2)), False),
+        (lambda: wrappers.FlattenObservation(maze()), True),
+        (
+            lambda: wrappers.FilterObservation(
+                maze(maze_map=UMAZE, reward_type="dense"), ["observation", "desired_goal"]
+            ),
+            False,
+        ),
+        (lambda: wrappers.TimeAwareObservation(pendulum(g=5.0)), False),
+        (lambda: wrappers.ReshapeObservation(wrappers.FrameStackObservation(car(), 2), (4,)), True),
+        (lambda: wrappers.RescaleObservation(wrappers.RepeatAction(car(), 3), -1.0, 1.0), False),
+        (
+            lambda: wrappers.ClipReward(wrappers.DelayObservation(wrappers.StickyAction(pendulum(), 0.5), 1), -1, 1),
+            False,
+        ),
+        (lambda: registry.make_gym("HumanoidStandup-v5"), True),
+        (lambda: registry.make_gym("Reacher-v4"), True),
+        (lambda: registry.make_gym("AdroitHandPen-v1", max_episode_steps=2), True),
+    ],
+)
+def test_an_environment_is_rebuilt_with_its_arguments_wrappers_and_time_limit(record, as_published):
+    with contextlib.closing(record()) as recorded, warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = of_recording(recorded)
+        with pickle.loads(pickle.dumps(found.make_env))() as rebuilt:
+            np.testing.assert_equal(played(rebuilt), played(recorded))
+    assert (found.env_id, found.time_limit) == (recorded.spec.id, recorded.spec.max_episode_steps)
+    assert not found.by_success and found.maze is None and found.as_published == as_published
+
+
+def wrapped(entry_point, kwargs):
+    return {"additional_wrappers": [{"name": "any", "entry_point": entry_point, "kwargs": kwargs}]}
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"id": "Hopper"}, "no allowed package registers it .*; did you mean 'Hopper-v5'"),
+        ({"id": "os:system"}, "'os:system' cannot be built: an id is a name, without a colon"),
+        ({"id": "CartPole-v1"}, r"CartPole-v1 has actions that are no Box of one axis: Discrete\(2\)"),
+        ({"id": "Hopper-v3"}, "Hopper-v3 does not start on gymnasium .*mujoco_py"),
+        ({"id": "Walker2d-v5"}, r"differ in their observations, \[17\] and \[11\]"),
+        ({"kwargs": {"xml_file": "/etc/x.xml"}}, "argument 'xml_file' = '/etc/x.xml' is not taken from a file"),
+        ({"kwargs": {"healthy_z_range": [[1], [2]]}}, "argument 'healthy_z_range' = .* is not taken from a file"),
+        ({"kwargs": {"healthy_z_range": 1}}, "Hopper-v5 does not run: TypeError: cannot unpack"),
+        ({"kwargs": {"frame_skip": 10**6}}, "argument 'frame_skip' = 1000000 is not taken from a file"),
+        ({"kwargs": {"reward_type": "rich"}}, "'rich' is not taken from a file; it may be dense, sparse"),
+        ({"kwargs": {"gravity": 3}}, "does not start .*unexpected keyword argument 'gravity'"),
+        ({"kwargs": {"max_episode_steps": 3}}, "kwargs must be an object without id, max_episode_steps"),
+        ({"max_episode_steps": 0}, "max_episode_steps = 0 must be a whole number from 1 to 1000000"),
+        ({"autoreset": True}, "wrapper 'AutoResetWrapper' cannot be rebuilt: what follows an episode's end"),
+        (wrapped("gymnasium.x:NormalizeObservation", {"epsilon": 1e-8}), "the running statistics are not in the data"),
+        (wrapped("gymnasium.wrappers.vector:ClipAction", {}), "'ClipAction' cannot be rebuilt: it is not on the list"),
+        (wrapped("os:system", {"command": "ls"}), "'system' .*: GTP_JAX_ENV_PACKAGES does not name its package os"),
+        (wrapped("mine:Odd", None), "wrapper 'Odd' cannot be rebuilt: its arguments are not in the data"),
+        (wrapped("gymnasium.wrappers:DelayObservation", {"delay": "x"}), "'DelayObservation': argument 'delay' = 'x'"),
+        (wrapped("gymnasium.wrappers:RescaleAction", {"min_action": 0, "max_action": 9}), r"Box\(0.0, 9.0.* and Box"),
+        ({"additional_wrappers": [3]}, "additional_wrappers must be up to 100 specifications, got"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_rebuilt_is_refused_in_one_line(change, says):
+    text = refusal(lambda: look_up({"env_spec": json.dumps({"id": "Hopper-v5"} | change)}))
+    assert text.startswith("test/x-v0: metadata.json: env_spec: ") and re.search(says, text), text
+
+
+def test_bounds_and_limits():
+    spec = {"env_spec": stored.spec()}
+    assert look_up(spec, high=[1 + 5e-7] * 3).time_limit == 1000
+    assert look_up(spec, longest=1200).time_limit == 1200  # recorded without the registered limit
+    assert look_up({"env_spec": stored.spec(max_episode_steps=50)}, longest=60).time_limit == 50
+    assert "differ in their actions, Box(-1.0, 1.0" in refusal(lambda: look_up(spec, high=[1.001] * 3))
+    any_action = {"env_spec": stored.spec(**wrapped("gymnasium.wrappers:ClipAction", {}))}
+    assert look_up(any_action, low=[-3] * 3).make_env().action_space.high[0] == np.inf
+
+
+def test_no_environment_and_that_of_the_authors():
+    for nothing in ({}, {"env_spec": None}, {"env_spec": "null"}, {"env_spec": "{}", "eval_env_spec": "{}"}):
+        assert look_up(nothing) is None
+    evaluated = stored.spec("Hopper-v4", max_episode_steps=9)
+    found = look_up({"env_spec": stored.spec(), "eval_env_spec": evaluated})
+    assert (found.env_id, found.time_limit) == ("Hopper-v4", 9)
+    text = refusal(lambda: look_up({"env_spec": stored.spec(), "eval_env_spec": stored.spec("Ant-v5")}))
+    assert text.startswith("test/x-v0: metadata.json: eval_env_spec: Ant-v5 ")
+
+
+@pytest.mark.parametrize("version", [3, 4, 5])
+def test_antmaze_ends_at_the_goal_in_the_maze_of_the_data(version):
+    with registry.make_gym(f"AntMaze_UMaze-v{version}", maze_map=UMAZE, max_episode_steps=30) as recorded:
+        rescaled = wrappers.RescaleAction(recorded, -2.0, 2.0)
+        found = of_recording(rescaled, kwargs={"maze_map": UMAZE, "continuing_task": True})
+        assert "sparse" in refusal(lambda: of_recording(recorded, kwargs={"maze_map": UMAZE, "reward_type": "dense"}))
+    assert found.by_success and found.time_limit == 30 and found.maze.start_xy == (-4, -4)
+    with found.make_env() as env:
+        assert not env.unwrapped.continuing_task and env.unwrapped.maze.maze_map == UMAZE
+        assert env.action_space.high[0] == 2 and isinstance(env, wrappers.RescaleAction)
+
+
+def test_a_mirrored_evaluation_maze_is_mirrored_back():
+    """Minari issue 304: only the start and the goal of umaze-diverse's evaluation map are used."""
+    own = [[0 if cell in ("r", "g") else cell for cell in row] for row in UMAZE]
+    mirrored = [[1, 1, 1, 1, 1], [1, 0, 0, "r", 1], [1, 0, 1, 1, 1], [1, 0, 0, "g", 1], [1, 1, 1, 1, 1]]
+    specs = (stored.spec("AntMaze_UMaze-v4", kwargs={"maze_map": rows}) for rows in (own, mirrored))
+    maze = registry.maze_of("test", dict(zip(("env_spec", "eval_env_spec"), specs, strict=True)))
+    assert maze.walls == [[cell == 1 for cell in row] for row in own]
+    assert (maze.start_xy, maze.goal_xy) == ((-4, 4), (-4, -4))
+    assert registry.maze_of("test", {"env_spec": stored.spec("AntMaze_UMazeDense-v4")}) is None
+
+
+MINE = """
+import gymnasium, numpy
+print("a notice")
+class Line(gymnasium.Env):
+    observation_space, action_space = gymnasium.spaces.Box(-9, 9, (2,)), gymnasium.spaces.Box(-1, 1, (1,))
+    def __init__(self, task="walk", length=1):
+        self.task, self.length = task, length
+    def reset(self, seed=None, options=None):
+        return numpy.zeros(2, numpy.float32), {}
+    def step(self, action):
+        return numpy.zeros(2, numpy.float32), 1.0, False, False, {}
+class Twice(gymnasium.RewardWrapper, gymnasium.utils.RecordConstructorArgs):
+    def __init__(self, env, times):
+        gymnasium.utils.RecordConstructorArgs.__init__(self, times=times)
+        gymnasium.RewardWrapper.__init__(self, env)
+        self.times = times
+    def reward(self, reward):
+        return self.times * reward
+gymnasium.register("mine/Line-v0", "mine_of_a_user:Line")
+"""
+
+
+def test_a_users_package_is_allowed_by_one_setting(tmp_path, monkeypatch, capfd):
+    (tmp_path / "mine_of_a_user.py").write_text(MINE)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    spec = {"id": "mine/Line-v0", "kwargs": {"task": "reach", "length": 3}} | wrapped(
+        "mine_of_a_user:Twice", {"times": 3}
+    )
+    known = {"observations": (2,), "low": [-1], "high": [1]}
+    find = lambda **change: look_up({"env_spec": json.dumps(spec | change)}, **known)
+    assert "(GTP_JAX_ENV_PACKAGES=PACKAGE allows one of yours)" in refusal(find)
+    assert "mine_of_a_user" not in sys.modules  # a file never chooses what is imported
+    monkeypatch.setenv("GTP_JAX_ENV_PACKAGES", "mine_of_a_user, ")
+    found = find()
+    with found.make_env() as env:
+        assert (env.unwrapped.task, env.unwrapped.length, found.time_limit) == ("reach", 3, 7)
+        assert env.reset()[0].shape == (2,) and env.step(np.zeros(1))[1] == 3
+    assert "'/etc/passwd' is not taken from a file" in refusal(lambda: find(kwargs={"task": "/etc/passwd"}))
+    for entry_point in ("mine_of_a_user:Line", "mine_of_a_user:gymnasium", "mine_of_a_user.sub:Odd"):
+        text = refusal(functools.partial(find, **wrapped(entry_point, {})))
+        assert "there is no gymnasium.Wrapper of that name" in text
+    monkeypatch.delenv("GTP_JAX_ENV_PACKAGES")
+    assert "it is of the package mine_of_a_user: allow it by GTP_JAX_ENV_PACKAGES" in refusal(find)
+    for bad, says in (("nowhere", "nowhere cannot be imported (ModuleNotFoundError"), ("a b", "must name packages")):
+        monkeypatch.setenv("GTP_JAX_ENV_PACKAGES", bad)
+        assert says in refusal(find)
+    del gymnasium.registry["mine/Line-v0"]
+    assert capfd.readouterr() == ("", "")
+
+
+def record(root, monkeypatch, env, dataset_id="test/recorded/x-v0"):
+    """A dataset of two short episodes, as Minari's DataCollector writes it."""
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(root))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        collector = minari.DataCollector(env)
+        for seed in range(2):
+            collector.reset(seed=seed)
+            for _ in range(3):
+                collector.step(collector.action_space.sample())
+        collector.create_dataset(dataset_id)
+        collector.close()
+        del collector  # which warns of a folder that it made
+    return functools.partial(datasets.load, dataset_id, root=root, standardise=False)
+
+
+def test_an_environment_of_the_users():
+    assert registry.of_user("AntMaze_UMaze-v5")[2:5] == (None, True, 700)
+    own = registry.EvalEnv("mine", Kitchen, by_success=True)
+    assert registry.of_user(own) is own and registry.of_user(Kitchen)[:2] == ("Kitchen", Kitchen)
+    bounds = np.full(9, -1, np.float32), np.full(9, 1, np.float32)
+    parts = {"observation": np.empty((0, 59)), "desired_goal/kettle": np.empty((0, 7))}
+    registry.check_spaces("test/x-v0: env", own, parts, *bounds)
+    for wrong, says in (
+        ("Hoper-v5", "is not registered; .*; did you mean 'Hopper-v5'"),
+        (3, "must be a registered id"),
+    ):
+        assert re.search(says, refusal(functools.partial(registry.of_user, wrong)))
+    parts["observation"] = np.empty((0, 60))
+    text = refusal(lambda: registry.check_spaces("test/x-v0: env", own, parts, *bounds))
+    assert text.startswith("test/x-v0: env: mine as it would be evaluated and the data differ in their observations")
+    Liar = type("Liar", (Kitchen,), {"reset": lambda self, seed=None: ({"observation": np.zeros(59)}, {})})
+    text = refusal(
+        lambda: registry.check_spaces("x", registry.of_user(Liar), parts | {"observation": np.empty((0, 59))}, *bounds)
+    )
+    assert "Liar gives observation [59] and the reward 0.0 where its space is" in text
+    Unpaid = type("Unpaid", (Kitchen,), {"step": lambda self, action: (*self.reset()[:1], None, False, False, {})})
+    parts["observation"] = np.empty((0, 59))
+    text = refusal(lambda: registry.check_spaces("x", registry.of_user(Unpaid), parts, *bounds))
+    assert "Unpaid does not run: TypeError: float() argument" in text
+
+
+def test_recordings_are_evaluated_where_they_were_recorded(tmp_path, monkeypatch):
+    load = record(tmp_path, monkeypatch, wrappers.RescaleAction(hopper(max_episode_steps=9), 0.0, 10.0))
+    data = load()
+    with data.make_env() as env:
+        assert env.action_space.high[0] == data.action_high[0] == 10
+    assert data.summary["time_limit"] == 9 and data.summary["environment"] == "Hopper-v5"
+    assert "differ in their actions" in refusal(lambda: load(env="Hopper-v5"))
+    load = record(tmp_path, monkeypatch, maze(), "test/dicts/x-v0")
+    data = load()
+    with data.make_env() as env:
+        assert data.observe(env.reset(seed=0)[0]).shape == data.batch.obs.shape[1:] == (8,)
+    assert data.summary["observation"] == "flatten" and data.maze is None
+    load = record(tmp_path, monkeypatch, wrappers.TransformReward(hopper(), lambda reward: 2 * reward), "test/odd/x-v0")
+    assert load().summary["environment"] is None  # Minari cannot write what it was
+
+
+def test_hosted_adroit_data_name_an_environment_that_is_built(tmp_path):
+    name, arrays = "D4RL/pen/human-v2", stored.counting(0, 3, [1, 2, 3], size=45, actions=24)
+    stored.write(tmp_path, name, [arrays], env_spec=stored.spec("AdroitHandPen-v1", max_episode_steps=2))
+    data = datasets.load(name, root=tmp_path, reward="standardise")
+    with data.make_env() as env:
+        assert data.observe(env.reset(seed=0)[0]).shape == (45,) and env.action_space.shape == (24,)
+        assert [env.step(np.zeros(24))[3] for _ in range(2)] == [False, True]  # the data's time limit
+    np.testing.assert_allclose([data.batch.reward.mean(), data.batch.reward.std()], [0, 1], atol=1e-6)
+    assert scores.scale(data.env).low == 137.93  # Minari's own reference, not D4RL's
+    stored.write(tmp_path, name, [arrays], env_spec=stored.spec("AdroitHandPen-v1", max_episode_steps=0))
+
+
+class Kitchen(gymnasium.Env):
+    """The spaces of one; the real one starts on old versions of MuJoCo only."""
+
+    action_space = gymnasium.spaces.Box(-1, 1, (9,))
+    observation_space = gymnasium.spaces.Dict(
+        observation=gymnasium.spaces.Box(-9, 9, (59,)),
+        desired_goal=gymnasium.spaces.Dict(kettle=gymnasium.spaces.Box(-9, 9, (7,))),
+    )
+
+    def reset(self, seed=None):
+        return {"observation": np.zeros(59), "desired_goal": {"kettle": np.zeros(7)}}, {}
+
+    def step(self, action):
+        return *self.reset()[:1], 0.0, False, False, {}
+
+
+def test_the_kitchen_is_refused_where_mujoco_breaks_it(tmp_path, monkeypatch):
+    name = "D4RL/kitchen/partial-v2"
+    monkeypatch.setattr("importlib.metadata.version", lambda package: "4.0.0")
+    with pytest.raises(ValueError, match=f"{name}: FrankaKitchen-v1 does not start on mujoco 4.0.0, .*<3.10"):
+        datasets.check_dataset(name)
+    monkeypatch.setattr("importlib.metadata.version", lambda package: "3.9.1")
+    datasets.check_dataset(name)
+    monkeypatch.setattr(registry, "make_gym", lambda env_id, **kwargs: Kitchen())
+    arrays = stored.counting(0, 3, size=59, actions=9)
+    arrays["observations/observation"] = arrays.pop("observations")
+    arrays["observations/desired_goal/kettle"] = np.zeros((4, 7))
+    space = stored.dicts(observation=stored.box(59), desired_goal=stored.dicts(kettle=stored.box(7)))
+    for tasks in (["os.system"], [], None, ["kettle", "microwave"]):
+        spec = stored.spec("FrankaKitchen-v1", kwargs={"tasks_to_complete": tasks, "remove_task_when_completed": False})
+        stored.write(tmp_path, name, [arrays], observation_space=space, env_spec=spec)
+        if tasks and "kettle" in tasks:
+            data = datasets.load(name, root=tmp_path, observation="observation")
+        else:
+            assert "tasks_to_complete" in refusal(lambda: datasets.load(name, root=tmp_path))
+    # It rewards a task once, as D4RL's, whatever the data say.
+    made = data.make_env.keywords
+    assert data.batch.obs.shape == (3, 59) and made == {"tasks_to_complete": tasks, "max_episode_steps": 280}
