@@ -22,6 +22,7 @@ from benchmarks.family.flow_map_study import MEMBERS
 from benchmarks.scores import guidance, suite, umaze
 from benchmarks.scores.cells import Cells, by_place, interval, markdown, origin
 from gtp_jax.config.tasks import TASKS
+from gtp_jax.datasets.builtin.d4rl_antmaze import D4RL_ANTMAZE
 from gtp_jax.datasets.builtin.ids import COLLECTIONS
 
 Rows = dict[str, dict[str, Any]]  # values by a row's name
@@ -139,6 +140,20 @@ def ogbench_speed() -> str:
     return fill("ogbench_speed", {name: each for name, each in found["speeds"].items()}, found)
 
 
+def d4rl_data() -> str:
+    """What the built-in data under D4RL's protocol hold, how fast they are made, and the score of their clone."""
+    found = result("scores/d4rl_data")
+    for name, row in found["rows"].items():
+        collection = D4RL_ANTMAZE[name]
+        free, starts, goals = collection.maze.free_cells, collection.starts, collection.goals
+        row["starts"] = f"any of {len(free)} free cells" if starts else "(1, 1)"
+        row["goals"] = "any other free cell" if goals == free else " ".join(map(str, goals))
+        row |= {"arrived": 100 * row["arrived"], "passed": 100 * row["passed"], "share": 100 * row["speed"]["share"]}
+    facts = {"transitions": min(row["transitions"] for row in found["rows"].values())}
+    facts |= {"seeds": len(found["clone"]["seeds"]), "score": interval(found["clone"]["score"])}
+    return fill("d4rl_data", found["rows"], found | facts)
+
+
 def study(folder: str, start: str = "") -> Rows:
     """The cells of a study whose names begin so, by row, the policy classes before the ablations."""
     every = shared.load_cells(shared.RESULTS / "family" / folder)
@@ -235,12 +250,13 @@ def others() -> str:
 
 def measured() -> str:
     """Kills, damages and bad inputs."""
-    soak, damages, inputs = (result(f"trust/{name}") for name in ("soak", "damages", "bad_inputs"))
+    names = ("soak", "damages", "bad_inputs", "field_inputs")
+    soak, damages, inputs, field = (result(f"trust/{name}") for name in names)
     counts = {name: dict.fromkeys(("silent", "lost", "unnamed"), 0) | damages[name] for name in ("resume", "act")}
     for each in counts.values():
         each["lost"] += each["unnamed"]
     kills = ", ".join(f"{number} {what}" for what, number in soak["hit"].items())
-    facts = {"soak": soak, "damages": damages, "inputs": inputs, "kills": kills, **counts}
+    facts = {"soak": soak, "damages": damages, "inputs": inputs, "field": field, "kills": kills, **counts}
     return fill("measured", inputs["flipped_bytes"], facts)
 
 
@@ -263,6 +279,7 @@ TABLES: dict[str, Callable[[], str]] = {
             behaviour,
             ogbench_data,
             ogbench_speed,
+            d4rl_data,
             umaze_study,
             denoising,
             pieces,

@@ -19,13 +19,13 @@ _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.
 TEMPORARY = ".*.tmp"  # the names of files that are being written and have not replaced the old ones yet
 
 
-def user_path(path: str | os.PathLike[str]) -> Path:
+def user_path(path: str | bytes | os.PathLike) -> Path:
     """A path as a user writes it: ~ is the home folder, and $NAME or ${NAME} a variable of the environment.
 
     Raises ValueError where there is no such folder or variable, and for an empty or endless path or one that is not
     UTF-8.
     """
-    text = os.fspath(path)
+    text = os.fsdecode(path)
     _check_text(text)
     unset = [name for name in re.findall(r"\$\{?([A-Za-z_]\w*)", text) if name not in os.environ]
     if unset and not os.path.lexists(text):
@@ -55,8 +55,8 @@ def check_writable(folder: Path) -> None:
 
 def check_output(path: Path) -> None:
     """Makes the folder of a file that will be written. Raises ValueError where that cannot be."""
-    if path.is_dir():
-        raise ValueError(f"{path} is a folder; name a file")
+    if path.is_dir() or path.is_symlink():
+        raise ValueError(f"{path} is a {'link' if path.is_symlink() else 'folder'}; name a file")
     check_writable(path.parent)
     try:  # the longest name that `replacing` will use
         tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp").close()
@@ -147,6 +147,8 @@ def replacing(path: str | Path) -> Iterator[BinaryIO]:
             os.fsync(file.fileno())
         os.chmod(temporary, 0o644)  # mkstemp's files are private
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         os.unlink(temporary)
+        if isinstance(error, OSError):  # of a full disk, which names no file
+            error.filename = error.filename or str(path)
         raise

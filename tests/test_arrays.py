@@ -44,6 +44,8 @@ def test_transitions_are_those_of_a_plain_loop(with_next):
     same = data.episode[1:] == data.episode[:-1]
     np.testing.assert_array_equal(data.batch.next_obs[:-1][same], data.batch.obs[1:][same])
     assert data.fingerprint == from_arrays(**given, reward="minus-one").fingerprint
+    long = from_arrays(**given | {"rewards": given["rewards"].astype(np.longdouble)}, standardise=False)
+    np.testing.assert_array_equal(long.batch.reward, data.batch.reward)
     assert data.fingerprint != from_arrays(**given | {"rewards": given["rewards"] + 1}).fingerprint
     with pytest.raises(ValueError, match="arrays/arrays has no environment"):
         data.make_env()
@@ -54,6 +56,7 @@ def test_transitions_are_those_of_a_plain_loop(with_next):
     [
         ({"actions": np.zeros((N - 1, 2))}, r"actions must be numbers \[N, \*\]"),
         ({"actions": np.zeros(N)}, r"actions must be numbers \[N, \*\]"),
+        ({"actions": np.zeros((N, 2), int)}, "actions must be real, got int64; discrete"),
         ({"rewards": np.zeros(0)}, "rewards must be numbers"),
         ({"observations": np.array([["a"] * 3] * N)}, "observations must be numbers"),
         ({"next_observations": np.zeros((N, 4))}, "next_observations must have the shape of observations"),
@@ -66,6 +69,14 @@ def test_transitions_are_those_of_a_plain_loop(with_next):
         ({"env": "Pendulum-v1"}, "Pendulum-v1 as it would be evaluated and the data differ in their actions"),
         ({"bounds": (0, 1)}, r"actions: .* is outside \[0, 1\]"),
         ({"bounds": (np.zeros(3), 1)}, "bounds"),
+        ({"bounds": (np.nan, 1)}, r"bounds = \(nan, 1\) must be finite, low at most high"),
+        ({"bounds": np.array([[1, 1], [-1, -1]])}, r"bounds = \[\[ 1 1\] \[-1 -1\]\] must be finite"),
+        ({"rewards": np.ma.masked_array(np.zeros(N), np.arange(N) == 3)}, "rewards has masked numbers"),
+        ({"rewards": [[]] + [0.0] * (N - 1)}, "arrays/arrays: rewards must be numbers: .*inhomogeneous"),
+        ({"next_observations": {}}, "next_observations is a dict without arrays"),
+        ({"env": lambda: exit(3)}, "<lambda> does not start on gymnasium .*: SystemExit: 3"),
+        ({"env": lambda: None}, "<lambda> does not start on .*a NoneType is no gymnasium.Env"),
+        ({"name": 3}, "name = 3 must be"),
         ({"name": "a/b"}, "name = 'a/b'"),
         ({"observation": "maze-scales"}, "expects a dict"),
     ],

@@ -175,6 +175,16 @@ def test_kills_damages_and_bad_inputs_lost_nothing_and_the_checks_cost_little():
     assert tried["tried"] == tried["refused"] >= 5000 and tried["silent"] == tried["tracebacks"] == 0
     assert all(row["tracebacks"] == 0 for row in tried["flipped_bytes"].values())
     assert tried["flipped_bytes"]["built-in data"]["silent"] == 0
+    field = result("trust/field_inputs")
+    assert field["tried"] == field["refused"] + field["right"] >= 2000 and field["silent"] == field["tracebacks"] == 0
+    assert all(row["refused"] and row["right"] for row in field["cases"].values() if row["tried"] > 100)
     cost, page = result("trust/checks"), (ROOT / "docs" / "faults.md").read_text()
     assert "less than 5 % of its CPU time" in page and cost["share_of_load"]["data"] < 0.05
     assert cost["cpu_seconds"]["all checks"] < cost["cpu_seconds"]["reading alone, by Minari"]
+
+
+@pytest.mark.slow
+def test_inputs_of_the_field_are_refused_or_right(capfd):
+    """Others than those of the committed result."""
+    found = benchmark("trust/field_inputs").measure(scale=0.05, processes=2, seed=7)
+    assert found["tried"] == found["refused"] + found["right"] > 80, capfd.readouterr().err

@@ -95,6 +95,12 @@ def test_everything_comes_back(saved):
     assert restored.critic is None and restored.training is None
 
 
+def test_brackets_and_stars_in_a_path_are_no_pattern(tmp_path):
+    with contextlib.closing(Checkpoints(tmp_path / "[1] *?")) as made:
+        made.save(1, tree(), INFO)
+    assert_restores(made, 1, tree())
+
+
 def test_a_run_without_critic_and_with_a_layout(checkpoints):
     cloning, layout = tree()._replace(critic=()), Layout(slice(0, 2), slice(2, 4), slice(4, 9), None, (0, 1, 2, 3))
     checkpoints.save(1, cloning, INFO._replace(layout=layout))

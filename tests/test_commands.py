@@ -56,6 +56,7 @@ MISTAKES = {
     "collect antmaze/umaze --transitions=0": "transitions must be at least 1",
     "merge --out=x": "the following arguments are required: RUN",
     "merge --out=. x": r"\. exists; choose another --out",
+    "merge --out=n/e/w/.. x": r"n/e/w/\.\. exists; choose another --out",
     "diagnose --workdir=x --repeats=1": "--repeats: '1' must be a whole number at least 2",
 }
 

@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 
 from gtp_jax import datasets
+from gtp_jax.commands import run
 from gtp_jax.datasets import d4rl
 from gtp_jax.datasets.builtin import ids, rollouts
 from gtp_jax.datasets.builtin.d4rl_antmaze import D4RL_ANTMAZE
 from gtp_jax.datasets.hdf5 import BadDataset
-from gtp_jax.envs import D4RL_ANTMAZE_STEPS, d4rl_antmaze, d4rl_mazes
+from gtp_jax.envs import D4RL_ANTMAZE_STEPS, d4rl_antmaze, d4rl_mazes, registry
+from gtp_jax.envs.d4rl_mazes import MAZES
 
 NAME = "hopper-medium-v2"
 FAMILY = d4rl.FAMILIES["hopper"]
@@ -43,7 +45,7 @@ def test_the_ant_is_d4rls():
     ("maze", "walls", "goal"), [("umaze", 18, (3, 1)), ("medium", 38, (6, 6)), ("large", 62, (7, 9))]
 )
 def test_the_mazes_are_d4rls(maze, walls, goal):
-    env = gymnasium.make(f"gtp/D4RLAntMaze-{maze}-v0")
+    env = gymnasium.make(f"gtp_jax.envs.d4rl_antmaze:gtp/D4RLAntMaze-{maze}-v0")
     model, info = env.unwrapped.model, env.unwrapped.maze
     blocks = [i for i in range(model.ngeom) if model.geom(i).name.startswith("block")]
     assert len(blocks) == walls and env.spec.max_episode_steps == D4RL_ANTMAZE_STEPS[maze]
@@ -54,6 +56,7 @@ def test_the_mazes_are_d4rls(maze, walls, goal):
     for cell in info.free_cells:
         assert info.xy_to_cell(info.cell_to_xy(cell) + 1.9) == info.xy_to_cell(info.cell_to_xy(cell) - 1.9) == cell
     resets = [env.reset(seed=seed) for seed in range(50)]
+    np.testing.assert_array_equal(env.unwrapped.data.site("goal").xpos[:2], resets[-1][1]["goal"])  # as it is drawn
     goals = np.array([info["goal"] for _, info in resets]) - [4 * goal[1] - 4, 4 * goal[0] - 4]
     starts = np.array([observation for observation, _ in resets])
     assert goals.min() >= 0 and goals.max() <= 1.5 and goals.max() > 1.1 and goals.std(axis=0).min() > 0.2
@@ -225,7 +228,7 @@ def test_damage_is_refused_in_one_line(write, message):
     assert "\n" not in str(caught.value)
 
 
-def test_a_cut_file_and_a_missing_one_are_named(write, tmp_path):
+def test_a_cut_file_and_a_missing_one_are_named(write, tmp_path, monkeypatch):
     write(rows(20))
     path = tmp_path / "hopper_medium-v2.hdf5"
     path.write_bytes(path.read_bytes()[:1000])
@@ -240,6 +243,16 @@ def test_a_cut_file_and_a_missing_one_are_named(write, tmp_path):
             word in str(caught.value) for word in (str(tmp_path), d4rl.ADDRESS, d4rl.FOLDER, built_in or "No built")
         )
         assert caught.value.builtin == built_in
+    monkeypatch.setattr(run, "start_jax", lambda settings: None)  # which other tests have
+    with pytest.raises(FileNotFoundError, match="instead: --config=d4rl.py:gtp/d4rl-antmaze/umaze-v0$"):
+        run.main(["--config=d4rl.py:antmaze-umaze-v2", f"--workdir={tmp_path / 'run'}"])
+    for folder, says in {
+        "x" * 256: "cannot be read .File name too long",
+        "$NOT_SET": "or set D4RL_DATASET_DIR",
+    }.items():
+        monkeypatch.setenv(d4rl.FOLDER, folder)
+        with pytest.raises(ValueError, match=f"^d4rl/{NAME}: .*{says}"):
+            d4rl.load(f"d4rl/{NAME}")
     with pytest.raises(ValueError, match="antmaze-umaze-v2"):
         d4rl.check("d4rl/antmaze-umase-v2")
 
@@ -264,6 +277,8 @@ def test_a_policy_for_a_file_is_evaluated_in_its_environment(write):
     write(rows(20))
     _, env = d4rl.load(f"d4rl/{NAME}")
     assert (env.env_id, env.time_limit, env.by_success, env.maze) == ("Hopper-v4", 1000, False, None)
+    env = registry.of_user("gtp/D4RLAntMaze-large-v0")
+    assert (env.time_limit, env.by_success, env.maze, env.position) == (1000, True, MAZES["large"], slice(0, 2))
 
 
 # ---- built-in data

@@ -157,6 +157,20 @@ def test_a_missing_hosted_dataset_is_one_message_at_once(tmp_path, monkeypatch, 
     assert f"`minari download {name}`" in str(error.value) and "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("value", ["http://[::1", "http://x:99999999", "http://x:y", "http://\u2100.invalid"])
+def test_an_address_that_is_none_is_one_message(tmp_path, monkeypatch, value):
+    monkeypatch.setenv("https_proxy", value)
+    with pytest.raises(datasets.DatasetUnavailable, match="proxy in front of it, is none"):
+        load(tmp_path, "mujoco/ant/medium-v0")
+
+
+def test_a_folder_that_cannot_be_read_is_one_message(tmp_path):
+    with pytest.raises(datasets.DatasetUnavailable, match="that folder cannot be read .File name too long"):
+        load(tmp_path / ("x" * 256), "mujoco/ant/medium-v0")
+    with pytest.raises(ValueError, match="^gtp/antmaze/umaze-v0: .* cannot be read .File name too long"):
+        load(tmp_path / ("x" * 256), "gtp/antmaze/umaze-v0")
+
+
 def test_the_command_names_the_preset_of_the_built_in_dataset(tmp_path, monkeypatch):
     unavailable = mock.Mock()
     monkeypatch.setattr("gtp_jax.training.train.run", unavailable)

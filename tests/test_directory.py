@@ -146,7 +146,8 @@ def test_a_users_path_knows_home_and_variables(monkeypatch):
     monkeypatch.setenv("MINE", "/mine")
     for text, path in {"~/x": "/home/me/x", "$MINE/a": "/mine/a", "a/${MINE}": "a//mine", "a=b,(c) $5 é": None}.items():
         assert files.user_path(text) == files.user_path(Path(text)) == Path(path or text)
-    for text in ("", "a\0", "a\nb", "\udcff"):
+    monkeypatch.setenv("ODD", "a\nb")
+    for text in ("", "a\0", "a\nb", "\udcff", "x/" * 2049, "$ODD/x"):
         with pytest.raises(ValueError, match="is empty, not UTF-8, or holds control characters"):
             files.user_path(text)
     with pytest.raises(ValueError, match="the environment has no NOT_SET; set it"):
@@ -158,6 +159,17 @@ def test_a_users_path_knows_home_and_variables(monkeypatch):
     monkeypatch.setenv("MINARI_DATASETS_PATH", "")
     with pytest.raises(ValueError, match="the folder of datasets: .* or set MINARI_DATASETS_PATH to it"):
         datasets_root()
+
+
+def test_an_output_whose_name_is_too_long_is_noticed_before_it_is_computed(tmp_path):
+    """A file is written under a longer name at first."""
+    files.check_output(tmp_path / ("x" * 200))
+    with pytest.raises(ValueError, match="x cannot be written .File name too long.; choose another name"):
+        files.check_output(tmp_path / ("x" * 250))
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "link").symlink_to("nowhere")  # which the file would replace
+    with pytest.raises(ValueError, match="link is a link; name a file"):
+        files.check_output(tmp_path / "link")
 
 
 def test_what_a_killed_process_was_writing_is_cleared_away(tmp_path):

@@ -17,6 +17,7 @@ from gtp_jax.agent.build import build_policy
 from gtp_jax.commands import evaluate, main
 from gtp_jax.datasets.transforms import transform_observation
 from gtp_jax.envs.evaluation import Evaluator
+from gtp_jax.training import train
 
 # Few and small pictures take no time, even without a GPU.
 SMALL = """
@@ -80,7 +81,11 @@ def test_scores_and_times_for_each_combination(whole, runner, tmp_path, monkeypa
     ):
         assert says in refused(*words, f"--output={path}")
     before = (run / "evaluations.json").read_bytes()
-    assert main(words) == 70 and "the evaluation failed with ZeroDivisionError" in capsys.readouterr().out
+    load = train.load_dataset
+    monkeypatch.setattr(train, "load_dataset", lambda *given: load(*given)._replace(fingerprint="other"))
+    assert main(words) == 70 and (late := capsys.readouterr().out)
+    assert "the evaluation failed with ZeroDivisionError" in late and "warning" not in out
+    assert "has changed since the run: fingerprint: " in late and "environment" not in late
     assert (run / "evaluations.json").read_bytes() == before
 
 

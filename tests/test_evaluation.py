@@ -51,8 +51,8 @@ def constant(step, obs):
     return np.full((*obs.shape[:2], 1), 0.5)
 
 
-def play(num_envs, num_episodes, act=constant, world=World, observe=lambda obs: obs):
-    evaluator = Evaluator(world, observe, (0, 1), num_envs=num_envs)
+def play(num_envs, num_episodes, act=constant, world=World, observe=lambda obs: obs, position=None):
+    evaluator = Evaluator(world, observe, (0, 1), num_envs, position)
     episodes = evaluator(act, num_episodes)
     evaluator.close()
     return episodes
@@ -120,6 +120,8 @@ def test_dict_observations_and_positions():
         np.testing.assert_array_equal(positions[:, 0], np.arange(episodes.length[s, e] + 1))
         assert (positions[:, 1] == positions[0, 1]).all()
     assert play(2, 5).positions[0][0].shape == (0, 2)
+    flat = play(2, 5, position=slice(0, 2))
+    np.testing.assert_array_equal(flat.positions[1][4][:, 1], np.arange(flat.length[1, 4] + 1))
 
 
 def test_an_action_that_is_not_finite_ends_its_episode_without_a_return():

@@ -121,13 +121,16 @@ def test_two_processes_gather_every_bit_and_share_the_trials(monkeypatch):
     [
         ("JAX_PLATFORMS", "cuda", "JAX finds no device of JAX_PLATFORMS='cuda'"),
         ("JAX_PLATFORMS", "nonsense", "JAX finds no device of JAX_PLATFORMS='nonsense'"),
+        ("JAX_PLATFORM_NAME", "cuda", "JAX finds no device of JAX_PLATFORM_NAME='cuda'"),
         ("JAX_ENABLE_X64", "maybe", "invalid truth value 'maybe' for environment 'JAX_ENABLE_X64'"),
         ("XLA_FLAGS", "--xla_no", "XLA_FLAGS='--xla_no' cannot be used: Unknown flag in XLA_FLAGS: --xla_no"),
     ],
 )
 def test_what_jax_does_not_know_is_named_in_one_line(name, value, says):
     command = [sys.executable, "-c", "from gtp_jax.parallel import hosts; hosts.check_devices()"]
-    child = subprocess.run(command, env={**os.environ, name: value}, capture_output=True, text=True)
+    child = subprocess.run(
+        command, env={**os.environ, "JAX_PLATFORMS": "", name: value}, capture_output=True, text=True
+    )
     assert child.stderr.splitlines()[-1].startswith(f"ValueError: {says}")
 
 

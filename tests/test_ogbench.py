@@ -331,6 +331,12 @@ def files(root):
 def test_a_collection_is_read_by_ogbench_and_as_exactly_so_many_transitions(root):
     raw, env = ogbench.load(TINY, root)
     assert len(raw.reward) == 12_500 and raw.episode[-1] == 12 and env.by_success and raw.terminated.any()
+    assert (env.maze.start_xy, env.maze.goal_xy, env.maze.success_radius, env.position) == (
+        (0, 0),
+        (20, 20),
+        1,
+        slice(0, 2),
+    )
     stored = root / ids.parse_id(TINY).stored / "data"
     assert_equals_ogbench(raw, f"{POINT}-singletask-task1-v0", stored / f"{POINT}-v0.npz")
     _, _, validation = package.make_env_and_datasets(f"{POINT}-singletask-task1-v0", dataset_dir=str(stored))

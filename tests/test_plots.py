@@ -1,11 +1,15 @@
 """Pictures are checked by their pixels: what must be drawn leaves its colour in the right place."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
 from matplotlib.image import imread
 
-from gtp_jax.envs.maze import MazeInfo
+from gtp_jax.envs.maze import CornerMaze, MazeInfo
 from gtp_jax.runs import plots
 
 UMAZE = MazeInfo([[1, 1, 1, 1, 1], [1, "g", 0, 0, 1], [1, 1, 1, 0, 1], [1, "r", 0, 0, 1], [1, 1, 1, 1, 1]])
@@ -54,6 +58,16 @@ def test_maze_walls_and_goal_lie_where_the_simulator_has_them(tmp_path):
     assert not close_to(image, plots.GOAL).any()
 
 
+def test_maze_whose_y_runs_along_the_rows_is_the_same_one_upside_down(tmp_path):
+    shown, rows = [], [[1, 1, 1, 1, 1], [1, "g", 0, 0, 1], [1, 1, 1, 0, 1], [1, 1, "r", 0, 1], [1, 1, 1, 1, 1]]
+    for kind, way in ((MazeInfo, LONG_WAY), (CornerMaze, LONG_WAY * [1, -1] + 4)):
+        image = draw_maze(tmp_path / "maze.png", [(way, True)], maze=kind(rows))
+        i, j = np.nonzero(close_to(image, plots.WALL))
+        shown.append(image[i.min() : i.max() + 1, j.min() : j.max() + 1])
+    assert shown[0].shape == shown[1].shape and np.mean(np.abs(shown[0] - shown[1][::-1]) > 0.1) < 0.01
+    assert np.mean(np.abs(shown[0] - shown[1]) > 0.1) > 0.05
+
+
 def test_maze_shows_failures(tmp_path):
     def reddish(image):
         return int(((image[..., 0] - image[..., 2]) > 0.4).sum())
@@ -89,3 +103,9 @@ def test_curves_draw_score_and_losses(tmp_path):
 def test_curves_of_any_number_of_losses_before_the_first_evaluation(tmp_path, num_losses):
     metrics = {f"{i}_loss": (np.array([1000]), np.array([[1.0, np.nan]])) for i in range(num_losses)}
     assert draw_curves(tmp_path / "curves.png", metrics, groups={"a": [0], "b": [1]}).std() > 0.01
+
+
+def test_a_backend_that_there_is_not_is_not_missed():
+    """Matplotlib would raise at its first import, which is after the training."""
+    code = "from gtp_jax.runs import plots; import os; plots.figure(1, 1); assert os.environ['MPLBACKEND'] == 'none'"
+    subprocess.run([sys.executable, "-c", code], env={**os.environ, "MPLBACKEND": "none"}, check=True)

@@ -157,6 +157,7 @@ def test_names_and_ids_find_their_task():
         tasks.find("gym", "hoper-medium")
     for name in ("gtp/antmaze/umaze-5k-v0", "gtp/antmaze/umaze-600-seed3-v0", "D4RL/antmaze/umaze-v2"):
         assert tasks.find("antmaze", name) == (umaze, name)
+    assert preset("gym:my-hopper-v0,gtp-bc").dataset == "my-hopper-v0"  # Minari's ids need no namespace
     own, name = tasks.find("antmaze", "mine/maze-v0")
     assert name == own.name == "mine/maze-v0" and own.diffusion_ql is own.builtin is None
 

@@ -136,6 +136,17 @@ def test_bounds_and_limits():
     assert look_up(any_action, low=[-3] * 3).make_env().action_space.high[0] == np.inf
 
 
+def test_a_limit_counts_the_steps_of_the_data_above_and_below_wrappers_that_repeat():
+    repeated = wrapped("gymnasium.wrappers:RepeatAction", {"num_repeats": 4})
+    for longest, steps in ((3, 3), (10, 10)):  # 10 steps of the simulator last 3 of the data's
+        found = look_up(
+            {"env_spec": stored.spec("Pendulum-v1", max_episode_steps=10, **repeated)}, (3,), [-2], [2], longest
+        )
+        with found.make_env() as env:
+            env.reset(seed=0)
+            assert [env.step(np.zeros(1))[3] for _ in range(steps)] == [False] * (steps - 1) + [True]
+
+
 def test_no_environment_and_that_of_the_authors():
     for nothing in ({}, {"env_spec": None}, {"env_spec": "null"}, {"env_spec": "{}", "eval_env_spec": "{}"}):
         assert look_up(nothing) is None
@@ -212,7 +223,11 @@ def test_a_users_package_is_allowed_by_one_setting(tmp_path, monkeypatch, capfd)
         assert "there is no gymnasium.Wrapper of that name" in text
     monkeypatch.delenv("GTP_JAX_ENV_PACKAGES")
     assert "it is of the package mine_of_a_user: allow it by GTP_JAX_ENV_PACKAGES" in refusal(find)
-    for bad, says in (("nowhere", "nowhere cannot be imported (ModuleNotFoundError"), ("a b", "must name packages")):
+    (tmp_path / "exits_at_once.py").write_text("raise SystemExit(3)")
+    refused = {"nowhere": "nowhere cannot be imported (ModuleNotFoundError", "a b": "must name packages"}
+    for bad, says in (
+        refused | {"exits_at_once": "cannot be imported (SystemExit: 3)", "x" * 5000: "x cannot"}
+    ).items():
         monkeypatch.setenv("GTP_JAX_ENV_PACKAGES", bad)
         assert says in refusal(find)
     del gymnasium.registry["mine/Line-v0"]
@@ -233,6 +248,12 @@ def record(root, monkeypatch, env, dataset_id="test/recorded/x-v0"):
         collector.close()
         del collector  # which warns of a folder that it made
     return functools.partial(datasets.load, dataset_id, root=root, standardise=False)
+
+
+def test_simulators_that_cannot_be_imported_are_one_line(monkeypatch):
+    monkeypatch.setenv("MUJOCO_GL", "osmesa")
+    monkeypatch.setitem(sys.modules, "gymnasium_robotics", None)
+    assert "MUJOCO_GL='osmesa': set it to egl, or leave it out" in refusal(lambda: registry.of_user("NoSuch-v0"))
 
 
 def test_an_environment_of_the_users():

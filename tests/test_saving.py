@@ -1,5 +1,6 @@
 """A run's rows and checkpoints where writes fail, and checkpoints of another run."""
 
+import contextlib
 import io
 import json
 import os
@@ -184,10 +185,22 @@ def test_another_run_is_refused_with_every_difference(run):
     saved(run.directory, 10)
     run.saving.write(20, losses(20))
     with pytest.raises(ValueError, match="holds checkpoints of another run; choose another directory") as refused:
-        run.saving.restore(STATE, run_info({"guidance.eta": 0.5, "log.tensorboard": True}, fingerprint="bb"))
+        other = run_info({"guidance.eta": 0.5, "log.tensorboard": True}, fingerprint="bb", environment="Hopper-v5")
+        run.saving.restore(STATE, other)
     assert "guidance.eta: 1.0 there, 0.5 now" in str(refused.value) and "tensorboard" not in str(refused.value)
     assert "dataset: 'gtp/antmaze/umaze-v0 of content aa' there, '" in str(refused.value)
-    assert run.written() == [10, 20]
+    assert run.written() == [10, 20] and "environment" not in str(refused.value)  # of a run that named none
+
+
+@pytest.mark.parametrize(
+    ("there", "now"), [("Hopper-v5, return", "Hopper-v5, success rate, %"), (None, "a"), ("a", None)]
+)
+def test_scores_of_two_environments_are_not_mixed(run, there, now):
+    run.saving.save(10, STATE, INFO._replace(environment=there))
+    run.saving.wait()
+    refusal = pytest.raises(ValueError, match="environment: 'Hopper-v5, return' there, 'Hopper-v5, succ.*' now")
+    with refusal if there and now else contextlib.nullcontext():
+        assert run.saving.restore(STATE, INFO._replace(environment=now))[0] == 10
 
 
 def test_other_versions_are_logged_in_one_line(run):

@@ -127,6 +127,8 @@ def test_actions_have_the_leading_axes_of_the_observations(cloned):
         ({"temperature": "1"}, "temperature = '1' must be"),
         ({"temperature": np.zeros(2)}, r"temperature = array\(\[0., 0.\]\) must be"),
         ({"num_steps": True}, "num_steps = True must be a whole number"),
+        ({"num_steps": 2**31}, "num_steps = 2147483648 must be a whole number at least 1, at most 1,024"),
+        ({"trial": "x" * 9999}, "^.{,300}$"),
         ({"trial": 2}, r"trial = 2: this run has 2 trials, counted from 0 \(seeds 4, 9\); .*trial=None"),
         ({"trial": -1}, "trial = -1"),
         ({"trial": True}, "trial = True"),
@@ -162,12 +164,18 @@ def test_a_parameter_set_is_that_of_a_trial(cloned):
         (None, "got NoneType of object"),
         (np.zeros(OBS, complex), "got ndarray of complex128"),
         (np.ma.masked_array(np.zeros(OBS), [0, 1, 0]), "masked"),
+        ([10**400] * OBS, "an observation must be an array of numbers"),
+        ({"a": np.zeros(OBS), 3: np.zeros(OBS)}, "got a dict with keys \\['3', 'a'\\]"),
+        (jax.random.key(0), "an observation must be an array of numbers"),
     ],
 )
 def test_observations_that_no_environment_gives_are_refused(cloned, obs, says):
-    with pytest.raises(ValueError, match=says) as refused:
-        cloned.policy(obs)
-    assert "\n" not in str(refused.value)
+    act = functools.partial(cloned.policy.act, cloned.policy.params_of(0), jax.random.key(0))
+    finite = not says.startswith("obs is not finite")  # which alone `act` cannot know
+    for call in (cloned.policy, act) if finite and not isinstance(obs, tuple) else (cloned.policy,):
+        with pytest.raises(ValueError, match=says if call is cloned.policy else "observation|expects") as refused:
+            call(obs)
+        assert "\n" not in str(refused.value)
 
 
 class Convertible:
@@ -189,6 +197,9 @@ def test_observations_of_any_kind_of_array_are_one(cloned):
     for same in (*kinds, frozen, strided, obs.tolist(), jnp.asarray(obs, jnp.bfloat16), np.ma.masked_array(obs)):
         np.testing.assert_array_equal(policy(same), policy(obs))
     np.testing.assert_array_equal(policy(obs, key=jax.random.key(5)), policy(obs, key=jax.random.PRNGKey(5)))
+    large = np.full(OBS, 2**40)  # which JAX's own integers do not hold
+    act = functools.partial(policy.act, policy.params_of(0), jax.random.key(0))
+    np.testing.assert_array_equal(act(large), act(large.astype(float)))
 
 
 def test_batches_are_padded_so_that_few_programs_serve_all_sizes(cloned):
@@ -244,6 +255,15 @@ def test_policies_are_pickled_and_copied(guided):
     info["settings"]["policy"]["name"] = "outside"
     with pytest.raises(ValueError, match=r"cannot be unpickled: policy.name = 'outside' .* gtp_jax.policies.register"):
         rebuild(info, *rest)
+
+
+def test_a_forked_process_is_told_what_to_do_and_does_not_wait_for_ever(cloned, monkeypatch, tmp_path):
+    """A policy that a forked pool hands over is refused where it acts: in reading it no pool passes an error on."""
+    pickled = pickle.dumps(cloned.policy)
+    monkeypatch.setattr("gtp_jax.serving.arguments.os.getpid", lambda: -1)
+    for act in (cloned.policy, pickle.loads(pickled), lambda _: load_policy(cloned.directory)):
+        with pytest.raises(RuntimeError, match=r'does not survive a fork .*get_context\("spawn"\)'):
+            act(np.zeros(OBS))
 
 
 @pytest.mark.slow

@@ -72,6 +72,13 @@ def test_a_program_whose_output_goes_nowhere_ends_as_it_would(to):
         assert done.returncode == code and len(done.stderr.splitlines()) == (code == 2 and "2>" not in to), done
 
 
+def test_closed_numbers_are_opened_on_nothing_before_a_file_gets_them():
+    program = "import os; from gtp_jax.commands import main; main(['--version']); print(*map(os.fstat, range(3)))"
+    closed = f"'{sys.executable}' -c \"{program}\" <&- 2>&- && true"
+    done = subprocess.run(["bash", "-c", closed], capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout.count("st_mode") == 3
+
+
 def progress_lines(monkeypatch, first, every, updates, wait_for=0):
     """What is printed off a terminal; `updates` are the arguments of `Bar.update`."""
     monkeypatch.setattr(module, "FIRST_SECONDS", first)

@@ -94,6 +94,19 @@ def test_the_same_call_again_trains_nothing(written):
     assert times(written.directory) == before
 
 
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda data: {"fingerprint": "1" * 64}, "fingerprint: '0.*' there, '1.*' now"),
+        (lambda data: {"summary": data.summary | {"environment": "Other-v0"}}, "env: 'toy' there, 'Other-v0' now"),
+    ],
+)
+def test_a_finished_run_of_other_data_or_of_another_environment_is_not_read_back(written, change, says):
+    data = toy.dataset()
+    with pytest.raises(ValueError, match=f"holds another run; .*{says}"):
+        toy.train(written.directory, data=data._replace(**change(data)))
+
+
 async def cell(call):
     """A cell of a notebook, which runs below an event loop."""
     return call()

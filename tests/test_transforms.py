@@ -66,7 +66,8 @@ def test_dicts_are_flattened_in_the_order_of_their_paths_and_keep_their_sizes():
     np.testing.assert_array_equal(
         observe({**nested, "a": {"c": np.zeros((2, 3)), "d": np.ones((2, 2))}})[0, :5], [0, 0, 0, 1, 1]
     )
-    for wrong in (flat, {"b": nested["b"]}, {**stored, "a/d": np.ones((2, 3)), "a/c": np.ones((2, 2))}, {}):
+    ragged = {**stored, "b": (nested["b"], {})}
+    for wrong in (flat, {"b": nested["b"]}, {**stored, "a/d": np.ones((2, 3)), "a/c": np.ones((2, 2))}, {}, ragged):
         with pytest.raises(ValueError, match='"flatten" expects a dict of arrays'):
             observe(wrong)
     for parts in (None, {}, {"a": 5}, {"a": "6"}, {"a": True, "b": 5}, [6]):

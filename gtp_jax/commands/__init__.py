@@ -1,6 +1,7 @@
 """The command line: `gtp-jax run`, `evaluate`, `export`, `collect`, `merge` and `diagnose`, a module each."""
 
 import argparse
+import asyncio.log
 import contextlib
 import importlib
 import shlex
@@ -15,7 +16,7 @@ from gtp_jax import files
 from gtp_jax.declare import Range
 from gtp_jax.names import there_are
 from gtp_jax.runs import provenance
-from gtp_jax.runs.terminal import Terminal, refuse, release_output
+from gtp_jax.runs.terminal import Terminal, open_closed, refuse, release_output
 
 COMMANDS = {
     "run": "trains and evaluates a policy from offline data",
@@ -32,6 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     A mistake that the user can mend (ValueError, OSError) is one line on standard error and exit code 2.
     """
+    open_closed()
     name, *rest = (sys.argv[1:] if argv is None else argv) or ["--help"]
     try:
         if name in ("--help", "-h"):
@@ -43,6 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise ValueError(f"there is no command {name!r:.80}; {there_are(name, COMMANDS)}")
         else:
             logging.set_verbosity(logging.FATAL)  # Orbax logs every step of a save, and errors that we print in a line
+            asyncio.log.logger.setLevel("CRITICAL")  # likewise its futures
             sys.unraisablehook = _without_closed_loops
             return importlib.import_module(f"gtp_jax.commands.{name}").main(rest) or 0
     except (ValueError, OSError) as error:

@@ -77,6 +77,7 @@ def main(argv: list[str] | None = None) -> int:
     from gtp_jax.envs import video
     from gtp_jax.envs.evaluation import Evaluator
     from gtp_jax.runs import scores
+    from gtp_jax.runs.directory import differences
     from gtp_jax.training import divergence
     from gtp_jax.training.playing import FAILED, EvaluationFailed, play
     from gtp_jax.training.train import load_dataset
@@ -94,8 +95,12 @@ def main(argv: list[str] | None = None) -> int:
         video.choose_backend()
     dataset = load_dataset(policy.settings.replace({"eval.num_episodes": arguments.episodes}), terminal)
     if dataset.env is None:
-        raise ValueError(f"{dataset.id} names no environment to evaluate in")
-    scale = scores.scale(dataset.env)
+        raise ValueError(f"{dataset.id} names no environment to evaluate in; gtp_jax.load_policy(DIR) acts in any")
+    scale, then = scores.scale(dataset.env), policy.info
+    now = {"fingerprint": dataset.fingerprint, "environment": f"{dataset.env.env_id}, {scale.name}"}
+    there = {"fingerprint": then.fingerprint, "environment": then.environment or now["environment"]}
+    if different := differences(there, now):
+        terminal.say(f"warning: {dataset.id} has changed since the run: {'; '.join(different)}")
     first = dataset.make_env()  # plays the first seed's first episode
     obs, _ = first.reset(seed=0)
     first = video.Recorded(first) if arguments.video else first

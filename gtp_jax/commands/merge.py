@@ -116,7 +116,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("runs", type=user_path, nargs="+", metavar="RUN", help="directory of a finished run")
     parser.add_argument("--out", type=user_path, required=True, help="directory to make")
     arguments, terminal = parser.parse_args(argv), Terminal()
-    if arguments.out.exists():
+    if arguments.out.exists() or arguments.out.name == "..":  # of a folder that would be made
         raise ValueError(f"{arguments.out} exists; choose another --out")
     summary = merge([read_run(run) for run in arguments.runs], arguments.out)
     for row in summary.get("sweep", [summary]):

@@ -58,7 +58,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         names = {
             task.builtin: f"{family}.py:{name}" for family in DEFAULT_TASKS for name, task in of_family(family).items()
         }
-        raise FileNotFoundError(f"{error}: --config={names[error.builtin]}" if error.builtin else error) from None
+        instead = error.builtin and names.get(error.builtin, f"d4rl.py:{error.builtin}")
+        raise FileNotFoundError(f"{error}: --config={instead}" if instead else error) from None
     except EvaluationFailed:  # which is printed
         return FAILED
     except KeyboardInterrupt:

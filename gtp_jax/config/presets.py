@@ -40,8 +40,16 @@ PRESETS: dict[str, dict[str, Any]] = {
         "num_seeds": 3,
         "num_updates": 100_000,
         "data.observation": "auto",
+        "policy.learning_rate": 1e-3,
         "policy.num_steps": 2,
+        "critic.name": "expectile",
+        "critic.expectile": 0.9,
+        "critic.n_step": 3,
+        "critic.discount": 0.995,
         "critic.layer_norm": True,
+        "critic.learning_rate": 1e-3,
+        "guidance.name": "exponential",
+        "guidance.eta": 3.0,
         "eval.num_envs": 10,
         "eval.progress_episodes": 10,
     },
@@ -116,7 +124,7 @@ def find(file: str, name: str) -> tuple[tasks.Task, str]:
         family = "d4rl-antmaze" if short.startswith("antmaze-") else "gym"
         known = tasks.TASKS.get(short, tasks.Task(name, family, None, dataset))
         return known._replace(family=family if known.family == "antmaze" else known.family), dataset
-    if name == "tiny" or ("/" not in name and name not in tasks.of_family(file)):
+    if not tasks.is_id(name) and name not in tasks.of_family(file):
         known = (*tasks.of_family(file), *["tiny"] * (file in TINY_TASKS))
         raise ValueError(f"unknown task {name!r} (a dataset may also be named by its id); {there_are(name, known)}")
     return tasks.find(file, name)

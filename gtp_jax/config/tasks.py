@@ -66,6 +66,11 @@ def reference(env_id: str) -> tuple[float, float] | None:
     return REFERENCES.get(re.sub(r"-v\d+$", "", env_id))
 
 
+def is_id(name: str) -> bool:
+    """Whether a name is a dataset's id, which ends with a version; Minari's namespaces are optional."""
+    return "/" in name or re.search(r"-v\d+$", name) is not None
+
+
 def of_family(family: str) -> dict[str, Task]:
     """The tasks of a key of TASK_FAMILIES, by the names that presets know them by: AntMaze's are shorter."""
     return {task.name.removeprefix("antmaze-"): task for task in TASKS.values() if task.family == family}
@@ -81,7 +86,7 @@ def find(family: str, name: str) -> tuple[Task, str]:
       ValueError: for the name of no task of the family, and for the id of another family's.
     """
     known = of_family(family)
-    if "/" not in name:
+    if not is_id(name):
         if name not in known:
             raise ValueError(f"unknown task {name!r} (a dataset may also be named by its id); {there_are(name, known)}")
         return known[name], known[name].builtin or known[name].hosted or ""

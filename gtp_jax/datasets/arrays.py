@@ -71,6 +71,8 @@ def from_arrays(
             raise BadDataset(
                 f"{dataset_id}: {path} must be numbers {wanted}, N > 0 that of rewards, got {each.dtype} {each.shape}"
             )
+        if path == "actions" and each.dtype.kind != "f":
+            raise BadDataset(f"{dataset_id}: actions must be real, got {each.dtype}; discrete ones are not learned")
         is_flag, where = path in ("terminals", "timeouts"), (each != 0) & (each != 1)
         if is_flag and where.any():
             row = int(where.argmax())

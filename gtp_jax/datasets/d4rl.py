@@ -13,10 +13,11 @@ import numpy as np
 
 from gtp_jax.datasets import hdf5, hosted, reader
 from gtp_jax.datasets.builtin import ids
+from gtp_jax.datasets.folder import is_there
 from gtp_jax.datasets.hdf5 import CURE, BadDataset
 from gtp_jax.datasets.rows import raw_of_rows
 from gtp_jax.envs import D4RL_ANTMAZE_STEPS
-from gtp_jax.envs.d4rl_mazes import ENV_IDS
+from gtp_jax.envs.d4rl_mazes import ENV_IDS, eval_env_of
 from gtp_jax.envs.making import EvalEnv, all_registered, check_spaces, make_gym
 from gtp_jax.files import check_file, user_path
 from gtp_jax.names import there_are
@@ -143,7 +144,7 @@ def load(dataset_id: str, *, with_env: bool = True) -> tuple[reader.Raw, EvalEnv
     except ValueError as error:
         raise ValueError(f"{dataset_id}: the folder of D4RL's files: {error}; or set {FOLDER} to it") from None
     path = folder / FILES[name].rpartition("/")[2]
-    if not path.exists():
+    if not is_there(dataset_id, path):
         raise D4RLUnavailable(dataset_id, path)
     family = FAMILIES[next(known for known in FAMILIES if name.startswith(f"{known}-"))]
     raw, env = read(path, dataset_id, family), None
@@ -152,7 +153,7 @@ def load(dataset_id: str, *, with_env: bool = True) -> tuple[reader.Raw, EvalEnv
         if "-v" not in env_id:
             env_id = next(each for version in "45" if (each := f"{env_id}-v{version}") in all_registered())
         make_env = functools.partial(make_gym, env_id, max_episode_steps=family.steps)
-        env = EvalEnv(env_id, make_env, by_success=has_goal(dataset_id), time_limit=family.steps)
+        env = eval_env_of(env_id) or EvalEnv(env_id, make_env, time_limit=family.steps)
         check_spaces(dataset_id, env, raw.observations, raw.action_low, raw.action_high)
     return raw, env
 

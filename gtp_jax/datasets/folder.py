@@ -19,6 +19,14 @@ def datasets_root(root: str | os.PathLike | None = None) -> Path:
         raise ValueError(f"the folder of datasets: {error}; or set MINARI_DATASETS_PATH to it") from None
 
 
+def is_there(dataset_id: str, path: Path) -> bool:
+    """Whether a file or folder of a dataset exists. Raises ValueError where that cannot be found out."""
+    try:
+        return path.exists()
+    except OSError as error:  # no permission, or too long a name
+        raise ValueError(f"{dataset_id}: {path} cannot be read ({error.strerror})") from None
+
+
 def prepare(root: Path, dataset_id: str) -> None:
     """Makes the folder that `install` needs. Raises ValueError where nothing can be written to it."""
     try:

@@ -38,8 +38,11 @@ def download(dataset_id: str, root: Path) -> Path:
 
     Raises DatasetUnavailable where there is no network, within 3 seconds, and where the download fails.
     """
-    if (root / dataset_id / "data").exists():
-        return root / dataset_id
+    try:
+        if (root / dataset_id / "data").exists():
+            return root / dataset_id
+    except OSError as error:
+        raise DatasetUnavailable(dataset_id, root, f"that folder cannot be read ({error.strerror})") from None
     if (problem := problem_of(_endpoint())) is not None:
         raise DatasetUnavailable(dataset_id, root, problem)
 
@@ -68,10 +71,16 @@ def _endpoint() -> str:
 
 def problem_of(endpoint: str) -> str | None:
     """Why an address cannot be reached, itself or the proxy in front of it, found out in seconds; None if it can."""
-    proxies, host = urllib.request.getproxies(), urlsplit(endpoint).hostname or endpoint
-    proxy = None if urllib.request.proxy_bypass(host) else proxies.get(urlsplit(endpoint).scheme, proxies.get("all"))
-    address = urlsplit(proxy if "://" in proxy else f"http://{proxy}") if proxy else urlsplit(endpoint)
-    return _unreachable(address.hostname or host, address.port or (80 if address.scheme == "http" else 443))
+    proxies = urllib.request.getproxies()
+    try:
+        host = urlsplit(endpoint).hostname or endpoint
+        name = None if urllib.request.proxy_bypass(host) else urlsplit(endpoint).scheme
+        proxy = name and proxies.get(name, proxies.get("all"))
+        address = urlsplit(proxy if "://" in proxy else f"http://{proxy}") if proxy else urlsplit(endpoint)
+        port = address.port or (80 if address.scheme == "http" else 443)
+    except ValueError as error:
+        return f"the address {endpoint!r:.100}, or that of the proxy in front of it, is none ({error!s:.200})"
+    return _unreachable(address.hostname or host, port)
 
 
 def _unreachable(host: str, port: int) -> str | None:

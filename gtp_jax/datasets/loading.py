@@ -48,7 +48,7 @@ class Dataset(NamedTuple):
 
     @property
     def maze(self) -> MazeInfo | None:
-        """The maze, for pictures; AntMaze only."""
+        """The maze, for pictures; None where the environment is none."""
         return self.env and self.env.maze
 
 

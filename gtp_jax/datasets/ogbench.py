@@ -14,9 +14,10 @@ from gtp_jax.datasets import hosted, npz, reader
 from gtp_jax.datasets.builtin import ids
 from gtp_jax.datasets.builtin.collect import CollectionProgress, collect
 from gtp_jax.datasets.builtin.ogbench import OGBENCH, OGBenchCollection, columns_of, single_task
+from gtp_jax.datasets.folder import is_there
 from gtp_jax.datasets.hdf5 import CURE, KINDS, BadDataset
 from gtp_jax.envs.making import EvalEnv
-from gtp_jax.files import read_json
+from gtp_jax.files import read_json, user_path
 from gtp_jax.names import nearest
 
 _MAZES = ("medium", "large", "giant", "teleport")
@@ -77,15 +78,17 @@ def load(dataset_id: str, root: Path, progress: CollectionProgress | None = None
     that is not here and cannot be downloaded.
     """
     check(dataset_id)
+    from gtp_jax.envs.ogbench import in_its_maze
+
     if dataset_id.startswith("gtp/"):
         wanted = ids.parse_id(dataset_id)
         assert isinstance(wanted.collection, OGBenchCollection)
         folder, env = collect(wanted, root, progress=progress), wanted.collection.eval_env(wanted.task or TASKS[0])
         name, seal = wanted.collection.name, _seal(folder, wanted.id)
-        return read(folder / "data" / f"{name}-v0.npz", wanted.id, env, seal), env
+        return read(folder / "data" / f"{name}-v0.npz", wanted.id, env, seal), in_its_maze(env)
     name, _, task = dataset_id.removeprefix("ogbench/").removesuffix("-v0").partition("-singletask")
     env = single_task(name, TASKS[0] + task)
-    return read(download(dataset_id, name), dataset_id, env), env
+    return read(download(dataset_id, name), dataset_id, env), in_its_maze(env)
 
 
 def _seal(folder: Path, dataset_id: str) -> str:
@@ -103,8 +106,8 @@ def download(dataset_id: str, name: str) -> Path:
     """
     from ogbench import utils
 
-    path = Path(utils.DEFAULT_DATASET_DIR).expanduser() / f"{name}-v0.npz"
-    if path.exists():
+    path = user_path(utils.DEFAULT_DATASET_DIR) / f"{name}-v0.npz"
+    if is_there(dataset_id, path):
         return path
     if (problem := hosted.problem_of(utils.DATASET_URL)) is not None:
         raise OGBenchUnavailable(dataset_id, path, problem)

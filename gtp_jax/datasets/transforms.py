@@ -104,6 +104,13 @@ def _float32(values: Any, xp: Any) -> Any:
         return xp.array(array, dtype=np.float32)
 
 
+def _shape(values: Any) -> tuple[int, ...]:
+    try:
+        return np.shape(values)
+    except ValueError:  # of a ragged list, which has none
+        return ()
+
+
 def transform_observation(name: str, observation: Any, xp: Any = np) -> Any:
     """Flattens raw observations [*B, ...] by a named transform to [*B, O], float32, not standardised.
 
@@ -185,7 +192,7 @@ class Observer:
         Raises ValueError naming the expected and the given shape, keys or type.
         """
         if self.transform == "flatten":
-            given = {path: np.shape(part)[-1:] for path, part in by_path(observation).items()}
+            given = {path: _shape(part)[-1:] for path, part in by_path(observation).items()}
             if given != {path: (size,) for path, size in self.parts.items()}:
                 raise ValueError(f'"flatten" expects a dict of arrays [*B, n] with n = {self.parts}, got {given}')
         return self.scale(transform_observation(self.transform, observation, xp), xp)

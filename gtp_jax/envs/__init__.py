@@ -4,7 +4,7 @@ D4RL_ANTMAZE_STEPS = {"umaze": 700, "medium": 1000, "large": 1000}  # d4rl/locom
 
 
 def register() -> None:
-    """Registers `gtp/D4RLAntMaze-{umaze,medium,large}-v0`; Gymnasium calls this itself, by pyproject's entry point."""
+    """Registers `gtp/D4RLAntMaze-{umaze,medium,large}-v0` in Gymnasium."""
     from gymnasium.envs import registration
 
     for maze, steps in D4RL_ANTMAZE_STEPS.items():

@@ -1,6 +1,7 @@
 """D4RL's AntMaze for Gymnasium: its ant, its mazes, goals and ends, without d4rl, gym and mujoco-py.
 
-`gymnasium.make("gtp/D4RLAntMaze-umaze-v0")`, `-medium-v0` and `-large-v0` find it wherever this package is installed.
+Importing this module registers `gtp/D4RLAntMaze-umaze-v0`, `-medium-v0` and `-large-v0`, and so does the name itself in
+`gymnasium.make("gtp_jax.envs.d4rl_antmaze:gtp/D4RLAntMaze-umaze-v0")`.
 The physics is that of the installed MuJoCo: a trajectory agrees with one of D4RL's as far as their versions do.
 
 The constants are those of Farama-Foundation/D4RL at 89141a6, folder d4rl/locomotion: assets/ant.xml (the ant),
@@ -55,6 +56,9 @@ def make_model(maze: MazeInfo | None = None) -> Any:
                     shown = {"name": f"block_{i}_{j}", "type": "box", "rgba": "0.7 0.5 0.3 1"}
                     ElementTree.SubElement(world, "geom", {**shown, **wall, "contype": "1", "conaffinity": "1"})
         shown = {"name": "goal", "type": "sphere", "rgba": "0.1 0.7 0.1 0.6", "size": str(maze.success_radius)}
+        shown["pos"] = (
+            "1 1 0"  # which reset replaces; MuJoCo never looks again at a site that is compiled at the origin
+        )
         ElementTree.SubElement(world, "site", shown)
     return mujoco.MjModel.from_xml_string(ElementTree.tostring(tree.getroot(), "unicode"))
 

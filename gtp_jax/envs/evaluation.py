@@ -21,14 +21,15 @@ class Episodes(NamedTuple):
     returns: np.ndarray  # float64 [S, E]; NaN of an episode that an action which is not finite ended
     success: np.ndarray  # bool [S, E], whether the environment reported success at any step within its time limit
     length: np.ndarray  # int [S, E], environment steps
-    positions: list[list[np.ndarray]]  # [S][E] of [T, 2], metres; empty where there is no achieved goal
+    positions: list[list[np.ndarray]]  # [S][E] of [T, 2], metres; empty where none are observed
 
 
 class _Slot:
     """One environment and the episodes of one seed that it plays."""
 
-    def __init__(self, env: Any, seed_index: int, seed: int, episodes: range):
+    def __init__(self, env: Any, seed_index: int, seed: int, episodes: range, position: slice | None):
         self.env, self.seed_index, self.seed, self.waiting = env, seed_index, seed, iter(episodes)
+        self.position = position
         self.begin()
 
     def begin(self) -> None:
@@ -44,6 +45,8 @@ class _Slot:
         self.reached |= bool(info.get("success", False))
         if isinstance(self.obs, dict) and "achieved_goal" in self.obs:
             self.positions.append(np.array(self.obs["achieved_goal"]))
+        elif self.position is not None:
+            self.positions.append(np.array(self.obs[self.position]))
 
     def step(self, action: np.ndarray) -> tuple | None:
         """Advances the episode. At its end: (episode, return, success, steps, positions), and the next one begins."""
@@ -66,13 +69,20 @@ class Evaluator:
     """A set of environments, `num_envs` of each seed, that is made once and used for every evaluation of a run.
 
     `make_env` makes one Gymnasium environment, when episodes are first played; `observe` maps raw observations with any
-    leading axes to what the policy sees [..., O]; the S `seeds` stand in the order of the policies' leading axis.
+    leading axes to what the policy sees [..., O]; the S `seeds` stand in the order of the policies' leading axis. Where
+    the ant stands is a dict observation's "achieved_goal" [2], or the slice `position` of a flat one.
     """
 
     def __init__(
-        self, make_env: Callable[[], Any], observe: Callable[[Any], np.ndarray], seeds: Sequence[int], num_envs: int
+        self,
+        make_env: Callable[[], Any],
+        observe: Callable[[Any], np.ndarray],
+        seeds: Sequence[int],
+        num_envs: int,
+        position: slice | None = None,
     ):
         self._make_env, self._observe, self._seeds, self._num_envs = make_env, observe, tuple(seeds), num_envs
+        self._position = position
         self._envs: list[Any] = []
         self._workers = os.cpu_count() or 1
         self._pool = ThreadPoolExecutor(self._workers)
@@ -86,7 +96,7 @@ class Evaluator:
         shape = (len(self._seeds), min(self._num_envs, num_episodes))
         envs = iter(self._envs)
         slots = [
-            _Slot(next(envs), index, seed, range(i, num_episodes, shape[1]))
+            _Slot(next(envs), index, seed, range(i, num_episodes, shape[1]), self._position)
             for index, seed in enumerate(self._seeds)
             for i in range(shape[1])
         ]

@@ -33,10 +33,11 @@ class EvalEnv(NamedTuple):
 
     env_id: str
     make_env: Callable[[], Any]  # () -> gymnasium.Env; picklable
-    maze: MazeInfo | None = None  # AntMaze only
+    maze: MazeInfo | None = None  # whose walls the ways of policies are drawn in
     by_success: bool = False  # whether the score is the share of episodes with info["success"], or the return
     time_limit: int | None = None  # steps after which an episode is cut; None: unknown here, or never
     as_published: bool = True  # whether the environment's reference scores hold: nothing changes what is returned
+    position: slice | None = None  # of x and y in a flat observation, metres; those of a dict are its achieved_goal
 
 
 def user_packages() -> tuple[str, ...]:
@@ -63,8 +64,13 @@ def all_registered() -> Mapping[str, "EnvSpec"]:
     """Gymnasium's, with Gymnasium-Robotics, this package's and the user's packages."""
     import gymnasium
 
-    with quiet():  # it prints a notice about other environments
-        import gymnasium_robotics
+    try:
+        with quiet():  # it prints a notice about other environments
+            import gymnasium_robotics
+    except Exception as error:  # of MuJoCo's libraries for drawing, which are loaded with it
+        chosen = os.environ.get("MUJOCO_GL")
+        cure = f"MUJOCO_GL={chosen!r:.80}: set it to egl, or leave it out" if chosen else "mend what it says"
+        raise ValueError(f"gymnasium_robotics cannot be imported ({_in_one_line(error)}); {cure}") from error
     gymnasium.register_envs(gymnasium_robotics)
     envs.register()
     user_packages()

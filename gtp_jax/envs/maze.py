@@ -73,3 +73,16 @@ class MazeInfo:
     def _centre_of_only(self, mark: str) -> tuple[float, float] | None:
         cells = self.cells_of(mark)
         return tuple(self.cell_to_xy(cells[0]).tolist()) if len(cells) == 1 else None
+
+
+@dataclass(frozen=True)
+class CornerMaze(MazeInfo):
+    """A maze as D4RL and OGBench lay it out: cell (1, 1) is the origin, x runs along columns and y along rows."""
+
+    def cell_to_xy(self, cell: Cell) -> np.ndarray:
+        """The centre [2] of a cell, metres."""
+        return np.array([cell[1] - 1.0, cell[0] - 1.0]) * self.cell_size
+
+    def xy_to_cell(self, xy: np.ndarray) -> Cell:
+        """The cell that holds the point xy [2], metres."""
+        return int(np.floor(xy[1] / self.cell_size + 1.5)), int(np.floor(xy[0] / self.cell_size + 1.5))

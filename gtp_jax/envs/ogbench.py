@@ -11,6 +11,7 @@ import gymnasium
 import numpy as np
 
 from gtp_jax.envs.making import EvalEnv, private_tempdir
+from gtp_jax.envs.maze import CornerMaze
 
 # NumPy's global generator, the temporary folder and the compiler of models belong to the process.
 _ONE_AT_A_TIME = threading.RLock()
@@ -39,7 +40,22 @@ def eval_env(env_id: str) -> EvalEnv:
     """The environment of one task, where policies are evaluated by success; ValueError without the package."""
     check_installed(env_id)
     limit = gymnasium.spec(env_id).max_episode_steps
-    return EvalEnv(env_id, functools.partial(make_ogbench, env_id), None, by_success=True, time_limit=limit)
+    return EvalEnv(env_id, functools.partial(make_ogbench, env_id), by_success=True, time_limit=limit)
+
+
+def in_its_maze(found: EvalEnv) -> EvalEnv:
+    """An environment of `eval_env` with its maze, for which it is made; the same where there is none."""
+    if gymnasium.spec(found.env_id).kwargs.get("maze_env_type") != "maze":  # an arm, or an ant that has to move a ball
+        return found
+    with contextlib.closing(found.make_env()) as env:
+        inner: Any = env.unwrapped
+        rows: list[list[int | str]] = inner.maze_map.tolist()
+        task = inner.task_infos[inner._reward_task_id - 1]
+        for mark, (i, j) in (("r", task["init_ij"]), ("g", task["goal_ij"])):
+            rows[i][j] = mark
+        size, radius = inner._maze_unit, inner._goal_tol
+        noise = inner._noise * size / 4 if inner._add_noise_to_goal else 0.0  # of the goal: single tasks have none
+        return found._replace(maze=CornerMaze(rows, size, radius, noise), position=slice(0, 2))
 
 
 def check_installed(name: str) -> None:

@@ -7,6 +7,7 @@ arguments, the wrappers and the time limit of the data, and has to have their sp
 
 import functools
 import importlib.metadata
+import math
 import sys
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gtp_jax.envs import specs
+from gtp_jax.envs.d4rl_mazes import eval_env_of
 from gtp_jax.envs.making import OURS, PACKAGES, EvalEnv, all_registered, check_spaces, made, make_gym, user_packages
 from gtp_jax.envs.maze import MazeInfo
 from gtp_jax.envs.specs import CURE
@@ -41,6 +43,8 @@ def of_user(env: str | Callable[[], Any] | EvalEnv) -> EvalEnv:
             near = f"; did you mean {near!r}?" if (near := nearest(env, known)) else ""
             how = f"import the package that registers it first, or name it in {PACKAGES}"
             raise ValueError(f"environment {env!r:.100} is not registered; {how}{near}")
+        if found := eval_env_of(env):
+            return found
         limit, by_success = known[env].max_episode_steps, env in ANT_MAZE_IDS
         return EvalEnv(env, functools.partial(make_gym, env), by_success=by_success, time_limit=limit)
     if not callable(env):
@@ -105,6 +109,10 @@ def for_metadata(
         with made(spec.where, spec.env_id, make_env) as env:
             present = [each.entry_point for each in env.spec.additional_wrappers] if env.spec else []
         wrappers = specs.wrappers_of(spec, present, packages)
+        # A limit below wrappers that repeat leaves fewer steps: data with longer episodes have it above them.
+        if longest > math.ceil((limit or longest) / specs.repeats(wrappers)):
+            make_env = functools.partial(make_env, max_episode_steps=-1)
+            wrappers.append(("gymnasium.wrappers:TimeLimit", {"max_episode_steps": limit}))
         for entry_point, _ in wrappers:
             if not entry_point.startswith("gymnasium."):
                 _check_wrapper(spec.where, entry_point)

@@ -137,6 +137,12 @@ def keeps_returns(kwargs: Mapping[str, Any], wrappers: list[tuple[str, dict[str,
     return {*kwargs, *ours} <= _SAME_RETURNS
 
 
+def repeats(wrappers: list[tuple[str, dict[str, Any]]]) -> int:
+    """How many steps of the environment one step of such wrappers takes."""
+    names = {"gymnasium.wrappers:MaxAndSkipObservation": "skip", "gymnasium.wrappers:RepeatAction": "num_repeats"}
+    return math.prod(kwargs.get(names[entry], 4) for entry, kwargs in wrappers if entry in names) or 1
+
+
 def _same(one: Any, other: Any) -> bool:
     try:
         return json.dumps(one) == json.dumps(other)

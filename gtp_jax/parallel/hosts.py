@@ -61,8 +61,9 @@ def check_devices(say: Callable[[str], object] = print) -> None:
     try:
         jax.devices()
     except (AssertionError, RuntimeError) as error:
-        asked = os.environ.get("JAX_PLATFORMS", "")
-        raise ValueError(f"JAX finds no device of JAX_PLATFORMS={asked!r}; leave it out, or set it to cpu") from error
+        name = "JAX_PLATFORMS" if os.environ.get("JAX_PLATFORMS") else "JAX_PLATFORM_NAME"  # the older one
+        asked = f"{name}={os.environ.get(name, '')!r}"
+        raise ValueError(f"JAX finds no device of {asked}; leave it out, or set it to cpu") from error
 
 
 @functools.cache

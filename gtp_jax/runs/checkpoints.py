@@ -5,6 +5,7 @@ as JSON) and `digest` (hashes of arrays, of `info` and of itself: Orbax notices 
 """
 
 import contextlib
+import fnmatch
 import functools
 import hashlib
 import itertools
@@ -98,6 +99,7 @@ class Checkpoints:
     @functools.cached_property
     def _manager(self) -> Any:
         import orbax.checkpoint as ocp
+        from etils import epath
         from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, LatestN
 
         options: dict[str, Any] = {"create": False}
@@ -106,7 +108,14 @@ class Checkpoints:
             # Directories first: where they cannot be made, Orbax's threads would wait for them for twenty minutes.
             how = ocp.options.AsyncOptions(create_directories_asynchronously=False)
             options = {"cleanup_tmp_directories": True, "preservation_policy": keep, "async_options": how}
-        return ocp.CheckpointManager(self.directory, options=ocp.CheckpointManagerOptions(**options))
+
+        class Literal(type(epath.Path(self.directory))):
+            """A path whose own brackets and stars are no pattern when Orbax looks for files in it."""
+
+            def glob(self, pattern: str) -> Iterator["Literal"]:
+                return (self / name for name in fnmatch.filter(os.listdir(self), pattern))
+
+        return ocp.CheckpointManager(Literal(self.directory), options=ocp.CheckpointManagerOptions(**options))
 
     def steps(self) -> list[int]:
         """The steps that are saved, in order."""

@@ -34,7 +34,10 @@ def claim(directory: Path) -> Iterator[str]:
             raise ValueError(f"{directory} cannot be made ({error.strerror}); {_ANOTHER}") from None
         for path in directory.iterdir():
             if path.is_symlink() and path.name not in ("checkpoints", "tensorboard"):  # which may lie on a larger disk
-                files.check_file(path, directory)
+                try:
+                    files.check_file(path, directory)
+                except ValueError as error:
+                    raise ValueError(f"{error}, but a link; {_ANOTHER}") from None
         file = stack.enter_context(lock.open("w"))
         try:
             if not files.lock(file, wait=False):
@@ -95,6 +98,13 @@ def finished(directory: Path, settings: Settings) -> dict[str, Any] | None:
     """The summary of the run, where it has ended with as many updates as the settings name."""
     summary = _read(directory / "summary.json", lambda found: {**found, "num_updates": found["num_updates"]})
     return summary if summary and summary["num_updates"] == settings.num_updates else None
+
+
+def check_same(directory: Path, summary: Mapping[str, Any], fingerprint: str, environment: str | None) -> None:
+    """Raises ValueError where a finished run's summary is of other data or of another environment than these."""
+    now = {name: each for name, each in (("fingerprint", fingerprint), ("env", environment)) if name in summary}
+    if different := differences({name: summary[name] for name in now}, now):
+        raise ValueError(f"{directory} holds another run; {_ANOTHER}. " + "; ".join(different))
 
 
 def _read(path: Path, parse: Callable[[Any], T]) -> T | None:

@@ -26,6 +26,7 @@ class RunInfo(NamedTuple):
     continued_from: dict[str, Any] | None  # the source run, training.warm_start.source_record
     versions: dict[str, str | None]
     unwritten: dict[str, list[float | None]] | None = None  # metrics [S] of this step, whose rows wait for its scores
+    environment: str | None = None  # where policies are evaluated, and how they are scored; None for nowhere
     schema: int = SCHEMA
 
     def to_json(self) -> dict[str, Any]:
@@ -64,6 +65,7 @@ class RunInfo(NamedTuple):
             continued_from=_of_type(found, "continued_from", dict, _NONE),
             versions=versions,
             unwritten=_of_type(found, "unwritten", dict, _NONE),
+            environment=_of_type(found, "environment", str, _NONE),
         )
         low, high = made.action_low, made.action_high
         if len(low) != len(high) or not all(

@@ -1,6 +1,8 @@
 """The pictures of a run: curves.png, scores and losses over updates, and maze.png, the paths of its policies."""
 
 import math
+import os
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,7 +29,15 @@ _MAX_PANELS = 4
 
 def figure(width: float, height: float) -> "Figure":
     """An empty figure of that size in inches; made without pyplot, it opens no window and need not be closed."""
-    from matplotlib.figure import Figure
+    try:
+        from matplotlib.figure import Figure
+    except ValueError:  # of an MPLBACKEND that there is not, at the first import; a figure needs none
+        backend = os.environ.pop("MPLBACKEND", "")
+        for name in [each for each in sys.modules if each.partition(".")[0] == "matplotlib"]:
+            del sys.modules[name]  # halves
+        from matplotlib.figure import Figure
+
+        os.environ["MPLBACKEND"] = backend
 
     return Figure(figsize=(width, height), layout="constrained", facecolor="white")
 
@@ -114,14 +124,16 @@ def maze(info: MazeInfo, seeds: Sequence[Walks], path: str | Path, *, titles: Se
     Failures are drawn on top. Start and goal are drawn where they are the same in all episodes, and around the goal the
     square within which resets move it.
     """
+    walls, start, goal, noise = np.array(info.walls), info.start_xy, info.goal_xy, info.position_noise
+    first, last = info.cell_to_xy((0, 0)), info.cell_to_xy((len(walls) - 1, len(walls[0]) - 1))
+    beyond = np.sign(first - last) * info.cell_size / 2
+    (left, top), (right, bottom) = first + beyond, last - beyond  # the map's corners
+    margin = 0.6 * info.cell_size  # the outer walls need not be seen in full
+    low, high = min(bottom, top) + margin, max(bottom, top) - margin
+    shown, side = seeds[:_MAX_PANELS], 3.4
+    page = figure(max(side * len(shown), 4.6), side * (high - low) / (right - left - 2 * margin) + 1.05)
     from matplotlib import colors, lines, patches
 
-    walls, start, goal, noise = np.array(info.walls), info.start_xy, info.goal_xy, info.position_noise
-    height, width = walls.shape
-    right, top = width * info.cell_size / 2, height * info.cell_size / 2
-    margin = 0.6 * info.cell_size  # the outer walls need not be seen in full
-    shown, side = seeds[:_MAX_PANELS], 3.4
-    page = figure(max(side * len(shown), 4.6), side * (top - margin) / (right - margin) + 1.05)
     grid = page.add_gridspec(1, len(shown))
     legend = [
         lines.Line2D([], [], color=SUCCESS, label="reached"),
@@ -130,12 +142,13 @@ def maze(info: MazeInfo, seeds: Sequence[Walks], path: str | Path, *, titles: Se
     if start is not None:
         legend.append(lines.Line2D([], [], lw=0, marker="o", mec=START, mfc="white", mew=1.4, label="start"))
     if goal is not None:
-        legend.append(lines.Line2D([], [], lw=0, marker="o", color=GOAL, label="goal (moved within the square)"))
+        label = "goal (moved within the square)" if noise else "goal"
+        legend.append(lines.Line2D([], [], lw=0, marker="o", color=GOAL, label=label))
 
     for i, episodes in enumerate(shown):
         panel = page.add_subplot(grid[0, i])
         cells = colors.ListedColormap(["white", WALL])
-        panel.imshow(walls, cmap=cells, extent=(-right, right, -top, top), interpolation="nearest", zorder=0)
+        panel.imshow(walls, cmap=cells, extent=(left, right, bottom, top), interpolation="nearest", zorder=0)
         for reached, colour, alpha, order in ((True, SUCCESS, 0.35, 2), (False, FAILURE, 0.85, 3)):
             for xy in [xy for xy, success in episodes if bool(success) == reached]:
                 panel.plot(*xy.T, color=colour, linewidth=0.9, alpha=alpha, zorder=order)
@@ -149,10 +162,11 @@ def maze(info: MazeInfo, seeds: Sequence[Walks], path: str | Path, *, titles: Se
         if start is not None:
             panel.scatter(*start, marker="o", s=46, color="white", edgecolors=START, linewidths=1.6, zorder=5)
         panel.set_title(titles[i], **_TITLE)
-        panel.set(xlim=(-right + margin, right - margin), ylim=(-top + margin, top - margin), xticks=[], yticks=[])
+        panel.set(xlim=(left + margin, right - margin), ylim=(low, high), xticks=[], yticks=[])
         panel.spines[:].set_visible(False)
 
     hidden = f" (the first {len(shown)} of {len(seeds)} seeds)" if len(seeds) > len(shown) else ""
-    page.suptitle(title + hidden, color=INK)
-    page.legend(handles=legend, loc="outside lower center", ncols=5, frameon=False, fontsize=8)
+    page.suptitle(title + hidden, color=INK, wrap=True)
+    columns = 4 if len(shown) > 1 else 2  # which fit
+    page.legend(handles=legend, loc="outside lower center", ncols=columns, frameon=False, fontsize=8)
     save(page, path)

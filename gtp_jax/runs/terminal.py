@@ -48,6 +48,15 @@ def refuse(problem: object) -> NoReturn:
     sys.exit(2)
 
 
+def open_closed() -> None:
+    """Opens standard input, output and error on nothing where they are closed: files would get their numbers."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest number that is free
+
+
 def release_output() -> None:
     """Lets what standard output and error do not take go, or Python would end with a message and another exit code."""
     for stream in (sys.stdout, sys.stderr):

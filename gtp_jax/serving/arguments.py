@@ -1,6 +1,8 @@
 """The arguments of a policy's call, checked."""
 
+import functools
 import operator
+import os
 from typing import Any
 
 import jax
@@ -27,6 +29,24 @@ def one_key(key: Any) -> Key:
     except (AttributeError, TypeError, ValueError):
         pass
     raise ValueError(f"key = {str(key)[:50]!r} must be one JAX key, as jax.random.key(0) gives")
+
+
+@functools.cache
+def _process() -> int:
+    """The process in which a policy was first made, and JAX's threads with it."""
+    return os.getpid()
+
+
+def is_forked() -> bool:
+    """Whether this process was forked from that one: JAX would wait for its threads for ever."""
+    return _process() != os.getpid()
+
+
+def refuse_forked() -> None:
+    """Raises RuntimeError in a forked process."""
+    if is_forked():
+        cure = 'start processes by multiprocessing.get_context("spawn"), or load the policy in each alone'
+        raise RuntimeError(f"JAX does not survive a fork of the process in which a policy was loaded: {cure}")
 
 
 def refuse_traced(*values: Any) -> None:

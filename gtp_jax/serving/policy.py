@@ -24,7 +24,7 @@ from gtp_jax.files import user_path
 from gtp_jax.parallel import hosts
 from gtp_jax.parallel.compiler import acting_options
 from gtp_jax.runs.checkpoints import Checkpoints, DamagedCheckpoint, RunInfo, Saved
-from gtp_jax.serving.arguments import one_key, refuse_traced, whole
+from gtp_jax.serving.arguments import is_forked, one_key, refuse_forked, refuse_traced, whole
 from gtp_jax.types import Array, Batch, HParams, Key, Params, ValueEstimate
 
 
@@ -159,13 +159,16 @@ class LoadedPolicy:
         Raises:
           ValueError: for an observation of another form than the policy was trained on or that is not finite, for a
             trial whose parameters are not finite, for impossible arguments, and where it is traced (see `act`).
+          RuntimeError: in a process that was forked.
         """
+        refuse_forked()
         sample, params = (self._sample_all, self.params) if trial is None else (self._sample, self.params_of(trial))
         key, (steps, scale) = self._key if key is None else one_key(key), self.resolve(num_steps, temperature)
         if isinstance(obs, tuple):
             raise ValueError("obs is a tuple; of an environment's reset() or step(), pass the observation alone")
         refuse_traced(obs, key, scale)
-        seen = self.observe(obs)
+        with np.errstate(over="ignore"):  # which is refused below
+            seen = self.observe(obs)
         if not np.isfinite(seen).all():
             index = tuple(map(int, np.argwhere(~np.isfinite(seen))[0]))
             where = f"number {index[-1]} of the flat observation at {index[:-1]}"
@@ -241,6 +244,8 @@ def _hint(error: Exception) -> str:
 
 def _unpickled(info: dict[str, Any], step: int, saved: Saved) -> LoadedPolicy:
     """What `LoadedPolicy.__reduce__` took apart."""
+    if is_forked():  # it raises once it is called, since a pool whose process cannot read a task waits for ever
+        return LoadedPolicy.__new__(LoadedPolicy)
     try:
         return LoadedPolicy(RunInfo.from_json(info), step, lambda _: saved)
     except ValueError as error:
@@ -257,6 +262,7 @@ def load_policy(directory: str | Path, step: int | None = None) -> LoadedPolicy:
       ValueError: where another version wrote it in another layout, or it is not what a run writes.
       DamagedCheckpoint: where `step` is damaged.
     """
+    refuse_forked()
     folder = user_path(directory) / "checkpoints"
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} does not exist; is {directory} the directory of a run?")

@@ -95,9 +95,9 @@ class Training:
             devices=choose_devices(len(self.seeds), settings.devices),
         )
         self.evaluator: Evaluator | None = None
-        if dataset.env is not None and settings.eval.num_episodes:
-            make_env = dataset.env.make_env
-            self.evaluator = Evaluator(make_env, dataset.observe, self.seeds, num_envs=settings.eval.num_envs)
+        if (env := dataset.env) is not None and settings.eval.num_episodes:
+            how = (env.make_env, dataset.observe, self.seeds, settings.eval.num_envs, env.position)
+            self.evaluator = Evaluator(*how)
         self.beside = device_beside(self.engine.devices, settings.eval.overlap)
         self.pool = ThreadPoolExecutor(max_workers=1) if self.beside else None
         self.waiting: collections.deque[Chunk] = collections.deque()
@@ -114,6 +114,7 @@ class Training:
 
     def info(self, diverged: list[dict[str, Any]], unwritten: dict[str, np.ndarray] | None = None) -> RunInfo:
         """The info that a checkpoint of this run holds; `unwritten` are metrics [S] whose rows wait for the scores."""
+        scale = self.results.scale
         return RunInfo(
             settings=self.settings,
             trials=self.trials,
@@ -126,6 +127,7 @@ class Training:
             continued_from=self.continued_from,
             versions=provenance.versions(),
             unwritten=files.plain(unwritten),
+            environment=scale and f"{self.dataset.summary['environment']}, {scale.name}",
         )
 
     def split(self, state: State) -> Saved:

@@ -34,7 +34,7 @@ def play(evaluator: Evaluator, act: Callable[[int, np.ndarray], Any], num_episod
     """Calls an evaluator. Raises EvaluationFailed for whatever it raises."""
     try:
         return evaluator(act, num_episodes)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         file, line, *_ = traceback.extract_tb(error.__traceback__)[-1]
         what = f"the evaluation failed with {type(error).__name__}: {error} ({file}, line {line})"
         raise EvaluationFailed(" ".join(what.split())) from error

@@ -38,11 +38,13 @@ class Saving:
             return None
 
         def content(info: RunInfo) -> dict[str, Any]:
-            return info.settings.flat() | {"dataset": f"{info.settings.dataset} of content {info.fingerprint}"}
+            data = f"{info.settings.dataset} of content {info.fingerprint}"
+            return info.settings.flat() | {"dataset": data, "environment": info.environment}
 
         def read(step: int) -> tuple[RunInfo, Saved]:
             there = checkpoints.info(step)
-            if different := differences(content(there), content(info)):
+            now = info if there.environment and info.environment else info._replace(environment=there.environment)
+            if different := differences(content(there), content(now)):
                 another = f"{self._directory} holds checkpoints of another run; choose another directory (--workdir)"
                 raise ValueError(f"{another}. {'; '.join(different)}")
             return there, checkpoints.restore(step, like)

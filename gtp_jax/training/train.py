@@ -20,6 +20,7 @@ from gtp_jax.parallel.seeds import choose_devices
 from gtp_jax.runs import directory as directories
 from gtp_jax.runs.loggers import check_extras
 from gtp_jax.runs.terminal import Terminal
+from gtp_jax.serving.arguments import refuse_forked
 from gtp_jax.serving.policy import LoadedPolicy, load_policy
 from gtp_jax.training.loop import Progress, Training
 from gtp_jax.training.playing import EvaluationFailed
@@ -70,6 +71,7 @@ def train(
         `policy` is the trained one.
       OSError: where the last state could not be saved.
     """
+    refuse_forked()
     settings = (preset(settings) if isinstance(settings, str) else settings).replace(changes or {})
     if isinstance(dataset, str):
         settings, dataset = settings.replace({"dataset": dataset}), None
@@ -110,6 +112,8 @@ def run(
         if directory is not None:
             settings = directories.resume_settings(directory, settings)
             if summary := directories.finished(directory, settings):
+                if dataset is not None:
+                    directories.check_same(directory, summary, dataset.fingerprint, dataset.summary["environment"])
                 terminal.say(f"{directory} holds the finished run, which is read back")
                 return Outcome(summary, 0, lambda: load_policy(directory))
         every = trials.trials(settings)

@@ -62,25 +62,24 @@ def features(observation: np.ndarray, direction: np.ndarray) -> tuple[np.ndarray
 
     bearing = np.arctan2(nose[:, 1], nose[:, 0])
     k = (-np.round(bearing / (np.pi / 2))).astype(int) % 4
-    cos, sin = _COS[k], _SIN[k]
-
-    def turn(vector: np.ndarray) -> np.ndarray:
-        x, y, z = vector.T
-        return np.stack([cos * x - sin * y, sin * x + cos * y, z], axis=1)
-
-    def relabel(per_leg: np.ndarray) -> np.ndarray:  # k quarter turns carry leg i to the place of leg i + k
-        return np.take_along_axis(per_leg, (_LEGS - k[:, None]) % 4, axis=1)
-
+    # Few calls on larger arrays: on the few rows of a step most of the time goes into calling NumPy.
+    spatial = np.stack([up, nose, velocity, angular], axis=1)  # [n, 4, 3]
+    turned, cos, sin = spatial.copy(), _COS[k, None], _SIN[k, None]
+    turned[..., 0] = cos * spatial[..., 0] - sin * spatial[..., 1]
+    turned[..., 1] = sin * spatial[..., 0] + cos * spatial[..., 1]
+    both = (angles, speeds)  # [n, 4] of the hips and [n, 4] of the ankles by turns
+    per_leg = np.stack([x for each in both for x in (each[:, 0::2], each[:, 1::2] * _ANKLE_SIGN)], axis=2)
+    relabelled = per_leg[np.arange(len(k))[:, None], (_LEGS - k[:, None]) % 4]  # k quarter turns: leg i to i + k
     blocks = [
         (height - _STANDING_HEIGHT) * 4,
-        turn(up),
-        turn(nose),
-        turn(velocity) * 0.5,
-        turn(angular) * 0.3,
-        relabel(angles[:, 0::2]) * 2,
-        (relabel(angles[:, 1::2] * _ANKLE_SIGN) - _STANDING_ANKLE) * 2,
-        relabel(speeds[:, 0::2]) * 0.2,
-        relabel(speeds[:, 1::2] * _ANKLE_SIGN) * 0.2,
+        turned[:, 0],
+        turned[:, 1],
+        turned[:, 2] * 0.5,
+        turned[:, 3] * 0.3,
+        relabelled[..., 0] * 2,
+        (relabelled[..., 1] - _STANDING_ANKLE) * 2,
+        relabelled[..., 2] * 0.2,
+        relabelled[..., 3] * 0.2,
     ]
     return np.clip(np.concatenate(blocks, axis=1), -_FEATURE_LIMIT, _FEATURE_LIMIT).astype(np.float32), k
 
@@ -92,8 +91,8 @@ def to_ctrl(canonical_action: np.ndarray, k: np.ndarray) -> np.ndarray:
     quarter turns of `features`; the result [n, 8] is hip_4, ankle_4, hip_1, ankle_1, hip_2, ankle_2, hip_3, ankle_3.
     """
     legs = (_ACTUATOR_LEG + k[:, None]) % 4
-    hips = np.take_along_axis(canonical_action[:, :4], legs, axis=1)
-    ankles = np.take_along_axis(canonical_action[:, 4:], legs, axis=1) * _ANKLE_SIGN[_ACTUATOR_LEG]
+    rows = np.arange(len(legs))[:, None]
+    hips, ankles = canonical_action[rows, legs], canonical_action[rows, legs + 4] * _ANKLE_SIGN[_ACTUATOR_LEG]
     return np.stack([hips, ankles], axis=2).reshape(len(legs), ACTION_DIM)
 
 

@@ -25,7 +25,7 @@ from gtp_jax.datasets.builtin.ids import BuiltIn, Collection, parse_id
 from gtp_jax.datasets.builtin.ogbench import OGBenchCollection
 from gtp_jax.datasets.builtin.rollouts import Episode, Simulator
 from gtp_jax.datasets.builtin.workers import enter
-from gtp_jax.datasets.folder import install, prepare
+from gtp_jax.datasets.folder import install, is_there, prepare
 from gtp_jax.envs.making import private_tempdir
 
 CollectionProgress = Callable[[int, int], None]  # (transitions done, of how many)
@@ -46,7 +46,7 @@ def collect(
     Raises ValueError where it cannot be written there, and OSError with the last line of the process's error output.
     """
     folder = root / builtin.stored
-    if (folder / "data").exists():
+    if is_there(builtin.id, folder / "data"):
         return folder
     if workers is None:
         workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,5 +1,6 @@
 """Way-points through a maze: the path planner that drives the ant while data are collected."""
 
+import math
 from collections import deque
 
 import numpy as np
@@ -46,7 +47,7 @@ class Planner:
 
     def direction(self, xy: np.ndarray) -> np.ndarray:
         """The unit vector [2] from xy [2] to the next way-point."""
-        while len(self._way_points) > 1 and np.linalg.norm(self._way_points[0] - xy) < REACHED:
+        while len(self._way_points) > 1 and math.dist(self._way_points[0], xy) < REACHED:
             self._way_points.popleft()
         self._steps += 1
         if self._steps % self._patience == 0:

@@ -77,7 +77,7 @@ class Rollout:
     def step(self, action: np.ndarray) -> None:
         """Takes the controller's action [A], with noise."""
         noisy = action + self._noise * self._rng.standard_normal(action.shape)
-        action = noisy.clip(-1, 1).astype(np.float32)
+        action = np.minimum(np.maximum(noisy, -1), 1).astype(np.float32)  # faster on so few numbers than np.clip
         self._last, reward, terminated, truncated, info = self._env.step(action)
         self.active = not truncated and (self._goes_on or not terminated)
         self._observations.append(self._last)
