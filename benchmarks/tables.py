@@ -140,6 +140,14 @@ def ogbench_speed() -> str:
     return fill("ogbench_speed", {name: each for name, each in found["speeds"].items()}, found)
 
 
+def ogbench_tour() -> str:
+    """The clone and the guided policy of OGBench's point maze, at every K."""
+    found = result("scores/ogbench_tour")
+    for row in found["rows"].values():
+        row["k"] = {k: interval(score) for k, score in row["scores"].items()}
+    return fill("ogbench_tour", found["rows"], found | {"behaviour": 100 * found["behaviour"]})
+
+
 def d4rl_data() -> str:
     """What the built-in data under D4RL's protocol hold, how fast they are made, and the score of their clone."""
     found = result("scores/d4rl_data")
@@ -279,6 +287,7 @@ TABLES: dict[str, Callable[[], str]] = {
             behaviour,
             ogbench_data,
             ogbench_speed,
+            ogbench_tour,
             d4rl_data,
             umaze_study,
             denoising,
