@@ -1,14 +1,17 @@
 """Datasets from plain arrays, against the loop that D4RL's rules describe."""
 
+import gymnasium
 import numpy as np
 import pytest
 import toy
 
+import gtp_jax
 from gtp_jax import datasets
 from gtp_jax.datasets import from_arrays
 
 RNG = np.random.default_rng(0)
 N = 200
+X = np.zeros((N, 3))
 
 
 def rows(**changes):
@@ -47,6 +50,7 @@ def test_transitions_are_those_of_a_plain_loop(with_next):
     long = from_arrays(**given | {"rewards": given["rewards"].astype(np.longdouble)}, standardise=False)
     np.testing.assert_array_equal(long.batch.reward, data.batch.reward)
     assert data.fingerprint != from_arrays(**given | {"rewards": given["rewards"] + 1}).fingerprint
+    assert data.fingerprint != from_arrays(**given, bounds=(-2, 2)).fingerprint  # runs with others do not mix
     with pytest.raises(ValueError, match="arrays/arrays has no environment"):
         data.make_env()
 
@@ -76,6 +80,13 @@ def test_transitions_are_those_of_a_plain_loop(with_next):
         ({"next_observations": {}}, "next_observations is a dict without arrays"),
         ({"env": lambda: exit(3)}, "<lambda> does not start on gymnasium .*: SystemExit: 3"),
         ({"env": lambda: None}, "<lambda> does not start on .*a NoneType is no gymnasium.Env"),
+        ({"env": gymnasium.Env}, "does not start on .*: it has no action_space; .*env=None"),
+        ({"by_success": "False"}, "by_success = 'False' must be True or False"),
+        ({"standardise": 0}, "standardise = 0 must be"),
+        (
+            {"observations": {"a": X, "b": X}, "next_observations": {"a": X}},
+            "next_observations/b is missing, observations/b is there",
+        ),
         ({"name": 3}, "name = 3 must be"),
         ({"name": "a/b"}, "name = 'a/b'"),
         ({"observation": "maze-scales"}, "expects a dict"),
@@ -86,10 +97,10 @@ def test_arrays_that_do_not_go_together_are_refused(changes, message):
         from_arrays(**rows(**changes))
 
 
-def test_own_arrays_train_with_and_without_an_environment():
-    data = from_arrays(**rows(), env=toy.ThreeSteps)
+def test_own_arrays_train_with_and_without_an_environment(tmp_path):
+    data = from_arrays(**(given := rows()), env=toy.ThreeSteps)
     assert data.action_low.tolist() == [-1, -1] and data.summary["environment"] == "ThreeSteps"
-    evaluated = toy.train(data=data)
+    evaluated = toy.train(tmp_path, data=data)
     assert evaluated.summary["score_of"] == "return" and evaluated.summary["score"]["mean"] is not None
     silent = toy.train(data=from_arrays(**rows(), bounds=(-1, 1)))
     assert silent.summary["score"] is silent.summary["score_of"] is None and silent.summary["eval_episodes"] == 0
@@ -98,3 +109,8 @@ def test_own_arrays_train_with_and_without_an_environment():
     assert unasked.summary["score"] is None
     with pytest.raises(ValueError, match="arrays/arrays was made from arrays"):
         datasets.load("arrays/arrays")
+    again = from_arrays(**given, env=toy.ThreeSteps, by_success=True)
+    with pytest.raises(ValueError, match="score_of: 'return' there, 'success rate, %' now"):
+        toy.train(tmp_path, data=again)
+    with pytest.raises(ValueError, match="dataset must be an id, or .*; got tuple"):
+        gtp_jax.train("gym", dataset=(1, 2))

@@ -255,6 +255,10 @@ def test_a_cut_file_and_a_missing_one_are_named(write, tmp_path, monkeypatch):
             d4rl.load(f"d4rl/{NAME}")
     with pytest.raises(ValueError, match="antmaze-umaze-v2"):
         d4rl.check("d4rl/antmaze-umase-v2")
+    with pytest.raises(
+        ValueError, match="no dataset 'd4rl/hopper-medium'; .{,200}; did you mean 'd4rl/hopper-medium-v2'"
+    ):
+        datasets.load("d4rl/hopper-medium")
 
 
 def test_names_are_d4rls():

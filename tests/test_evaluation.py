@@ -87,6 +87,18 @@ def test_outcomes_are_exact_whatever_the_number_of_environments_and_threads(monk
     assert sorted(World.resets) == sorted(resets.ravel())  # each of them once, and no other
 
 
+@pytest.mark.parametrize("given", [{}, {"success": "False"}, {"success": float("nan")}])
+def test_a_score_by_success_needs_success(given):
+    class Reports(World):
+        def step(self, action):
+            return *super().step(action)[:4], dict(given)
+
+    evaluator = Evaluator(Reports, lambda obs: obs, (0,), num_envs=2, by_success=True)
+    with pytest.raises(ValueError, match=r'info\["success"\](, by which| = .* must be True or False)'):
+        evaluator(constant, 2)
+    evaluator.close()
+
+
 def test_every_evaluation_plays_the_same_episodes_and_more_of_them_begin_with_fewer():
     evaluator = Evaluator(World, lambda obs: obs, (0, 1), num_envs=3)
     first, fewer, again = (evaluator(constant, num_episodes) for num_episodes in (8, 2, 8))
@@ -122,6 +134,18 @@ def test_dict_observations_and_positions():
     assert play(2, 5).positions[0][0].shape == (0, 2)
     flat = play(2, 5, position=slice(0, 2))
     np.testing.assert_array_equal(flat.positions[1][4][:, 1], np.arange(flat.length[1, 4] + 1))
+
+
+def test_an_episode_without_end_is_an_error(monkeypatch):
+    class Endless(World):
+        def step(self, action):
+            return np.zeros(2, np.float32), 0.0, False, False, {}
+
+    monkeypatch.setattr("gtp_jax.envs.specs.MOST_STEPS", 50)
+    evaluator = Evaluator(Endless, lambda obs: obs, (0,), num_envs=1)
+    with pytest.raises(RuntimeError, match="an episode of 50 steps has not ended; wrap the environment in"):
+        evaluator(constant, 1)
+    evaluator.close()
 
 
 def test_an_action_that_is_not_finite_ends_its_episode_without_a_return():

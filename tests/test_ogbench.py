@@ -14,6 +14,7 @@ import gymnasium
 import numpy as np
 import pytest
 
+from gtp_jax import datasets
 from gtp_jax.datasets import hosted, ogbench
 from gtp_jax.datasets.builtin import ids
 from gtp_jax.datasets.builtin.collect import collect
@@ -43,6 +44,7 @@ def parts(name):
     [
         ("ogbench/cube-singel-play-singletask-task2-v0", "ogbench/cube-single-play-singletask-task2-v0"),
         ("ogbench/cube-single-play-v0", "ogbench/cube-single-play-singletask-v0"),
+        ("ogbench/scene-play-singletask", "ogbench/scene-play-singletask-v0"),
         (
             "ogbench/cube-single-navigate-singletask-task6-v0",
             "ogbench/cube-single-(play|noisy)-singletask-task[1-5]-v0",
@@ -52,7 +54,7 @@ def parts(name):
 )
 def test_an_unknown_name_is_refused_with_the_nearest(wrong, near):
     with pytest.raises(ValueError, match=f"did you mean '({near})'"):
-        ogbench.check(wrong)
+        datasets.check_dataset(wrong)
 
 
 def test_the_id_states_the_size_and_the_folder_has_no_task():
@@ -108,6 +110,11 @@ def test_a_download_arrives_whole_or_not_at_all(home, monkeypatch):
         path = ogbench.download(NAME, POINT)
     assert path.read_bytes() == b"data" and path.parent == Path(home, ".ogbench/data")
     assert ogbench.download(NAME, POINT) == path  # which asks for nothing
+    path.unlink()
+    path.parent.rmdir()
+    path.parent.touch()
+    with pytest.raises(ValueError, match=r"\.ogbench/data cannot be written \(File exists\)"):
+        ogbench.download(NAME, POINT)
 
 
 def columns(name, rows=24, episode=6):

@@ -348,3 +348,14 @@ def test_the_kitchen_is_refused_where_mujoco_breaks_it(tmp_path, monkeypatch):
     # It rewards a task once, as D4RL's, whatever the data say.
     made = data.make_env.keywords
     assert data.batch.obs.shape == (3, 59) and made == {"tasks_to_complete": tasks, "max_episode_steps": 280}
+
+
+def test_version_3_of_antmaze_reports_success_as_later_ones_do():
+    env = registry.of_user("AntMaze_UMaze-v3").make_env()
+    obs, _ = env.reset(seed=0)
+    reached = []
+    for goal in (obs["desired_goal"], obs["achieved_goal"].copy()):
+        env.unwrapped.goal = goal
+        reached.append(env.step(np.zeros(8))[4]["success"])
+    env.close()
+    assert reached == [False, True]

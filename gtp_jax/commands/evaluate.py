@@ -105,7 +105,8 @@ def main(argv: list[str] | None = None) -> int:
     obs, _ = first.reset(seed=0)
     first = video.Recorded(first) if arguments.video else first
     envs = itertools.chain([first], iter(dataset.make_env, None))
-    evaluator = Evaluator(lambda: next(envs), policy.observe, policy.seeds, num_envs=arguments.num_envs)
+    kind = {"num_envs": arguments.num_envs, "by_success": scale.by_success}
+    evaluator = Evaluator(lambda: next(envs), policy.observe, policy.seeds, **kind)
     combinations, filmed = trials.combinations(policy.trials), {}
     selection = "best" if math.isinf(beta) else f"softmax, {beta:g} Q"
     with contextlib.closing(evaluator):

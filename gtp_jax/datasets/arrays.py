@@ -58,6 +58,9 @@ def from_arrays(
     """
     if not isinstance(name, str) or not re.fullmatch(r"[\w-]{1,100}", name):
         raise ValueError(f"name = {name!r:.100} must be letters, digits and hyphens, up to 100")
+    for switch, value in {"by_success": by_success, "standardise": standardise}.items():
+        if not isinstance(value, bool | np.bool):
+            raise ValueError(f"{switch} = {value!r:.100} must be True or False")
     dataset_id, given = f"arrays/{name}", {"rewards": rewards, "actions": actions, "terminals": terminals}
     given |= {"timeouts": np.zeros(np.shape(rewards), bool) if timeouts is None else timeouts}
     given |= _parts("observations", observations)
@@ -80,6 +83,9 @@ def from_arrays(
         now = columns.get(path.removeprefix("next_"))
         if now is None or now.shape != each.shape:
             raise BadDataset(f"{dataset_id}: {path} must have the shape of observations, got {each.shape}")
+    lost = [path for path in columns if path.startswith("observations") and f"next_{path}" not in columns]
+    if lost and next_observations is not None:
+        raise BadDataset(f"{dataset_id}: next_{lost[0]} is missing, {lost[0]} is there")
     size, named = columns["actions"].shape[1:], None
     if env is not None:
         from gymnasium import spaces

@@ -20,7 +20,7 @@ from gtp_jax.envs import D4RL_ANTMAZE_STEPS
 from gtp_jax.envs.d4rl_mazes import ENV_IDS, eval_env_of
 from gtp_jax.envs.making import EvalEnv, all_registered, check_spaces, make_gym
 from gtp_jax.files import check_file, user_path
-from gtp_jax.names import there_are
+from gtp_jax.names import nearest
 
 ADDRESS = "http://rail.eecs.berkeley.edu/datasets/offline_rl"
 FOLDER = "D4RL_DATASET_DIR"
@@ -118,7 +118,8 @@ def is_d4rl(dataset_id: str) -> bool:
 def check(dataset_id: str) -> None:
     """Raises ValueError for an unknown name."""
     if dataset_id not in (known := [f"d4rl/{name}" for name in FILES]):
-        raise ValueError(f"no dataset {dataset_id!r:.100}; {there_are(dataset_id, known)}")
+        near, form = nearest(dataset_id, known), f"they are d4rl/FAMILY-KIND-vN, FAMILY one of {', '.join(FAMILIES)}"
+        raise ValueError(f"no dataset {dataset_id!r:.100}; {form}{f'; did you mean {near!r}?' if near else ''}")
 
 
 def has_goal(dataset_id: str) -> bool:

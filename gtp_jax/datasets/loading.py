@@ -70,8 +70,10 @@ def check_dataset(
     Likewise for a `batch_size` above the number of transitions, where the id states that number.
     """
     if str(dataset_id).startswith("arrays/"):
-        raise ValueError(f"{dataset_id} was made from arrays; hand it over again: gtp_jax.train(..., dataset=...)")
-    if not isinstance(dataset_id, str) or len(dataset_id) > 200 or not _ID.fullmatch(dataset_id):
+        again = "hand them over again: gtp_jax.train(..., dataset=...); gtp_jax.load_policy(DIR) acts without them"
+        raise ValueError(f"{dataset_id} was made from arrays, which no run keeps; {again}")
+    has_form = str(dataset_id).startswith(("d4rl/", "ogbench/"))  # which is looked up below
+    if not isinstance(dataset_id, str) or len(dataset_id) > 200 or not (has_form or _ID.fullmatch(dataset_id)):
         raise ValueError(f"not a dataset id: {dataset_id!r:.100}; Minari's look like D4RL/antmaze/umaze-v1")
     check_choice("reward transform", reward, REWARDS)
     check_choice("choice of episodes", episodes, EPISODES)

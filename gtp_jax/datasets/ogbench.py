@@ -17,7 +17,7 @@ from gtp_jax.datasets.builtin.ogbench import OGBENCH, OGBenchCollection, columns
 from gtp_jax.datasets.folder import is_there
 from gtp_jax.datasets.hdf5 import CURE, KINDS, BadDataset
 from gtp_jax.envs.making import EvalEnv
-from gtp_jax.files import read_json, user_path
+from gtp_jax.files import check_writable, read_json, user_path
 from gtp_jax.names import nearest
 
 _MAZES = ("medium", "large", "giant", "teleport")
@@ -111,7 +111,7 @@ def download(dataset_id: str, name: str) -> Path:
         return path
     if (problem := hosted.problem_of(utils.DATASET_URL)) is not None:
         raise OGBenchUnavailable(dataset_id, path, problem)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    check_writable(path.parent)
     # Elsewhere first: two of the package's downloads of one file would write into each other's.
     temporary = Path(tempfile.mkdtemp(prefix=f".{path.stem}.", dir=path.parent))
     try:

@@ -38,7 +38,7 @@ def raw_of_rows(dataset_id: str, columns: Mapping[str, np.ndarray], bounds: np.n
         raise BadDataset(f"{dataset_id}: no row has a next observation")
     reader.check_transitions(dataset_id, whole | kept, lengths, bounds)
     digest = hashlib.sha256()
-    for path, each in (whole | kept | {"lengths": lengths}).items():
+    for path, each in (whole | kept | {"lengths": lengths, "bounds": bounds}).items():
         digest.update(f"{path} {each.shape} {each.dtype.str}\n".encode())
         digest.update(np.ascontiguousarray(each).data)
     parts = {path.removeprefix("observations/"): each for path, each in whole.items()}

@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from gtp_jax.envs import specs
+
 _ROOT = 1_000_003  # with a seed's and an episode's number it gives the environment's reset seed
 
 
@@ -27,9 +29,9 @@ class Episodes(NamedTuple):
 class _Slot:
     """One environment and the episodes of one seed that it plays."""
 
-    def __init__(self, env: Any, seed_index: int, seed: int, episodes: range, position: slice | None):
+    def __init__(self, env: Any, seed_index: int, seed: int, episodes: range, position: slice | None, by_success: bool):
         self.env, self.seed_index, self.seed, self.waiting = env, seed_index, seed, iter(episodes)
-        self.position = position
+        self.position, self.by_success, self.reported = position, by_success, False
         self.begin()
 
     def begin(self) -> None:
@@ -42,7 +44,12 @@ class _Slot:
         self.remember(info)
 
     def remember(self, info: dict[str, Any]) -> None:
-        self.reached |= bool(info.get("success", False))
+        success = info.get("success", False)
+        if self.by_success:
+            self.reported |= "success" in info
+            if success not in (0, 1, None):  # such as "False" and NaN, which are true
+                raise ValueError(f'info["success"] = {success!r:.80} must be True or False')
+        self.reached |= bool(success)
         if isinstance(self.obs, dict) and "achieved_goal" in self.obs:
             self.positions.append(np.array(self.obs["achieved_goal"]))
         elif self.position is not None:
@@ -56,6 +63,9 @@ class _Slot:
             self.steps += 1
             self.remember(info)
             if not (terminated or truncated):
+                if self.steps >= specs.MOST_STEPS:
+                    cure = "wrap the environment in gymnasium.wrappers.TimeLimit"
+                    raise RuntimeError(f"an episode of {self.steps:,} steps has not ended; {cure}")
                 return None
         else:  # of a policy that diverged: no simulator could go on, and the episode's return is unknown
             self.total = np.nan
@@ -70,7 +80,8 @@ class Evaluator:
 
     `make_env` makes one Gymnasium environment, when episodes are first played; `observe` maps raw observations with any
     leading axes to what the policy sees [..., O]; the S `seeds` stand in the order of the policies' leading axis. Where
-    the ant stands is a dict observation's "achieved_goal" [2], or the slice `position` of a flat one.
+    the ant stands is a dict observation's "achieved_goal" [2], or the slice `position` of a flat one. Where scores
+    are `by_success`, an info["success"] that no step has, or that is neither true nor false, raises ValueError.
     """
 
     def __init__(
@@ -80,9 +91,10 @@ class Evaluator:
         seeds: Sequence[int],
         num_envs: int,
         position: slice | None = None,
+        by_success: bool = False,
     ):
         self._make_env, self._observe, self._seeds, self._num_envs = make_env, observe, tuple(seeds), num_envs
-        self._position = position
+        self._position, self._by_success = position, by_success
         self._envs: list[Any] = []
         self._workers = os.cpu_count() or 1
         self._pool = ThreadPoolExecutor(self._workers)
@@ -94,9 +106,9 @@ class Evaluator:
         """
         self.prepare(num_episodes)
         shape = (len(self._seeds), min(self._num_envs, num_episodes))
-        envs = iter(self._envs)
+        envs, by_success = iter(self._envs), self._by_success
         slots = [
-            _Slot(next(envs), index, seed, range(i, num_episodes, shape[1]), self._position)
+            _Slot(next(envs), index, seed, range(i, num_episodes, shape[1]), self._position, by_success)
             for index, seed in enumerate(self._seeds)
             for i in range(shape[1])
         ]
@@ -111,6 +123,8 @@ class Evaluator:
                 returns[at], success[at], length[at] = outcome
                 positions[slot.seed_index][episode] = walked
             step += 1
+        if by_success and np.isfinite(returns).all() and not any(slot.reported for slot in slots):
+            raise ValueError('no step has an info["success"], by which the policies are scored; by_success=False')
         return Episodes(returns, success, length, positions)
 
     def prepare(self, num_episodes: int) -> None:

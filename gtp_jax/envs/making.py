@@ -113,10 +113,25 @@ def make_gym(
     is_maze = registered is not None and "maze_map" in registered.kwargs
     with quiet(), private_tempdir() if is_maze else contextlib.nullcontext():
         env = gymnasium.make(env_id, max_episode_steps=max_episode_steps, disable_env_checker=True, **kwargs)
+        if env_id.startswith("AntMaze_") and env_id.endswith("-v3"):
+            env = _reporting_success(env)
         for entry_point, arguments in wrappers:
             wrap: Any = load_env_creator(entry_point)
             env = wrap(env, **arguments)
     return env
+
+
+def _reporting_success(env: "gymnasium.Env") -> "gymnasium.Env":
+    """Version 3 of AntMaze with the info["success"] that later versions have."""
+    import gymnasium
+
+    class Reporting(gymnasium.Wrapper):
+        def step(self, action: Any) -> Any:
+            obs, *rest, info = self.env.step(action)
+            distance = np.linalg.norm(obs["achieved_goal"] - obs["desired_goal"])
+            return obs, *rest, info | {"success": bool(distance <= 0.45)}
+
+    return Reporting(env)
 
 
 def make_antmaze(env_id: str, maze_map: list, max_episode_steps: int | None = None, **kwargs: Any) -> "gymnasium.Env":
@@ -144,6 +159,8 @@ def made(where: str, env_id: str, make_env: Callable[[], Any]) -> Iterator["gymn
     try:
         if not isinstance(env := make_env(), gymnasium.Env):
             raise TypeError(f"a {type(env).__name__} is no gymnasium.Env")
+        if missing := [name for name in ("action_space", "observation_space") if not hasattr(env, name)]:
+            raise TypeError(f"it has no {missing[0]}")
     except (Exception, SystemExit) as error:  # missing packages, other versions, arguments it does not take
         versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("gymnasium", "mujoco"))
         raise ValueError(f"{where}: {env_id} does not start on {versions}: {_in_one_line(error)}; {CURE}") from error

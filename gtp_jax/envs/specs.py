@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 from gtp_jax.envs.maze import MazeInfo
 
 CURE = (
-    "`--config.eval.num_episodes=0` trains without evaluating, and `gtp_jax.datasets.load(..., env=...)` takes an "
-    "environment of your own"
+    "`--config.eval.num_episodes=0` trains without evaluating (in Python `load(..., env=False)` or "
+    "`from_arrays(..., env=None)`), and `gtp_jax.datasets.load(..., env=...)` takes an environment of your own"
 )
 MOST_STEPS = 1_000_000  # of an episode
 KITCHEN_TASKS = ("bottom burner", "top burner", "light switch", "slide cabinet", "hinge cabinet", "microwave", "kettle")

@@ -100,9 +100,9 @@ def finished(directory: Path, settings: Settings) -> dict[str, Any] | None:
     return summary if summary and summary["num_updates"] == settings.num_updates else None
 
 
-def check_same(directory: Path, summary: Mapping[str, Any], fingerprint: str, environment: str | None) -> None:
-    """Raises ValueError where a finished run's summary is of other data or of another environment than these."""
-    now = {name: each for name, each in (("fingerprint", fingerprint), ("env", environment)) if name in summary}
+def check_same(directory: Path, summary: Mapping[str, Any], **now: str | None) -> None:
+    """Raises ValueError where a finished run's summary has other entries than these: of its data, its environment."""
+    now = {name: each for name, each in now.items() if name in summary}
     if different := differences({name: summary[name] for name in now}, now):
         raise ValueError(f"{directory} holds another run; {_ANOTHER}. " + "; ".join(different))
 

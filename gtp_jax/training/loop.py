@@ -96,7 +96,7 @@ class Training:
         )
         self.evaluator: Evaluator | None = None
         if (env := dataset.env) is not None and settings.eval.num_episodes:
-            how = (env.make_env, dataset.observe, self.seeds, settings.eval.num_envs, env.position)
+            how = (env.make_env, dataset.observe, self.seeds, settings.eval.num_envs, env.position, env.by_success)
             self.evaluator = Evaluator(*how)
         self.beside = device_beside(self.engine.devices, settings.eval.overlap)
         self.pool = ThreadPoolExecutor(max_workers=1) if self.beside else None

@@ -18,6 +18,7 @@ from gtp_jax.datasets import Dataset
 from gtp_jax.parallel import hosts
 from gtp_jax.parallel.seeds import choose_devices
 from gtp_jax.runs import directory as directories
+from gtp_jax.runs import scores
 from gtp_jax.runs.loggers import check_extras
 from gtp_jax.runs.terminal import Terminal
 from gtp_jax.serving.arguments import refuse_forked
@@ -76,6 +77,9 @@ def train(
     if isinstance(dataset, str):
         settings, dataset = settings.replace({"dataset": dataset}), None
     if dataset is not None:
+        if not isinstance(dataset, Dataset):
+            why = "must be an id, or what gtp_jax.datasets.load or from_arrays returned"
+            raise ValueError(f"dataset {why}; got {type(dataset).__name__}")
         transforms = {name: name for name in ("reward", "observation", "standardise")} | {"episodes": "episodes_used"}
         kept = {f"data.{name}": dataset.summary[key] for name, key in transforms.items() if key in dataset.summary}
         settings = settings.replace({"dataset": dataset.id} | kept)
@@ -113,7 +117,9 @@ def run(
             settings = directories.resume_settings(directory, settings)
             if summary := directories.finished(directory, settings):
                 if dataset is not None:
-                    directories.check_same(directory, summary, dataset.fingerprint, dataset.summary["environment"])
+                    own = {"fingerprint": dataset.fingerprint, "env": dataset.summary["environment"]}
+                    own["score_of"] = dataset.env and scores.scale(dataset.env).name
+                    directories.check_same(directory, summary, **own)
                 terminal.say(f"{directory} holds the finished run, which is read back")
                 return Outcome(summary, 0, lambda: load_policy(directory))
         every = trials.trials(settings)
