@@ -60,7 +60,8 @@ class ThreeSteps(gymnasium.Env):
     def step(self, action):
         assert np.isfinite(action).all()
         self.steps += 1
-        return self.np_random.normal(size=3).astype(np.float32), float(action[0]), False, self.steps == 3, {"success": False}
+        obs = self.np_random.normal(size=3).astype(np.float32)
+        return obs, float(action[0]), False, self.steps == 3, {"success": False}
 
 
 MAZE = MazeInfo([[1, 1, 1, 1], [1, "r", "g", 1], [1, 1, 1, 1]])
