@@ -6,7 +6,6 @@ A table NAME goes between the comments `<!-- NAME -->` and `<!-- /NAME -->`, on 
 their wording. Cells that were not run are named so.
 """
 
-import string
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -21,53 +20,10 @@ from benchmarks import shared
 from benchmarks.family.flow_map_study import MEMBERS
 from benchmarks.scores import guidance, suite, umaze
 from benchmarks.scores.cells import Cells, by_place, interval, markdown, origin
+from benchmarks.templates import Rows, fill, result, source
 from gtp_jax.config.tasks import TASKS
 from gtp_jax.datasets.builtin.d4rl_antmaze import D4RL_ANTMAZE
 from gtp_jax.datasets.builtin.ids import COLLECTIONS
-
-Rows = dict[str, dict[str, Any]]  # values by a row's name
-
-
-def source(found: Mapping[str, Any], *others: Mapping[str, Any]) -> str:
-    """Where numbers come from, in one line; others' may differ in their commits alone."""
-    device, commits = found["device"], dict.fromkeys(str(each["commit"])[:10] for each in (found, *others))
-    return (
-        f"`{found['command']}`; {device['platform']}, {device['host_cores']} cores of "
-        f"{device.get('cpu', 'an unrecorded CPU')}; jax {found['versions']['jax']}; {found['date'][:10]}; commit "
-        f"{', '.join(commits)}."
-    )
-
-
-def result(name: str) -> Any:
-    """A committed result, as "speed/peers"; it and its parts that have a source of their own hold it as `source`."""
-    found = shared.read(shared.RESULTS / f"{name}.json")
-    for each in (found, *found.values()):
-        if isinstance(each, dict) and "command" in each:
-            each["source"] = source(each)
-    return found
-
-
-class _Filled(string.Formatter):
-    """Formats `{times[5]:.1f}` of nested dicts; a value that is missing leaves its place empty."""
-
-    def get_field(self, field_name: str, args: Any, kwargs: Any) -> tuple[Any, str]:
-        value = kwargs
-        for key in field_name.replace("]", "").split("["):
-            value = value.get(key) if isinstance(value, dict) else None
-        return value, field_name
-
-    def format_field(self, value: Any, format_spec: str) -> str:
-        return "" if value is None else format(value, format_spec)
-
-
-def fill(template: str, rows: Rows, facts: Mapping[str, Any]) -> str:
-    """A template of tables.md with the values of its rows, and the facts in all other lines."""
-    text = Path(__file__).with_suffix(".md").read_text().partition(f"# {template}\n")[2].partition("\n# ")[0]
-    lines = []
-    for line in text.strip().splitlines():
-        of_rows = [{"name": name, **values} for name, values in rows.items()] if "{name}" in line else [facts]
-        lines += [_Filled().format(line, **values) for values in of_rows]
-    return "\n".join(lines)
 
 
 def suite_cells(tasks: Sequence[str] = suite.ORDER, methods: Sequence[str] = tuple(suite.METHODS)) -> Cells:

@@ -63,7 +63,11 @@ def there_are(name: object, valid: Iterable[str]) -> str:
 
 
 def by_path(value: Any, path: str = "") -> dict[str, Any]:
-    """The arrays, or spaces, in dicts of whatever depth by their path, "desired_goal/kettle"; the path of one is ""."""
+    """The arrays, or spaces, in dicts of whatever depth by path, "desired_goal/kettle", sorted; that of one is ""."""
     if not isinstance(value, Mapping):
         return {path: value}
-    return {name: leaf for key in value for name, leaf in by_path(value[key], f"{path}/{key}".lstrip("/")).items()}
+    return {
+        name: leaf
+        for key in sorted(value, key=str)
+        for name, leaf in by_path(value[key], f"{path}/{key}".lstrip("/")).items()
+    }

@@ -8,6 +8,8 @@ import h5py
 import numpy as np
 import pytest
 
+from gtp_jax.envs import registry
+
 OBS, ACTIONS = 4, 2
 OTHERS = ("actions", "rewards", "terminations", "truncations")
 
@@ -110,3 +112,16 @@ def refusal(call):
     text = str(error.value)
     assert "\n" not in text and len(text) < 1000, text
     return text
+
+
+def look_up(metadata, observations=(11,), low=(-1.0,) * 3, high=(1.0,) * 3, longest=7):
+    """What is found for data whose observations have such a shape, or such shapes by path, and actions such bounds."""
+    shapes = observations if isinstance(observations, dict) else {"": observations}
+    empty = {path: np.empty((0, *shape)) for path, shape in shapes.items()}
+    return registry.for_metadata(
+        "test/x-v0", metadata, empty.get("", empty), np.float32(low), np.float32(high), longest
+    )
+
+
+def wrapped(entry_point, kwargs):
+    return {"additional_wrappers": [{"name": "any", "entry_point": entry_point, "kwargs": kwargs}]}

@@ -177,7 +177,7 @@ def test_the_command_names_the_preset_of_the_built_in_dataset(tmp_path, monkeypa
     monkeypatch.setattr(run, "start_jax", lambda settings: None)
     hints = {"D4RL/antmaze/umaze-v1": "antmaze.py:umaze", "mujoco/hopper/medium-v0": "gym.py:hopper-medium"}
     for name, preset in (hints | {"mujoco/ant/medium-v0": ""}).items():
-        unavailable.side_effect = datasets.DatasetUnavailable(name, tmp_path, "there is no network")
+        unavailable.side_effect = hosted.unavailable(name, tmp_path, "there is no network")
         with pytest.raises(FileNotFoundError, match="no network") as error:
             run.main(["--config=antmaze.py:tiny"])
         assert str(error.value).partition(" can be used instead: --config=")[2] == preset

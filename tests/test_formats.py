@@ -1,5 +1,6 @@
 """Minari's three formats hold the same data; Arrow and Parquet files that cannot be trained on are refused by name."""
 
+import functools
 import json
 import os
 import pickle
@@ -212,8 +213,8 @@ def test_folders_and_files_that_are_not_episodes(tmp_path, monkeypatch):
             refused(folder, f"{path.name!r} cannot be read as {data_format}")
         other.write_bytes(whole)
         for put, says in (
-            (lambda: path.symlink_to(other), "leads out of its folder"),  # noqa: B023
-            (lambda: os.mkfifo(path), "is not an ordinary file"),  # noqa: B023
+            (functools.partial(path.symlink_to, other), "leads out of its folder"),
+            (functools.partial(os.mkfifo, path), "is not an ordinary file"),
             (path.mkdir, "is not an ordinary file"),
         ):
             path.unlink()

@@ -13,7 +13,7 @@ from runs import run_info
 from toy import full_disk
 
 from gtp_jax.runs import loggers, metrics
-from gtp_jax.runs.checkpoints import Saved
+from gtp_jax.runs.checkpoints import Checkpoints, Saved
 from gtp_jax.runs.loggers import MetricsLog
 from gtp_jax.runs.metrics import append_rows, read_rows, to_rows
 from gtp_jax.training.saving import Saving
@@ -141,6 +141,14 @@ def saved(directory, *steps):
         run.go(step)
     assert run.saving.holds(steps[-1])
     return Run(directory)
+
+
+def test_a_save_that_fails_in_the_background_is_said_once(run, monkeypatch):
+    monkeypatch.setattr(Checkpoints, "save", lambda *_: None)  # which begins, and fails before it ends
+    monkeypatch.setattr(Checkpoints, "wait", full_disk)
+    for step in (1, 2, 3):
+        run.saving.save(step, STATE, INFO)
+    assert len(run.said) == 1 and "No space left" in run.said[0]
 
 
 def test_closing_waits_for_the_last_save(run):

@@ -22,6 +22,7 @@ def test_a_return_is_normalised_by_the_references_of_its_environment(env_id):
 def test_without_a_reference_the_return_itself_is_the_score_and_success_where_there_is_a_goal():
     returns, success = np.array([0.1, 7.0]), np.array([True, False])
     plain = scores.scale(EvalEnv("Pendulum-v1", dict))
+    assert plain == scores.scale(EvalEnv("Hopper-v5", dict, as_published=False))  # as with another time limit
     assert plain.name == "return"
     np.testing.assert_array_equal(scores.of_episodes(plain, returns, success), returns)
     reached = scores.scale(EvalEnv("Hopper-v5", dict, by_success=True))

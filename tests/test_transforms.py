@@ -9,6 +9,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from gtp_jax.datasets.transforms import Observer, transform_observation, transform_reward
+from gtp_jax.names import by_path
 
 LAYOUT = Observer("maze-egocentric", np.zeros(62), np.ones(62)).layout
 HEADING = LAYOUT.heading
@@ -18,6 +19,12 @@ def raw(*batch):
     rng = np.random.default_rng(0)
     sizes = {"achieved_goal": 2, "observation": 27, "desired_goal": 2}
     return {key: rng.normal(size=(*batch, size)) * 5 for key, size in sizes.items()}
+
+
+def test_parts_of_dicts_stand_in_the_order_of_their_names():
+    nested = {"b": 1, "a": {"d": 2, "c": 3}}
+    assert list(by_path(nested).items()) == [("a/c", 3), ("a/d", 2), ("b", 1)]
+    assert by_path(5) == {"": 5} and list(by_path({"x": 1}, "observations")) == ["observations/x"]
 
 
 def test_rewards_by_name():

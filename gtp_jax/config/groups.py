@@ -121,7 +121,7 @@ class EvalSettings:
     """Evaluation in the environment."""
 
     num_episodes: int = setting(
-        100, "Episodes of each seed after the last update; 0 trains without evaluating.", range=Range(0, MAX_INT)
+        100, "Episodes of each seed after the last update; 0 trains without evaluating.", range=Range(0, MANY.high)
     )
     every: int = setting(10_000, "Updates between evaluations.", range=UPDATES)
     progress_episodes: int = setting(20, "Episodes of each seed in the evaluations before the last.", range=MANY)

@@ -118,9 +118,7 @@ def find(file: str, name: str) -> tuple[tasks.Task, str]:
         return tasks.Task(name, "ogbench", None, dataset), dataset
     if file == "d4rl":
         dataset = name if "/" in name else f"d4rl/{name}"
-        short = re.sub(
-            r"(-\d+k?)?(-seed\d+)?-v\d+$", "", dataset.replace("d4rl-antmaze/", "antmaze-").rpartition("/")[2]
-        )
+        short = tasks.VARIANT.sub("", dataset.replace("d4rl-antmaze/", "antmaze-").rpartition("/")[2])
         family = "d4rl-antmaze" if short.startswith("antmaze-") else "gym"
         known = tasks.TASKS.get(short, tasks.Task(name, family, None, dataset))
         return known._replace(family=family if known.family == "antmaze" else known.family), dataset

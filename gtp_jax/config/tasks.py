@@ -58,7 +58,7 @@ TASK_FAMILIES = {name: TaskFamily(**row) for name, row in _TABLE["families"].ite
 # Returns of a random and an expert policy, by environment.
 REFERENCES: dict[str, tuple[float, float]] = {name: tuple(row) for name, row in _TABLE["references"].items()}
 
-_VARIANT = re.compile(r"(-\d+k?)?(-seed\d+)?-v\d+$")  # of a built-in dataset's id: size and seed; of any: the version
+VARIANT = re.compile(r"(-\d+[km]?)?(-seed\d+)?-v\d+$")  # of a built-in dataset's id: size and seed; of any: the version
 
 
 def reference(env_id: str) -> tuple[float, float] | None:
@@ -91,7 +91,7 @@ def find(family: str, name: str) -> tuple[Task, str]:
             raise ValueError(f"unknown task {name!r} (a dataset may also be named by its id); {there_are(name, known)}")
         return known[name], known[name].builtin or known[name].hosted or ""
     for task in TASKS.values():
-        if _VARIANT.sub("", name) in [_VARIANT.sub("", each) for each in (task.builtin, task.hosted) if each]:
+        if VARIANT.sub("", name) in [VARIANT.sub("", each) for each in (task.builtin, task.hosted) if each]:
             if task.family != family:
                 raise ValueError(f"{name!r} is the task {task.name} of another family than {family}: use its preset")
             return task, name

@@ -5,6 +5,7 @@ reward and flags are padding. Arrays are lists of numbers, flattened. The same a
 format; only HDF5 can hold observations and actions of another type than the dataset's spaces name.
 """
 
+import importlib
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -32,7 +33,7 @@ def episodes(
     Raises BadDataset where pyarrow is missing, a file is damaged or of another format, or a number is missing (null).
     """
     try:
-        import pyarrow.parquet  # noqa: F401
+        importlib.import_module("pyarrow.parquet")
     except ImportError:
         needs = f"data_format = {data_format!r} needs the package pyarrow: pip install 'gtp_jax[arrow]'"
         raise BadDataset(f"{dataset_id}: {needs}") from None

@@ -86,20 +86,15 @@ def _files() -> dict[str, str]:
 FILES = _files()
 
 
-class D4RLUnavailable(hosted.DatasetUnavailable):
-    """A file of D4RL's is not on this machine."""
-
-    def __init__(self, dataset_id: str, path: Path):
-        self.builtin = stand_in(dataset_id)
-        address = f"{ADDRESS}/{FILES[dataset_id.removeprefix('d4rl/')]}"
-        instead = "No built-in dataset stands in for it"
-        if self.builtin:
-            instead = f"Without it, the built-in dataset {self.builtin} can be used instead"
-        FileNotFoundError.__init__(
-            self,
-            f"{dataset_id}: {path.name} is not in {path.parent}, which {FOLDER} names where it is set. To get it: "
-            f"download {address} and copy it there. {instead}",
-        )
+def _unavailable(dataset_id: str, path: Path) -> hosted.DatasetUnavailable:
+    builtin, address = stand_in(dataset_id), f"{ADDRESS}/{FILES[dataset_id.removeprefix('d4rl/')]}"
+    instead = "No built-in dataset stands in for it"
+    if builtin:
+        instead = f"Without it, the built-in dataset {builtin} can be used instead"
+    says = (
+        f"{dataset_id}: {path.name} is not in {path.parent}, which {FOLDER} names where it is set. To get it: download"
+    )
+    return hosted.DatasetUnavailable(f"{says} {address} and copy it there. {instead}", builtin)
 
 
 def stand_in(dataset_id: str) -> str | None:
@@ -135,7 +130,7 @@ def load(dataset_id: str, *, with_env: bool = True) -> tuple[reader.Raw, EvalEnv
     Policies for AntMaze are evaluated in `gtp/D4RLAntMaze-*-v0`, those for Gym's tasks in Gymnasium's version 4 (5
     where that is gone), Adroit's in Gymnasium-Robotics' version 1, the kitchen's and the ant's nowhere.
 
-    Raises ValueError for an unknown name, D4RLUnavailable where there is no such file, BadDataset for a file that
+    Raises ValueError for an unknown name, DatasetUnavailable where there is no such file, BadDataset for a file that
     cannot be trained on; dataset, episode, field and index are named.
     """
     check(dataset_id)
@@ -146,7 +141,7 @@ def load(dataset_id: str, *, with_env: bool = True) -> tuple[reader.Raw, EvalEnv
         raise ValueError(f"{dataset_id}: the folder of D4RL's files: {error}; or set {FOLDER} to it") from None
     path = folder / FILES[name].rpartition("/")[2]
     if not is_there(dataset_id, path):
-        raise D4RLUnavailable(dataset_id, path)
+        raise _unavailable(dataset_id, path)
     family = FAMILIES[next(known for known in FAMILIES if name.startswith(f"{known}-"))]
     raw, env = read(path, dataset_id, family), None
     if with_env and family.env_id is not None:

@@ -3,7 +3,8 @@
 Minari's own reader follows links and external storage to wherever a file points.
 """
 
-from collections.abc import Iterator, Mapping
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,15 @@ MOST_ROWS = 100_000_000
 
 class BadDataset(ValueError):
     """A dataset with files that are damaged, hostile, or of no use for training."""
+
+
+def digest(arrays: Iterable[tuple[str, np.ndarray]]) -> str:
+    """The SHA-256 of names, shapes, types and bytes, in order: the same whenever the same content was written."""
+    content = hashlib.sha256()
+    for name, array in arrays:
+        content.update(f"{name} {array.shape} {array.dtype.str}\n".encode())
+        content.update(np.ascontiguousarray(array).data)
+    return content.hexdigest()
 
 
 # By NumPy's letters. Rewards that are booleans or actions that are integers are another quantity than is expected.

@@ -17,20 +17,26 @@ CONNECT_SECONDS = 2.0  # a hub's own client gives up after 20 seconds to more th
 
 
 class DatasetUnavailable(FileNotFoundError):
-    """A hosted dataset is not on this machine and could not be downloaded.
+    """A dataset is not on this machine and could not be downloaded.
 
     `builtin` is the id of the built-in dataset of the same name, whose data are others; None where there is none.
     """
 
-    def __init__(self, dataset_id: str, root: Path, problem: str):
-        self.builtin, near = ids.stand_in(dataset_id), nearest(dataset_id, ids.ids())
-        instead = "No built-in dataset stands in for it" + (f"; did you mean {near!r}?" if near else "")
-        if self.builtin:
-            instead = f"Without a download, the built-in dataset {self.builtin} can be used instead"
-        super().__init__(
-            f"dataset {dataset_id} is not in {root / dataset_id}, and {problem}. To get it: `minari download "
-            f"{dataset_id}` where there is a network, then copy it there. {instead}"
-        )
+    def __init__(self, message: str, builtin: str | None = None):
+        super().__init__(message)
+        self.builtin = builtin
+
+
+def unavailable(dataset_id: str, root: Path, problem: str) -> DatasetUnavailable:
+    """The error of a hosted Minari dataset that is not below a root, and why it cannot be downloaded."""
+    builtin, near = ids.stand_in(dataset_id), nearest(dataset_id, ids.ids())
+    instead = "No built-in dataset stands in for it" + (f"; did you mean {near!r}?" if near else "")
+    if builtin:
+        instead = f"Without a download, the built-in dataset {builtin} can be used instead"
+    says = (
+        f"dataset {dataset_id} is not in {root / dataset_id}, and {problem}. To get it: `minari download {dataset_id}`"
+    )
+    return DatasetUnavailable(f"{says} where there is a network, then copy it there. {instead}", builtin)
 
 
 def download(dataset_id: str, root: Path) -> Path:
@@ -42,9 +48,9 @@ def download(dataset_id: str, root: Path) -> Path:
         if (root / dataset_id / "data").exists():
             return root / dataset_id
     except OSError as error:
-        raise DatasetUnavailable(dataset_id, root, f"that folder cannot be read ({error.strerror})") from None
+        raise unavailable(dataset_id, root, f"that folder cannot be read ({error.strerror})") from None
     if (problem := problem_of(_endpoint())) is not None:
-        raise DatasetUnavailable(dataset_id, root, problem)
+        raise unavailable(dataset_id, root, problem)
 
     def build(temporary: Path) -> None:
         # A child, since Minari takes its folder from the environment of the process.
@@ -53,7 +59,7 @@ def download(dataset_id: str, root: Path) -> Path:
         done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=variables)
         if done.returncode:
             lines = done.stdout.decode(errors="replace").strip().splitlines() or [f"exit status {done.returncode}"]
-            raise DatasetUnavailable(dataset_id, root, f"the download failed: {lines[-1]}")
+            raise unavailable(dataset_id, root, f"the download failed: {lines[-1]}")
 
     return install(root, dataset_id, build)
 

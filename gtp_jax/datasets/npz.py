@@ -1,9 +1,8 @@
 """Reading NumPy's archives: plain arrays of numbers, checksums compared, and nothing that is pickled."""
 
-import hashlib
 import io
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -37,12 +36,3 @@ def read(path: Path, names: Iterable[str] | None = None) -> dict[str, np.ndarray
     except Exception as error:  # damaged files raise every kind
         raise BadDataset(f"{path}{', ' * bool(name)}{name}: cannot be read ({error})") from error
     return arrays
-
-
-def digest(arrays: Mapping[str, np.ndarray]) -> str:
-    """The SHA-256 of names, shapes, types and bytes, in order."""
-    content = hashlib.sha256()
-    for name, array in arrays.items():
-        content.update(f"{name} {array.shape} {array.dtype.str}\n".encode())
-        content.update(np.ascontiguousarray(array).data)
-    return content.hexdigest()

@@ -15,7 +15,7 @@ from gtp_jax.datasets.builtin import ids
 from gtp_jax.datasets.builtin.collect import CollectionProgress, collect
 from gtp_jax.datasets.builtin.ogbench import OGBENCH, OGBenchCollection, columns_of, single_task
 from gtp_jax.datasets.folder import is_there
-from gtp_jax.datasets.hdf5 import CURE, KINDS, BadDataset
+from gtp_jax.datasets.hdf5 import CURE, KINDS, BadDataset, digest
 from gtp_jax.envs.making import EvalEnv
 from gtp_jax.files import check_writable, read_json, user_path
 from gtp_jax.names import nearest
@@ -33,19 +33,14 @@ NAMES = tuple(f"ogbench/{env}-{each}-{task}-v0" for env, types in TYPES.items() 
 _KINDS = {"terminals": "biuf", "button_states": "iu"}  # NumPy's letters; floats otherwise
 
 
-class OGBenchUnavailable(hosted.DatasetUnavailable):
-    """A file of OGBench is not on this machine and could not be downloaded."""
-
-    def __init__(self, dataset_id: str, path: Path, problem: str):
-        again, instead = f"gtp/{dataset_id.removesuffix('-v0')}-1m-v0", "This package cannot make data like it"
-        if path.stem.removesuffix("-v0") in OGBENCH:
-            instead = f"Data like it, of other seeds, are {again}; to make them here: `gtp-jax collect {again}`"
-        self.builtin = None
-        FileNotFoundError.__init__(
-            self,
-            f"{dataset_id}: {path.name} is not in {path.parent}, and {problem}. To get it: `python -c 'import ogbench; "
-            f'ogbench.download_datasets(["{path.stem}"])\'` where there is a network, then copy it there. {instead}',
-        )
+def _unavailable(dataset_id: str, path: Path, problem: str) -> hosted.DatasetUnavailable:
+    again, instead = f"gtp/{dataset_id.removesuffix('-v0')}-1m-v0", "This package cannot make data like it"
+    if path.stem.removesuffix("-v0") in OGBENCH:
+        instead = f"Data like it, of other seeds, are {again}; to make them here: `gtp-jax collect {again}`"
+    return hosted.DatasetUnavailable(
+        f"{dataset_id}: {path.name} is not in {path.parent}, and {problem}. To get it: `python -c 'import ogbench; "
+        f'ogbench.download_datasets(["{path.stem}"])\'` where there is a network, then copy it there. {instead}'
+    )
 
 
 def is_ogbench(dataset_id: str) -> bool:
@@ -74,7 +69,7 @@ def load(dataset_id: str, root: Path, progress: CollectionProgress | None = None
     first, unless it is there, and `ogbench/...` downloaded into OGBench's own folder. Without "singletask-taskN" the
     task is OGBench's default one.
 
-    Raises ValueError for an unknown name, BadDataset for a file that cannot be trained on, OGBenchUnavailable for one
+    Raises ValueError for an unknown name, BadDataset for a file that cannot be trained on, DatasetUnavailable for one
     that is not here and cannot be downloaded.
     """
     check(dataset_id)
@@ -102,7 +97,7 @@ def _seal(folder: Path, dataset_id: str) -> str:
 def download(dataset_id: str, name: str) -> Path:
     """Downloads ENVIRONMENT-TYPE-v0.npz to where the package keeps its data, unless it is there, and returns its path.
 
-    Raises OGBenchUnavailable where there is no network, within 3 seconds, and where the download fails.
+    Raises DatasetUnavailable where there is no network, within 3 seconds, and where the download fails.
     """
     from ogbench import utils
 
@@ -110,7 +105,7 @@ def download(dataset_id: str, name: str) -> Path:
     if is_there(dataset_id, path):
         return path
     if (problem := hosted.problem_of(utils.DATASET_URL)) is not None:
-        raise OGBenchUnavailable(dataset_id, path, problem)
+        raise _unavailable(dataset_id, path, problem)
     check_writable(path.parent)
     # Elsewhere first: two of the package's downloads of one file would write into each other's.
     temporary = Path(tempfile.mkdtemp(prefix=f".{path.stem}.", dir=path.parent))
@@ -120,7 +115,7 @@ def download(dataset_id: str, name: str) -> Path:
         done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         if done.returncode:
             lines = done.stdout.decode(errors="replace").strip().splitlines() or [f"exit status {done.returncode}"]
-            raise OGBenchUnavailable(dataset_id, path, f"the download failed: {lines[-1]}")
+            raise _unavailable(dataset_id, path, f"the download failed: {lines[-1]}")
         for each in temporary.glob("*.npz"):
             os.replace(each, path.parent / each.name)
     finally:
@@ -139,7 +134,7 @@ def read(path: Path, dataset_id: str, eval_env: EvalEnv, seal: str | None = None
     an end or a transition, and content that is not what was sealed.
     """
     arrays = npz.read(path, columns_of(path.stem))
-    if seal is not None and (found := npz.digest(arrays)) != seal:
+    if seal is not None and (found := digest(arrays.items())) != seal:
         cure = f"delete {path.parent.parent} and it is collected anew"
         raise BadDataset(f"{dataset_id}: {path} has the SHA-256 {found}, and {seal} was collected; {cure}")
     env = eval_env.make_env()
@@ -166,7 +161,7 @@ def read(path: Path, dataset_id: str, eval_env: EvalEnv, seal: str | None = None
         action_low=bounds[0],
         action_high=bounds[1],
         metadata={},
-        fingerprint=npz.digest({**arrays, "rewards": labels["rewards"], "masks": labels["masks"]}),
+        fingerprint=digest([*arrays.items(), ("rewards", labels["rewards"]), ("masks", labels["masks"])]),
     )
 
 

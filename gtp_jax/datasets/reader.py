@@ -1,6 +1,5 @@
 """Reading a Minari dataset: checked raw episodes first, then transitions that never reach across an episode's end."""
 
-import hashlib
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +10,7 @@ import numpy as np
 from gtp_jax.datasets import arrow, hdf5
 from gtp_jax.datasets.hdf5 import CURE, BadDataset
 from gtp_jax.files import check_file, read_json, write_json
+from gtp_jax.names import by_path
 
 ACTION_TOLERANCE = 1e-4
 EXACT_INTEGERS = 2**24
@@ -60,7 +60,9 @@ def read(folder: Path, dataset_id: str, sealed: bool = False) -> Raw:
         raise BadDataset(f"{dataset_id}: {folder} cannot be read ({says}); delete it and load it again") from error
     if not episodes:
         raise BadDataset(f"{dataset_id}: {folder} holds no episodes; delete it and load it again")
-    fingerprint = _fingerprint(episodes)
+    fingerprint = hdf5.digest(
+        (f"{i} {path}", each) for i, episode in enumerate(episodes) for path, each in episode.items()
+    )
     if sealed and metadata.get(SEAL) != fingerprint:
         found = f"{SEAL} in metadata.json is {metadata.get(SEAL)!r:.80}, the content's {fingerprint}"
         cure = "delete it and it is collected anew"
@@ -115,18 +117,11 @@ def _spaces(dataset_id: str, metadata: dict) -> tuple[dict[str, tuple[int, ...]]
     bounds = np.stack([action.low, action.high]).astype(np.float32)
     if not np.isfinite(bounds).all() or (bounds[0] > bounds[1]).any():
         raise BadDataset(f"{dataset_id}: actions must have finite bounds, low below high, got {action!s:.200}")
-    parts = _leaves(observation, "observations")
+    parts = by_path(observation, "observations")
     for path, space in parts.items():
         if not isinstance(space, spaces.Box):
             raise BadDataset(f"{dataset_id}: {path} must be a Box, got {space!s:.200}")
     return {path: space.shape for path, space in parts.items()}, bounds
-
-
-def _leaves(value: Any, path: str) -> dict[str, Any]:
-    """Arrays of dicts, of whatever depth, by path, sorted."""
-    if not isinstance(value, Mapping):
-        return {path: value}
-    return {name: leaf for key in sorted(value) for name, leaf in _leaves(value[key], f"{path}/{key}").items()}
 
 
 def check_transitions(
@@ -165,13 +160,3 @@ def _refuse(dataset_id: str, path: str, array: np.ndarray, lengths: np.ndarray, 
     index = [int(row - starts[episode]), *map(int, rest)]
     value = array[(row, *rest)]
     raise BadDataset(f"{dataset_id}: episode {episode}, first at index {index}, {path}: {value} is {why}; {CURE}")
-
-
-def _fingerprint(episodes: list[dict[str, np.ndarray]]) -> str:
-    """Of names, shapes, dtypes and bytes, in order: the same for the same content, whenever it was written."""
-    digest = hashlib.sha256()
-    for number, episode in enumerate(episodes):
-        for path, array in episode.items():
-            digest.update(f"{number} {path} {array.shape} {array.dtype.str}\n".encode())
-            digest.update(np.ascontiguousarray(array).data)
-    return digest.hexdigest()

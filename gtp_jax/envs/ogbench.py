@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import importlib
 import threading
 import warnings
 from collections.abc import Iterator
@@ -61,7 +62,7 @@ def in_its_maze(found: EvalEnv) -> EvalEnv:
 def check_installed(name: str) -> None:
     """Raises ValueError where the package is not installed that a dataset or an environment of that name needs."""
     try:
-        import ogbench  # noqa: F401  registers its environments
+        importlib.import_module("ogbench")  # which registers its environments
     except ImportError as error:
         cure = "on Python 3.11 or 3.12, pip install 'gtp_jax[ogbench]'"
         raise ValueError(f"{name} needs the package ogbench ({error}): {cure}") from None

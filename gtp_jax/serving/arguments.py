@@ -12,10 +12,10 @@ from jax.core import Tracer
 from gtp_jax.types import Key
 
 
-def whole(value: object) -> int | None:
+def whole(value: Any) -> int | None:
     """A whole number of Python, NumPy or JAX as int; None for anything else, such as True and 2.0."""
     try:
-        return None if isinstance(value, bool) else operator.index(value)  # type: ignore[arg-type]
+        return None if isinstance(value, bool) else operator.index(value)
     except TypeError:
         return None
 

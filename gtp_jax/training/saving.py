@@ -85,8 +85,12 @@ class Saving:
         if checkpoints is None or self._rows_wait():
             return
         self.wait()
-        # False, since only the end of the save tells.
-        begin = lambda: (step not in checkpoints.steps() and checkpoints.save(step, saved, info)) or False  # noqa: E731
+
+        def begin() -> bool:
+            if step not in checkpoints.steps():
+                checkpoints.save(step, saved, info)
+            return False  # since only the end of the save tells
+
         self._try("checkpoints", begin)
 
     def _rows_wait(self) -> bool:

@@ -77,8 +77,8 @@ class Point:
         free = self._maze.maze_map == 0
         self._cells = [(int(i), int(j)) for i, j in np.argwhere(free)]
         corridors = [(True, True, False, False), (False, False, True, True)]
-        around = lambda i, j: (free[i - 1, j], free[i + 1, j], free[i, j - 1], free[i, j + 1])  # noqa: E731
-        self._crossings = [cell for cell in self._cells if around(*cell) not in corridors]
+        around = {(i, j): (free[i - 1, j], free[i + 1, j], free[i, j - 1], free[i, j + 1]) for i, j in self._cells}
+        self._crossings = [cell for cell in self._cells if around[cell] not in corridors]
         self._towards = functools.cache(self._way_point)
 
     def options(self) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from gtp_jax.datasets.builtin.ids import BuiltIn
 from gtp_jax.datasets.builtin.ogbench import OGBenchCollection, columns_of
 from gtp_jax.datasets.builtin.ogbench_episodes import PARTS, Simulator
 from gtp_jax.datasets.builtin.workers import enter
+from gtp_jax.datasets.hdf5 import digest
 from gtp_jax.datasets.reader import SEAL
 from gtp_jax.files import replacing, write_json
 
@@ -81,7 +82,7 @@ def _build(builtin: BuiltIn, workers: int, kept: Path, versions: dict[str, str],
         columns = {name: np.concatenate([one[name] for one in played])[: rows[part]] for name in played[0]}
         columns["terminals"][-1] = True  # a last episode that is cut to size ends there
         _save(data / f"{collection.name}-v0{suffix}.npz", columns, np.savez_compressed)
-        seal = seal or npz.digest({name: columns[name] for name in columns_of(collection.name)})
+        seal = seal or digest((name, columns[name]) for name in columns_of(collection.name))
     write_json(
         data / "metadata.json",
         {
