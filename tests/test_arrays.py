@@ -100,6 +100,8 @@ def test_arrays_that_do_not_go_together_are_refused(changes, message):
 def test_own_arrays_train_with_and_without_an_environment(tmp_path):
     data = from_arrays(**(given := rows()), env=toy.ThreeSteps)
     assert data.action_low.tolist() == [-1, -1] and data.summary["environment"] == "ThreeSteps"
+    reached = from_arrays(**rows(), env=toy.ThreeSteps, by_success=True)
+    assert reached.env.by_success and reached.summary["behaviour_success"] is None  # rewards do not tell
     evaluated = toy.train(tmp_path, data=data)
     assert evaluated.summary["score_of"] == "return" and evaluated.summary["score"]["mean"] is not None
     silent = toy.train(data=from_arrays(**rows(), bounds=(-1, 1)))

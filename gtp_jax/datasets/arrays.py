@@ -108,9 +108,8 @@ def from_arrays(
     raw = raw_of_rows(dataset_id, columns, np.stack([low, high]))
     if named is not None:
         registry.check_spaces(f"{dataset_id}: env", named, raw.observations, raw.action_low, raw.action_high)
-    success = raw.reward > 0 if by_success else None
     transforms = {"reward": reward, "observation": observation, "standardise": standardise}
-    return assemble(dataset_id, Source(raw, named, success=success), **transforms, episodes="all")
+    return assemble(dataset_id, Source(raw, named), **transforms, episodes="all")
 
 
 def _parts(path: str, value: Any) -> dict[str, Any]:
