@@ -240,6 +240,29 @@ def test_the_q_term_leaves_the_critic_alone_and_is_added_once():
     assert "guidance/advantage_std" not in with_q[0]
 
 
+def test_the_anchor_holds_the_jump_to_many_steps_from_the_same_noise():
+    """The loss gains anchor |a_1 - a_4|^2, both sampled with one key, by the parameters and by their average."""
+    policy, critic = make_policy(), twin()
+    plain, anchored = (
+        compiled(make_agent(policy, critic, GUIDANCE["q"](), num_steps=1, anchor=anchor)) for anchor in (0.0, 10.0)
+    )
+    state, _ = run(plain, BATCH, 3)
+    (_, without), (_, metrics) = plain.update(state, BATCH), anchored.update(state, BATCH)
+    key = jax.random.split(jax.random.split(jax.random.fold_in(state.key, state.step), 3)[2])[0]
+    jump, path = (policy.sample(p, key, BATCH.obs, k) for p, k in ((state.policy, 1), (state.policy_ema, 4)))
+    distance = jnp.mean(jnp.sum((jump - path) ** 2, axis=-1))
+    assert distance > 1e-4
+    np.testing.assert_allclose(metrics["guidance/anchor_loss"], distance, rtol=1e-4)
+    np.testing.assert_allclose(metrics["policy/loss"] - without["policy/loss"], 10 * distance, rtol=1e-3)
+
+    def distance_after(agent):
+        trained, _ = run(agent, BATCH, 150)
+        jump, path = (policy.sample(trained.policy_ema, key, BATCH.obs, k) for k in (1, 4))
+        return jnp.mean(jnp.sum((jump - path) ** 2, axis=-1))
+
+    assert distance_after(anchored) < 0.5 * distance_after(plain)
+
+
 def test_what_does_not_fit_together_is_refused():
     for name in sorted(set(GUIDANCE) - {"none"}):
         with pytest.raises(ValueError, match="this guidance needs a critic, and there is none"):

@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import jax.test_util
 import numpy as np
 import pytest
 from oracles import quick_jit, random_batch
@@ -9,6 +10,7 @@ from oracles import quick_jit, random_batch
 from gtp_jax.agent.guidance import (
     GUIDANCE,
     advantage_weights,
+    anchor_loss,
     append_label,
     best_of,
     effective_sample_share,
@@ -132,6 +134,33 @@ def test_the_q_terms_coefficient_is_eta():
     np.testing.assert_allclose(loss, 2.5 * normalised_q_loss(key, Q), rtol=1e-6)
     np.testing.assert_allclose(metrics["guidance/q_loss"], normalised_q_loss(key, Q).mean(), rtol=1e-6)
     np.testing.assert_allclose(metrics["guidance/q_sampled"], Q.mean(), rtol=1e-6)
+
+
+def test_the_anchor_is_a_squared_distance_whose_gradient_reaches_the_action_alone():
+    action, held_to = jax.random.normal(jax.random.key(0), (2, 5, 3))
+    np.testing.assert_allclose(anchor_loss(action, held_to), ((action - held_to) ** 2).sum(-1), rtol=1e-6)
+    by_action, by_anchor = jax.grad(lambda a, b: anchor_loss(a, b).sum(), argnums=(0, 1))(action, held_to)
+    np.testing.assert_allclose(by_action, 2 * (action - held_to), rtol=1e-6)
+    jax.test_util.check_grads(lambda a: anchor_loss(a, held_to), (action,), order=1, modes=["rev"], rtol=1e-2)
+    assert (by_anchor == 0).all()
+    with pytest.raises(ValueError, match=r"shape \(5, 3\) is held to one of shape \(5, 1\); they must agree"):
+        anchor_loss(action, held_to[:, :1])
+
+
+@pytest.mark.parametrize("eta", [0.1, 2.0])
+def test_the_optimum_of_the_linear_quadratic_bandit(eta):
+    """Q = q0 - |a - g|^2, held to b: the gradient vanishes at a = (c g + b)/(c + 1), c = eta/|Q(a)|, and only there."""
+    goal, optimum, other = (jax.random.normal(jax.random.key(i), (1, 2)) for i in range(3))
+    value = lambda a: -20.0 - jnp.sum((a - goal) ** 2, axis=-1)
+    share = eta / jnp.abs(value(optimum))[:, None]
+    behaviour = (share + 1) * optimum - share * goal
+
+    def objective(a):
+        q = jnp.stack([value(a), value(a)])
+        return (eta * normalised_q_loss(jax.random.key(0), q) + anchor_loss(a, behaviour)).sum()
+
+    np.testing.assert_allclose(jax.grad(objective)(optimum), np.zeros((1, 2)), atol=1e-5)
+    assert jnp.vdot(jax.grad(objective)(other), other - optimum) > 0.1
 
 
 def test_best_of_takes_the_candidate_whose_worst_critic_is_best():

@@ -90,6 +90,8 @@ def build_agent(
         None if cloning else build_critic(settings, layout),
         GUIDANCE["none" if cloning else settings.guidance.name](),
         num_steps=settings.critic.num_steps,
+        anchor=settings.guidance.anchor,
+        anchor_steps=settings.guidance.anchor_steps,
         max_grad_norm=settings.max_grad_norm,
         decay_updates=settings.num_updates if settings.policy.decay else 0,
     )

@@ -103,6 +103,17 @@ def normalised_q_loss(key: Key, q: Array) -> Array:
     return -q[first] / jax.lax.stop_gradient(scale + _EPSILON)
 
 
+def anchor_loss(action: Array, held_to: Array) -> Array:
+    """|a - sg a'|^2, which holds the actions that a Q term moves to those of many small steps from the same noise.
+
+    It takes the place of FQL's distillation of a one-step policy from a flow (arXiv 2502.02538, section 4.2), between
+    two numbers of steps of one flow map. Maps actions [*B, A] of both to [*B]. Raises ValueError for other shapes.
+    """
+    if action.shape != held_to.shape:
+        raise ValueError(f"the action of shape {action.shape} is held to one of shape {held_to.shape}; they must agree")
+    return jnp.sum((action - jax.lax.stop_gradient(held_to)) ** 2, axis=-1)
+
+
 def best_of(actions: Array, q: Array) -> Array:
     """The candidate that the ensemble's smallest member values most: actions [N, *B, A], q [E, N, *B] -> [*B, A]."""
     return _take(actions, jnp.argmax(jnp.min(q, axis=0), axis=0))

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from gtp_jax.agent.guidance import label_conditioned
+from gtp_jax.agent.guidance import anchor_loss, label_conditioned
 from gtp_jax.types import Agent, Array, Batch, Critic, Guidance, HParams, Key, Metrics, Params, Policy, State
 
 
@@ -30,6 +30,8 @@ def make_agent(
     guidance: Guidance,
     *,
     num_steps: int,
+    anchor: float = 0.0,
+    anchor_steps: int = 4,
     decay_updates: int = 0,
     max_grad_norm: float = 10.0,
 ) -> Agent:
@@ -44,6 +46,8 @@ def make_agent(
       critic: the critic; None if and only if the guidance needs none.
       guidance: how the critic shapes the policy; with a label, `policy` is made for observations with one number more.
       num_steps: sampling steps K of the actions that the critic bootstraps from and compares with.
+      anchor: coefficient of `anchor_loss` beside a Q term; 0 leaves it out.
+      anchor_steps: sampling steps of the action that it holds to.
       decay_updates: updates over which the policy's learning rate falls to 0 along a half cosine; 0 keeps it constant.
       max_grad_norm: global norm at which gradients are clipped.
 
@@ -120,6 +124,10 @@ def make_agent(
             extra, extra_metrics = guidance.improve(key_roles, q(state.critic, obs, action), state.hparams)
             # Published coefficients weigh it against a loss that is a mean over the action's numbers; ours is a sum.
             per_example, metrics = per_example + batch.action.shape[-1] * extra, metrics | extra_metrics
+            if anchor:
+                held = anchor_loss(action, policy.sample(state.policy_ema, key_sample, obs, anchor_steps))
+                per_example = per_example + anchor * held
+                metrics = metrics | {"guidance/anchor_loss": jnp.mean(held)}
         return jnp.mean(per_example), metrics
 
     def update(state: State, batch: Batch) -> tuple[State, Metrics]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from gtp_jax import critics, policies
-from gtp_jax.declare import COUNT, MANY, MAX_INT, NOT_NEGATIVE, RATE, UPDATES, WIDTHS, Range, Text, setting
+from gtp_jax.declare import COEFFICIENT, COUNT, MANY, MAX_INT, NOT_NEGATIVE, RATE, UPDATES, WIDTHS, Range, Text, setting
 
 MAX_TRIALS = Range(1, 65_536)
 WITH_POSITIONS = ("goal-scales", "maze-scales", "maze-egocentric")  # observations in which positions stand apart
@@ -114,6 +114,13 @@ class GuidanceSettings:
 
     name: str = setting("advantage", "The policy extraction.", choices=tuple(GUIDANCE_FACTS))
     eta: float = setting(1.0, "Strength of the guidance; 0 clones.", range=NOT_NEGATIVE, hparam="eta")
+    anchor: float = setting(
+        0.0,
+        "Coefficient of the anchor of the Q term: the squared distance of the sampled action from the one to which the "
+        "averaged policy takes the same noise in anchor_steps steps.",
+        range=COEFFICIENT,
+    )
+    anchor_steps: int = setting(4, "Sampling steps of the action that the anchor holds to.", range=COUNT)
 
 
 @dataclasses.dataclass(frozen=True)

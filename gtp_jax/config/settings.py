@@ -154,6 +154,7 @@ def describe(settings: Settings) -> str:
         strength = (
             f" eta = {guidance.eta:g}" if GUIDANCE_FACTS[guidance.name].eta and "eta" not in settings.sweep else ""
         )
+        strength += f" anchor = {guidance.anchor:g}" if guidance.anchor else ""
         parts = [policy.name, *hierarchy, f"{settings.critic.name} critic", guidance.name + strength]
     parts.append(f"K = {policy.num_steps}")
     if policy.temperature != 1:
@@ -203,7 +204,13 @@ def _check_together(settings: Settings) -> None:
             f"asks for the values of sampled actions, and critic.name = {settings.critic.name!r} values states alone; "
             "choose another critic or guidance",
         )
+    for name in ("guidance.anchor", "guidance.anchor_steps"):
+        default = declarations()[name].setting.default
+        if flat[name] != default and not facts.q_values:
+            refuse(name, f"means nothing to guidance.name = {guidance.name!r}; set it to {default!r}")
     fixed = getattr(policies.FAMILY[policy.name], "FIXED_STEPS", False)
+    if fixed and guidance.anchor and guidance.anchor_steps != policy.num_steps:
+        refuse("guidance.anchor_steps", f"must be policy.num_steps = {policy.num_steps} for {policy.name}")
     sampled = facts.q_values or getattr(critic, "SAMPLES_ACTIONS", True)
     if not cloning and fixed and sampled and policy.num_steps != settings.critic.num_steps:
         refuse(
