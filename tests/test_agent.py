@@ -1,6 +1,7 @@
 """The fused update: pure, exact where that is possible, one key per draw, and composing only what fits together."""
 
 import agents
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -261,6 +262,22 @@ def test_the_anchor_holds_the_jump_to_many_steps_from_the_same_noise():
         return jnp.mean(jnp.sum((jump - path) ** 2, axis=-1))
 
     assert distance_after(anchored) < 0.5 * distance_after(plain)
+
+
+def test_a_relative_q_term_is_measured_in_units_of_the_policys_loss():
+    """Its gradient is that of the Q term times the clone's mean loss, which itself is left alone."""
+    policy, critic = make_policy(), twin()
+    state, found = run(compiled(make_agent(policy, critic, GUIDANCE["q"](), num_steps=1)), BATCH, 1, eta=0.0)
+    clone = found[0]["policy/loss"]
+    once = [
+        run(compiled(make_agent(policy, critic, GUIDANCE["q"](), num_steps=1, relative=relative)), BATCH, 1, eta=eta)
+        for relative, eta in ((True, 3.0), (False, float(3.0 * clone)))
+    ]
+    (one, one_metrics), (other, other_metrics) = once
+    np.testing.assert_allclose(one_metrics[0]["policy/loss"], other_metrics[0]["policy/loss"], rtol=1e-5)
+    chex.assert_trees_all_close(one.policy, other.policy, rtol=1e-4, atol=1e-6)
+    added = (one_metrics[0]["policy/loss"] - clone) / clone
+    np.testing.assert_allclose(added, 3.0 * 2 * one_metrics[0]["guidance/q_loss"], rtol=1e-4)
 
 
 def test_what_does_not_fit_together_is_refused():

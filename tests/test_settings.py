@@ -58,7 +58,7 @@ def companions(name, value):
         found["num_seeds"] = 1
     elif name == "devices":
         found["num_seeds"] = value or 1
-    elif name in ("guidance.anchor", "guidance.anchor_steps"):
+    elif name in ("guidance.relative", "guidance.anchor", "guidance.anchor_steps"):
         found["guidance.name"] = "q"
     elif name == "policy.high_level_hidden":
         found["policy.subgoal_steps"] = 20

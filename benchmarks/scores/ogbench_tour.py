@@ -11,10 +11,9 @@ from typing import Any
 
 import gtp_jax
 from benchmarks import shared
+from benchmarks.scores.guidance_table import scores_by_steps
 from gtp_jax import datasets
 from gtp_jax.config.presets import preset
-from gtp_jax.envs.evaluation import Evaluator
-from gtp_jax.runs import scores
 
 TASK = "pointmaze-medium-navigate-singletask-task1-300k-v0"
 SIZES = {"policy.hidden": (128, 128, 128), "critic.hidden": (128, 128, 128)}
@@ -30,18 +29,9 @@ def measure(runs: Path, num_updates: int, num_seeds: int, episodes: int) -> dict
     for method in METHODS:
         settings = preset(f"ogbench:{TASK},{method}").replace(changes)
         dataset = dataset or datasets.load(settings.dataset)
-        assert dataset.env is not None
         begun, directory = time.perf_counter(), runs / method
         result = gtp_jax.train(settings, directory=directory, dataset=dataset)
-        seconds, scale = time.perf_counter() - begun, scores.scale(dataset.env)
-        evaluator = Evaluator(dataset.make_env, dataset.observe, result.policy.seeds, num_envs=10)
-        each = {}
-        for num_steps in (1, 2, 5):
-            act = result.policy.acting(num_steps=num_steps, temperature=1.0, noise_seed=1)
-            played = evaluator(act, episodes)
-            score = scores.of_episodes(scale, played.returns, played.success)
-            each[str(num_steps)] = scores.summarise(score, played.success)
-        evaluator.close()
+        seconds, each = time.perf_counter() - begun, scores_by_steps(result, dataset, episodes)
         rows[method] = {"algorithm": result.summary["algorithm"], "seconds": seconds, "scores": each}
         if (runs / method / "maze.png").exists():
             shutil.copy(runs / method / "maze.png", shared.ROOT / "docs" / f"ogbench_{method}.png")

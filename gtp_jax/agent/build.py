@@ -90,6 +90,7 @@ def build_agent(
         None if cloning else build_critic(settings, layout),
         GUIDANCE["none" if cloning else settings.guidance.name](),
         num_steps=settings.critic.num_steps,
+        relative=settings.guidance.relative,
         anchor=settings.guidance.anchor,
         anchor_steps=settings.guidance.anchor_steps,
         max_grad_norm=settings.max_grad_norm,

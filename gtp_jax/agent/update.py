@@ -30,6 +30,7 @@ def make_agent(
     guidance: Guidance,
     *,
     num_steps: int,
+    relative: bool = False,
     anchor: float = 0.0,
     anchor_steps: int = 4,
     decay_updates: int = 0,
@@ -46,6 +47,8 @@ def make_agent(
       critic: the critic; None if and only if the guidance needs none.
       guidance: how the critic shapes the policy; with a label, `policy` is made for observations with one number more.
       num_steps: sampling steps K of the actions that the critic bootstraps from and compares with.
+      relative: whether a Q term is multiplied by the mean of the policy's loss, without its gradient. That loss grows
+        with the variance of the data's actions, so the trade between values and distance is one of a KL divergence.
       anchor: coefficient of `anchor_loss` beside a Q term; 0 leaves it out.
       anchor_steps: sampling steps of the action that it holds to.
       decay_updates: updates over which the policy's learning rate falls to 0 along a half cosine; 0 keeps it constant.
@@ -122,8 +125,10 @@ def make_agent(
             obs = jnp.asarray(batch.obs)
             action = policy.sample(params, key_sample, obs, num_steps)
             extra, extra_metrics = guidance.improve(key_roles, q(state.critic, obs, action), state.hparams)
+            unit = jax.lax.stop_gradient(jnp.mean(per_example)) if relative else 1.0
             # Published coefficients weigh it against a loss that is a mean over the action's numbers; ours is a sum.
-            per_example, metrics = per_example + batch.action.shape[-1] * extra, metrics | extra_metrics
+            per_example = per_example + batch.action.shape[-1] * unit * extra
+            metrics = metrics | extra_metrics
             if anchor:
                 held = anchor_loss(action, policy.sample(state.policy_ema, key_sample, obs, anchor_steps))
                 per_example = per_example + anchor * held

@@ -114,6 +114,11 @@ class GuidanceSettings:
 
     name: str = setting("advantage", "The policy extraction.", choices=tuple(GUIDANCE_FACTS))
     eta: float = setting(1.0, "Strength of the guidance; 0 clones.", range=NOT_NEGATIVE, hparam="eta")
+    relative: bool = setting(
+        False,
+        "Whether the Q term is measured in units of the policy's own loss, so that one eta serves data whose actions "
+        "vary little and data whose actions vary much.",
+    )
     anchor: float = setting(
         0.0,
         "Coefficient of the anchor of the Q term: the squared distance of the sampled action from the one to which the "

@@ -80,6 +80,20 @@ METHODS: dict[str, Callable[[Task], dict[str, Any]]] = {
         "critic.num_steps": 5,
         "guidance.eta": 1.0,  # not published
     },
+    # The flow map's own jump as the actor: a Q term on it, held to the averaged policy's path from the same noise.
+    "gtp-q": lambda task: {
+        "policy.temperature": 1.0,
+        "critic.name": "twin_q",
+        "critic.num_steps": 1,
+        "critic.n_step": 3,
+        "critic.discount": 0.99,
+        "critic.layer_norm": True,
+        "critic.learning_rate": 1e-3,
+        "guidance.name": "q",
+        "guidance.eta": 4.0,
+        "guidance.relative": True,
+        "guidance.anchor": 1.0,
+    },
     "gtp-bc": lambda task: {"guidance.name": "none"},
     # Cloning of the episodes that reached the goal.
     "gtp-success": lambda task: {"guidance.name": "none", "data.episodes": "successful"},

@@ -154,6 +154,7 @@ def describe(settings: Settings) -> str:
         strength = (
             f" eta = {guidance.eta:g}" if GUIDANCE_FACTS[guidance.name].eta and "eta" not in settings.sweep else ""
         )
+        strength += " relative" if guidance.relative else ""
         strength += f" anchor = {guidance.anchor:g}" if guidance.anchor else ""
         parts = [policy.name, *hierarchy, f"{settings.critic.name} critic", guidance.name + strength]
     parts.append(f"K = {policy.num_steps}")
@@ -204,7 +205,7 @@ def _check_together(settings: Settings) -> None:
             f"asks for the values of sampled actions, and critic.name = {settings.critic.name!r} values states alone; "
             "choose another critic or guidance",
         )
-    for name in ("guidance.anchor", "guidance.anchor_steps"):
+    for name in ("guidance.relative", "guidance.anchor", "guidance.anchor_steps"):
         default = declarations()[name].setting.default
         if flat[name] != default and not facts.q_values:
             refuse(name, f"means nothing to guidance.name = {guidance.name!r}; set it to {default!r}")
