@@ -82,6 +82,7 @@ METHODS: dict[str, Callable[[Task], dict[str, Any]]] = {
     },
     # The flow map's own jump as the actor: a Q term on it, held to the averaged policy's path from the same noise.
     "gtp-q": lambda task: {
+        "policy.num_steps": 1,
         "policy.temperature": 1.0,
         "critic.name": "twin_q",
         "critic.num_steps": 1,
