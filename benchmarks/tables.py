@@ -18,7 +18,7 @@ from scipy import stats
 
 from benchmarks import shared
 from benchmarks.family.flow_map_study import MEMBERS
-from benchmarks.scores import guidance, suite, umaze
+from benchmarks.scores import guidance, published, suite, umaze
 from benchmarks.scores.cells import Cells, by_place, interval, markdown, origin
 from benchmarks.templates import Rows, fill, result, source
 from gtp_jax.config.tasks import TASKS
@@ -232,6 +232,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "report": lambda: mazes(*(method for method in suite.METHODS if method.startswith("gtp"))),
     "levels": lambda: tuning(guidance.ENCODINGS),
     "tuning": lambda: tuning(guidance.ROWS),
+    "published": published.markdown,
     "density": lambda: two_dimensions("density"),
     "goals": lambda: two_dimensions("goals"),
     "peers": peers,

@@ -3,11 +3,11 @@
     OPENBLAS_NUM_THREADS=1 XLA_FLAGS=--xla_cpu_multi_thread_eigen=false \
         python experiments/train_controller.py ant --output=ant.npz --stages=250000
 
-BODY is `ant` or `d4rl_ant`, which learn to walk towards way-points (for the data of AntMaze and of D4RL's AntMaze), or
-`hopper`, `halfcheetah` or `walker2d`, which learn Gymnasium's task of that name. The ants' controllers are their last
-stages, not selected by their scores; the stages of the others were chosen afterwards (docs/data.md). Equal arguments
-give equal files on one machine. 620,000 steps of the ant take about 25 minutes of one core, to which the settings above
-keep them.
+BODY is `ant` or `d4rl_ant`, which learn to walk towards way-points (for the data of AntMaze and of D4RL's AntMaze),
+`ogbench_ant`, which learns OGBench's `online-ant-xy-v0` (for its ant mazes), or `hopper`, `halfcheetah` or `walker2d`,
+which learn Gymnasium's task of that name. The ants' controllers are their last stages, not selected by their scores;
+the stages of the others were chosen afterwards (docs/data.md). Equal arguments give equal files on one machine. 620,000
+steps of the ant take about 25 minutes of one core, to which the settings above keep them.
 """
 
 import argparse
@@ -17,7 +17,9 @@ from pathlib import Path
 
 from gtp_jax.datasets.builtin import locomotion
 
-BODIES = {"ant": None, "d4rl_ant": None} | {name: env_id for name, (env_id, *_) in locomotion.BODIES.items()}
+BODIES = {"ant": None, "d4rl_ant": None, "ogbench_ant": None} | {
+    name: env_id for name, (env_id, *_) in locomotion.BODIES.items()
+}
 
 
 def parse(argv):
@@ -67,11 +69,14 @@ def main(argv: list[str] | None = None) -> None:
     import numpy as np
     from controllers import sac
     from controllers.field import Field
-    from controllers.locomotion import Gym
+    from controllers.locomotion import Gym, Heading
 
     rng, key = np.random.default_rng(args.seed), jax.random.key(args.seed)
     env_id = BODIES[args.body]
-    world = Gym(env_id, args.num_envs, rng) if env_id else Field(args.body, args.num_envs, rng)
+    if args.body == "ogbench_ant":
+        world = Heading(args.num_envs, rng)
+    else:
+        world = Gym(env_id, args.num_envs, rng) if env_id else Field(args.body, args.num_envs, rng)
     learner = sac.init_learner(jax.random.fold_in(key, 0), world.feature_dim, world.action_dim)
     act = jax.jit(sac.sample)
     widths = sac.Replay((world.feature_dim,), (world.action_dim,), (), (world.feature_dim,), ())

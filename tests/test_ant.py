@@ -110,8 +110,12 @@ SHRUNK = ["--steps=8", "--num-envs=2", "--warmup=6", "--updates=2", "--batch-siz
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("body", "sizes"), [("ant", (29, 8)), ("d4rl_ant", (29, 8)), ("hopper", (11, 3))])
+@pytest.mark.parametrize(
+    ("body", "sizes"), [("ant", (29, 8)), ("d4rl_ant", (29, 8)), ("ogbench_ant", (29, 8)), ("hopper", (11, 3))]
+)
 def test_equal_seeds_train_equal_controllers(train, tmp_path, capsys, body, sizes):
+    if body == "ogbench_ant":
+        pytest.importorskip("ogbench")
     for name, seed in zip("abc", (3, 3, 4), strict=True):
         train.main([body, f"--output={tmp_path / name}.npz", f"--seed={seed}", "--stages=6,8", *SHRUNK])
     found = {path.stem: path.read_bytes() for path in tmp_path.iterdir()}

@@ -1,6 +1,8 @@
 """OGBench's environments, and its datasets made again by them and their oracles."""
 
 import dataclasses
+import hashlib
+import json
 import os
 import pickle
 import signal
@@ -16,6 +18,7 @@ from ogbench_data import NAME, POINT, assert_equals_ogbench, columns
 from gtp_jax.datasets import ogbench
 from gtp_jax.datasets.builtin import ids
 from gtp_jax.datasets.builtin.collect import collect
+from gtp_jax.datasets.builtin.controller import CONTROLLERS
 from gtp_jax.datasets.builtin.ogbench import OGBENCH, single_task
 from gtp_jax.datasets.builtin.ogbench_episodes import Simulator, _is_on_table
 
@@ -54,13 +57,16 @@ def test_an_arm_resets_by_its_seed_alone_and_reports_success_and_its_time_limit(
 # Data made again
 
 
+QUICK = ("pointmaze", "antmaze-large-navigate")
+
+
 def same(one, other):
     return one.keys() == other.keys() and all(one[key].tobytes() == other[key].tobytes() for key in one)
 
 
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(name, marks=() if name.startswith("pointmaze") else pytest.mark.slow) for name in OGBENCH],
+    [pytest.param(name, marks=() if name.startswith(QUICK) else pytest.mark.slow) for name in OGBENCH],
 )
 def test_an_episode_is_a_function_of_seed_part_and_index(name):
     collection = dataclasses.replace(OGBENCH[name], steps=200)
@@ -93,6 +99,16 @@ def test_navigation_reaches_goal_after_goal_and_stitching_stays_at_one():
         cells = {tuple(cell) for cell in np.round(positions / 4).astype(int)}
         far[kind] = len(cells)
     assert far["navigate"] > 15 and 2 <= far["stitch"] <= 7  # cells visited in 1,000 and in 200 steps
+
+
+def test_the_ant_gets_around_from_its_published_draws():
+    collection = dataclasses.replace(OGBENCH["antmaze-large-navigate"], steps=400)
+    episode = Simulator(collection, 0).episode("train", 0)
+    assert episode["observations"].shape == (401, 29) and episode["actions"].shape == (401, 8)
+    assert len(set(map(tuple, np.round(episode["qpos"][:, :2] / 4)))) > 8  # cells, each of 4 m
+    np.testing.assert_allclose(episode["observations"][0, :2], [20.8867, -0.2376], atol=1e-4)
+    first = [0.8077, -0.0678, 0.553, -0.7745, -0.7793, -0.7461, -0.8788, 0.9681]
+    np.testing.assert_allclose(episode["actions"][0], first, atol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -134,6 +150,20 @@ def test_a_collection_is_read_by_ogbench_and_as_exactly_so_many_transitions(root
     assert_equals_ogbench(raw, f"{POINT}-singletask-task1-v0", stored / f"{POINT}-v0.npz")
     _, _, validation = package.make_env_and_datasets(f"{POINT}-singletask-task1-v0", dataset_dir=str(stored))
     assert len(validation["rewards"]) == 1000  # a tenth of the episodes
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*precision lowered", "ignore:.*is not within the observation space")
+def test_an_ants_collection_is_the_same_on_any_workers_and_names_its_weights(tmp_path):
+    name, task, weights = "antmaze-large-stitch", "singletask-task1", "ogbench_ant.npz"
+    builtin = ids.parse_id(f"gtp/ogbench/{name}-{task}-2k-v0")
+    folders = [collect(builtin, tmp_path / str(workers), workers) for workers in (1, 2)]
+    assert files(folders[0]) == files(folders[1])
+    raw, env = ogbench.load(builtin.id, tmp_path / "1")
+    assert raw.observations.shape == (2010, 29) and (env.maze.success_radius, env.position) == (0.5, slice(0, 2))
+    assert_equals_ogbench(raw, f"{name}-{task}-v0", folders[0] / "data" / f"{name}-v0.npz")
+    versions = json.loads((folders[0] / "data" / "metadata.json").read_text())["versions"]
+    assert versions[weights] == hashlib.sha256((CONTROLLERS / weights).read_bytes()).hexdigest()
 
 
 @pytest.mark.slow

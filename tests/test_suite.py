@@ -10,9 +10,11 @@ from gtp_jax.config import methods
 from gtp_jax.config.presets import preset
 from gtp_jax.config.settings import Settings
 from gtp_jax.config.tasks import TASK_FAMILIES, TASKS
+from gtp_jax.datasets.builtin import ids
 
 shared, suite, umaze = benchmark("shared"), benchmark("scores/suite"), benchmark("scores/umaze")
 cells, report, aggregates = benchmark("scores/cells"), benchmark("scores/report"), benchmark("scores/aggregates")
+published = benchmark("scores/published")
 guidance, study = benchmark("scores/guidance"), benchmark("family/flow_map_study")
 
 
@@ -119,6 +121,49 @@ def test_builtin_and_hosted_scores_never_share_a_table(one):
     assert "D4RL/antmaze/umaze-v1" in second and "gtp/antmaze" not in second and "12.3" in second
     published = report.published_table(["antmaze-umaze", "hopper-medium"])
     assert "<td>84.2</td>" in published and "gtp/" not in published and "12.3" not in published
+
+
+def test_published_scores_on_the_page_are_those_of_the_file():
+    """Each is a success rate with its seeds, updates, paper and network, of a task whose data can be made here."""
+    listed = (
+        (shared.ROOT / "docs" / "report.html")
+        .read_text()
+        .partition("All published scores")[2]
+        .partition("</details>")[0]
+    )
+    found = [re.findall(r"<td>(.*?)</td>", line) for line in re.findall(r"<tr>(.*?)</tr>", listed)[1:]]
+    assert [row[0] for row in found] == list(published.TASKS)
+    for task, updates, *scores in found:
+        rows = dict(zip(published.METHODS, scores, strict=True))
+        for method, row in published.TASKS[task].items():
+            assert rows.pop(method) == f"{row['mean']} ± {row['std']}" and updates == f"{row['updates']:,}"
+            assert 0 <= row["mean"] <= 100 and row["seeds"] == 8 and row["updates"] >= 500_000
+        assert set(rows.values()) <= {"-"}
+        made = f"ogbench/{task}" if "singletask" in task else f"d4rl-{task.replace('-', '/', 1)}"
+        assert published.task_of(ids.parse_id(f"gtp/{made}-300k-seed1-v0").id) == task
+    for about in published.METHODS.values():
+        assert re.fullmatch(r"arXiv \d{4}\.\d{5}", about["paper"]) and re.fullmatch(r"\d x \d+", about["network"])
+    assert published.TASKS["cube-single-noisy-singletask-task3"]["fql-bc"]["mean"] == 15.9
+    assert published.FOUND["unit"] == "success rate, %" and published.METHODS["iql"]["network"] == "4 x 256"
+
+
+def test_a_new_result_gets_the_published_scores_beside_it(tmp_path):
+    score = {"per_seed": [90.0, None], "mean": None, "ci95": [None, None]}
+    one = {"dataset": "ogbench/cube-single-play-singletask-task3-v0", "method": "gtp-q", "network": [256, 256, 256]}
+    one |= {"commit": "f" * 40, "num_updates": 100_000, "scores": {"2": score}}
+    made = one | {"dataset": "gtp/ogbench/cube-single-play-singletask-task3-1m-v0", "network": [512] * 4}
+    for name, cell in {"one": one, "two": made}.items():
+        shared.write(tmp_path / "guidance_table" / f"{name}.json", cell)
+    ours, again, *others = published.beside(tmp_path)
+    assert ours[1:6] == ["gtp-q, K = 2", "diverged\n90 diverged", "3 x 256", "100,000", one["dataset"]]
+    assert again[1] == "gtp-q, K = 2" and again[3] == "4 x 512" and "made again here" in again[5]
+    names = [
+        "gfp-vabc\nGFP's flow: a clone with moving weights, 10 steps",
+        "gfp-actor\nGFP: a one-step actor with a Q term",
+    ]
+    scores, about = ["48.5 ± 9.1\n8 seeds", "99.4 ± 0.5\n8 seeds"], ["4 x 512", "1,000,000", "OGBench's own"]
+    task, paper = "cube-single-play-singletask-task3", "published\narXiv 2512.03973"
+    assert others == [[task, name, score, *about, paper] for name, score in zip(names, scores, strict=True)]
 
 
 def test_cells_that_are_missing_or_diverged_say_so(one):

@@ -15,7 +15,7 @@ import numpy as np
 from benchmarks import shared
 from gtp_jax.datasets import ogbench
 from gtp_jax.datasets.builtin.ogbench import OGBENCH, OGBenchCollection
-from gtp_jax.datasets.builtin.ogbench_episodes import Arm, Simulator
+from gtp_jax.datasets.builtin.ogbench_episodes import Ant, Arm, Simulator
 from gtp_jax.datasets.folder import datasets_root
 
 STEPS = 300  # of the episodes that are timed
@@ -68,14 +68,14 @@ def _alone(collection: OGBenchCollection) -> Callable[[], None]:
             env.step(np.clip(way_point - inner.get_xy(), -1, 1))
 
     def move() -> None:
-        arm = Arm(env, collection)
+        arm = (Ant if collection.controllers else Arm)(env, collection)
         observation, info = env.reset(seed=0)
         arm.begin(observation, info)
         for _ in range(STEPS):
             observation, _, _, _, info = env.step(np.clip(arm.action(observation, info), -1, 1))
             arm.stepped(info)
 
-    return walk if collection.is_maze else move
+    return walk if collection.is_maze and not collection.controllers else move
 
 
 def measure(dataset: str, datasets: list[str]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from benchmarks import shared
+from benchmarks.scores import published
 from benchmarks.scores.aggregates import aggregate, improvement
 from benchmarks.scores.cells import Cells, behaviour, by_place, diverged_seeds, origin, score_of, tasks_of
 from benchmarks.scores.suite import METHODS, RESULTS
@@ -68,6 +69,15 @@ def published_table(tasks: list[str]) -> str:
     known = {task: TASKS[task].scores for task in tasks if TASKS[task].scores}
     rows = [[task, *(f"{found[n]:.1f}" if n in found else "-" for n in names)] for task, found in known.items()]
     return _table(["task of D4RL", *names], rows)
+
+
+def _texts(rows: list[list[str]]) -> list[list[str]]:
+    """Rows of texts as HTML; what follows a line break is a remark."""
+    parts = [[each.partition("\n") for each in row] for row in rows]
+    small = "<small>{}</small>"
+    return [
+        [html.escape(big) + (small.format(html.escape(rest)) if rest else "") for big, _, rest in row] for row in parts
+    ]
 
 
 def aggregates_table(cells: Cells) -> str:
@@ -154,6 +164,7 @@ def page(found: list[dict[str, Any]]) -> str:
     hosted_part = "<p>Not run: no hosted data were at hand.</p>"
     if hosted:
         hosted_part = f"<p>{html.escape(origin(hosted.values()))}</p>{scores_table(hosted)}"
+    matrix = _texts(published.matrix())
     counts = sorted({each["summary"]["num_updates"] for each in cells.values()})
     return string.Template(TEMPLATE.read_text()).substitute(
         updates=" or ".join(f"{count:,}" for count in counts),
@@ -161,6 +172,10 @@ def page(found: list[dict[str, Any]]) -> str:
         origin=html.escape(origin(cells.values())),
         scores=scores_table(cells),
         published=published_table(tasks_of(cells)),
+        unit=published.FOUND["unit"],
+        papers=published.PAPERS,
+        beside=_table(published.HEADER, _texts(published.beside())),
+        matrix=_table(matrix[0], matrix[1:]),
         hosted=hosted_part,
         aggregates=aggregates_table(cells),
         curves=curves(cells),

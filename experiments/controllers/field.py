@@ -34,6 +34,16 @@ TORQUE_COSTS = {"ant": 0.1, "d4rl_ant": 0.02}  # of an action of 1; D4RL's ant h
 BENT = [0, 1, 0, -1, 0, -1, 0, 1]  # the joints of an ant that stands
 
 
+def throw(qpos: np.ndarray, qvel: np.ndarray, rng: np.random.Generator) -> None:
+    """Tilts, throws and twists an ant: changes its state in place."""
+    axis, tilt = rng.uniform(-np.pi, np.pi), rng.uniform(0, 0.9)
+    turn = np.array([np.cos(tilt / 2), np.sin(tilt / 2) * np.cos(axis), np.sin(tilt / 2) * np.sin(axis), 0.0])
+    mujoco.mju_mulQuat(qpos[3:7], turn, qpos[3:7].copy())
+    qpos[2] = 0.75
+    qpos[7:] += rng.uniform(-0.4, 0.4, 8)
+    qvel[:] = np.concatenate([rng.normal(0, 1, 3), rng.normal(0, 2, 3), rng.normal(0, 3, 8)])
+
+
 class Field:
     """Ants on an open plane, each on its way to its own way-point."""
 
@@ -73,12 +83,7 @@ class Field:
         data.qpos[7:] += rng.uniform(-0.1, 0.1, 8)
         data.qvel[:] = 0.1 * rng.standard_normal(self.model.nv)
         if rng.random() < self.hard_starts:
-            axis, tilt = rng.uniform(-np.pi, np.pi), rng.uniform(0, 0.9)
-            turn = np.array([np.cos(tilt / 2), np.sin(tilt / 2) * np.cos(axis), np.sin(tilt / 2) * np.sin(axis), 0.0])
-            mujoco.mju_mulQuat(data.qpos[3:7], turn, data.qpos[3:7].copy())
-            data.qpos[2] = 0.75
-            data.qpos[7:] += rng.uniform(-0.4, 0.4, 8)
-            data.qvel[:] = np.concatenate([rng.normal(0, 1, 3), rng.normal(0, 2, 3), rng.normal(0, 3, 8)])
+            throw(data.qpos, data.qvel, rng)
         elif self.body == "d4rl_ant":  # which drops from the model's own pose, its legs straight
             data.qpos[2] = 0.75
             data.qpos[7:] -= BENT

@@ -18,12 +18,23 @@ _LEGS = np.arange(4)
 # Legs 2 and 3 have their ankle axis mirrored: with these signs a positive ankle angle bends every leg alike.
 _ANKLE_SIGN = np.array([1.0, -1.0, -1.0, 1.0])
 # Actuators come in pairs (hip, ankle) for the legs 4, 1, 2, 3.
-_ACTUATOR_LEG = np.array([3, 0, 1, 2])
+_ACTUATOR_LEG = np.repeat([3, 0, 1, 2], 2)
+_TORQUES = (_ACTUATOR_LEG + np.arange(4)[:, None]) % 4 + [0, 4] * 4  # after k quarter turns, of a canonical action
+_TORQUE_SIGNS = np.where(np.arange(8) % 2, _ANKLE_SIGN[_ACTUATOR_LEG], 1.0)
+# Of k quarter turns, which take leg i to i + k: where the hips' and ankles' angles and speeds stand, and their signs.
+_TURNED = (_LEGS - np.arange(4)[:, None]) % 4
+_JOINTS = np.concatenate([first + 2 * _TURNED for first in (5, 6, 19, 20)], axis=1)
+_JOINT_SIGNS = np.concatenate([np.ones((4, 4)), _ANKLE_SIGN[_TURNED]] * 2, axis=1)
+# The rotation of a quaternion, row by row: 1 - 2 (yy + zz), 2 (xy - wz), 2 (xz + wy); 2 (xy + wz), ...
+_ADDED = np.array([[10, 6, 7, 6, 5, 11, 7, 11, 5], [15, 3, 2, 3, 15, 1, 2, 1, 10]])
+_SIGNS = np.array([1, -1, 1, 1, 1, -1, -1, 1, 1])[:, None]
 # Exact cosines and sines of 0, 90, 180 and 270 degrees.
 _COS, _SIN = np.array([1.0, 0.0, -1.0, 0.0]), np.array([0.0, 1.0, 0.0, -1.0])
 _STANDING_HEIGHT = 0.55  # m, the initial torso height
 _STANDING_ANKLE = 0.87  # rad, the middle of the ankles' range
 _FEATURE_LIMIT = 10.0
+_OFFSETS = np.repeat([_STANDING_HEIGHT, 0.0, _STANDING_ANKLE, 0.0], [1, 16, 4, 8])
+_SCALES = np.repeat([4, 1, 0.5, 0.3, 2, 0.2], [1, 6, 3, 3, 8, 8])
 
 
 def features(observation: np.ndarray, direction: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -48,40 +59,25 @@ def features(observation: np.ndarray, direction: np.ndarray) -> tuple[np.ndarray
         raise ValueError(f"observation has shape {observation.shape}, expected [n, {OBSERVATION_DIM}]; {cure}")
     if direction.shape != (len(observation), 2):
         raise ValueError(f"direction has shape {direction.shape}, expected ({len(observation)}, 2): a unit vector each")
-    height, orientation, angles, linear, angular, speeds = np.split(observation, [1, 5, 13, 16, 19], axis=1)
-    w, x, y, z = orientation.T
-    rows = [
-        [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
-        [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
-        [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
-    ]
-    body_to_world = np.moveaxis(np.array(rows), -1, 0)  # rotations [n, 3, 3]
-    up = body_to_world[:, 2]
-    nose = direction[:, :1] * body_to_world[:, 0] + direction[:, 1:] * body_to_world[:, 1]
-    velocity = np.einsum("nij,ni->nj", body_to_world, linear)
-
-    bearing = np.arctan2(nose[:, 1], nose[:, 0])
-    k = (-np.round(bearing / (np.pi / 2))).astype(int) % 4
     # Few calls on larger arrays: on the few rows of a step most of the time goes into calling NumPy.
-    spatial = np.stack([up, nose, velocity, angular], axis=1)  # [n, 4, 3]
-    turned, cos, sin = spatial.copy(), _COS[k, None], _SIN[k, None]
-    turned[..., 0] = cos * spatial[..., 0] - sin * spatial[..., 1]
-    turned[..., 1] = sin * spatial[..., 0] + cos * spatial[..., 1]
-    both = (angles, speeds)  # [n, 4] of the hips and [n, 4] of the ankles by turns
-    per_leg = np.stack([x for each in both for x in (each[:, 0::2], each[:, 1::2] * _ANKLE_SIGN)], axis=2)
-    relabelled = per_leg[np.arange(len(k))[:, None], (_LEGS - k[:, None]) % 4]  # k quarter turns: leg i to i + k
-    blocks = [
-        (height - _STANDING_HEIGHT) * 4,
-        turned[:, 0],
-        turned[:, 1],
-        turned[:, 2] * 0.5,
-        turned[:, 3] * 0.3,
-        relabelled[..., 0] * 2,
-        (relabelled[..., 1] - _STANDING_ANKLE) * 2,
-        relabelled[..., 2] * 0.2,
-        relabelled[..., 3] * 0.2,
-    ]
-    return np.clip(np.concatenate(blocks, axis=1), -_FEATURE_LIMIT, _FEATURE_LIMIT).astype(np.float32), k
+    quaternion = observation[:, 1:5].T
+    products = (quaternion[:, None] * quaternion).reshape(16, -1)  # ww, wx, wy, wz, xw, ...
+    rows = 2 * (products[_ADDED[0]] + _SIGNS * products[_ADDED[1]])
+    rows[::4] = 1 - rows[::4]
+    body_to_world = rows.T.reshape(-1, 3, 3)  # rotations
+    nose = direction[:, :1] * body_to_world[:, 0] + direction[:, 1:] * body_to_world[:, 1]
+    k = (-np.round(np.arctan2(nose[:, 1], nose[:, 0]) / (np.pi / 2))).astype(int) % 4
+
+    spatial = np.empty((len(k), 4, 3))  # up, direction, linear and angular velocity
+    spatial[:, 0], spatial[:, 1], spatial[:, 3] = body_to_world[:, 2], nose, observation[:, 16:19]
+    np.einsum("nij,ni->nj", body_to_world, observation[:, 13:16], out=spatial[:, 2])
+    found = np.empty((len(k), FEATURE_DIM))
+    found[:, 0], found[:, 3:13:3] = observation[:, 0], spatial[..., 2]
+    x, y, cos, sin = spatial[..., 0], spatial[..., 1], _COS[k, None], _SIN[k, None]
+    found[:, 1:13:3], found[:, 2:13:3] = cos * x - sin * y, sin * x + cos * y
+    found[:, 13:] = observation[np.arange(len(k))[:, None], _JOINTS[k]] * _JOINT_SIGNS[k]
+    scaled = (found - _OFFSETS) * _SCALES
+    return np.minimum(np.maximum(scaled, -_FEATURE_LIMIT), _FEATURE_LIMIT).astype(np.float32), k
 
 
 def to_ctrl(canonical_action: np.ndarray, k: np.ndarray) -> np.ndarray:
@@ -90,10 +86,7 @@ def to_ctrl(canonical_action: np.ndarray, k: np.ndarray) -> np.ndarray:
     `canonical_action` [n, 8] holds torques of the canonical legs' four hips, then of their four ankles, `k` [n] the
     quarter turns of `features`; the result [n, 8] is hip_4, ankle_4, hip_1, ankle_1, hip_2, ankle_2, hip_3, ankle_3.
     """
-    legs = (_ACTUATOR_LEG + k[:, None]) % 4
-    rows = np.arange(len(legs))[:, None]
-    hips, ankles = canonical_action[rows, legs], canonical_action[rows, legs + 4] * _ANKLE_SIGN[_ACTUATOR_LEG]
-    return np.stack([hips, ankles], axis=2).reshape(len(legs), ACTION_DIM)
+    return canonical_action[np.arange(len(k))[:, None], _TORQUES[k]] * _TORQUE_SIGNS
 
 
 def walk(controller: Controller, observation: np.ndarray, direction: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The datasets of OGBench that are made again here, by its own environments and oracles: one table."""
+"""The datasets of OGBench that are made again here, in its own environments: one table."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -16,12 +16,12 @@ class OGBenchCollection:
     family = "ogbench"
     maze = None
     has_goal, observes_goal = True, False
-    controllers = ()  # the package brings its oracles
 
     name: str  # ENVIRONMENT-TYPE, as OGBench names the file
     noise: float  # deviation of the noise on actions; of "noisy" data the largest, each episode drawing its own
     random: float = 0.0  # the share of actions that are drawn uniformly instead
     steps: int = 1000  # transitions of an episode
+    controllers: tuple[str, ...] = ()  # the file in controllers/ that walks; points and arms have the package's oracles
     transitions: int = 1_000_000
 
     @property
@@ -62,12 +62,18 @@ def columns_of(name: str) -> tuple[str, ...]:
     return ("observations", "actions", "terminals", "qpos", *buttons)
 
 
+_ANT = ("ogbench_ant.npz",)
 _ARMS = ("cube-single", "cube-double", "scene", "puzzle-3x3")
 OGBENCH = {
     each.name: each
     for each in (
         *(OGBenchCollection(f"pointmaze-{maze}-navigate", 0.5) for maze in ("medium", "large")),
         *(OGBenchCollection(f"pointmaze-{maze}-stitch", 0.5, steps=200) for maze in ("medium", "large")),
+        *(OGBenchCollection(f"antmaze-{maze}-navigate", 0.2, controllers=_ANT) for maze in ("medium", "large")),
+        *(
+            OGBenchCollection(f"antmaze-{maze}-stitch", 0.2, steps=200, controllers=_ANT)
+            for maze in ("medium", "large")
+        ),
         *(OGBenchCollection(f"{arm}-play", 0.1) for arm in _ARMS),
         *(OGBenchCollection(f"{arm}-noisy", 0.1, 0.2 if arm == "puzzle-3x3" else 0.1) for arm in _ARMS),
     )

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from gtp_jax.datasets.builtin.ant import ACTION_DIM, FEATURE_DIM, walk
+from gtp_jax.datasets.builtin.controller import Controller
 from gtp_jax.datasets.builtin.ogbench import OGBenchCollection
 from gtp_jax.envs.ogbench import make_ogbench
 
@@ -28,7 +30,8 @@ class Simulator:
         env = make_ogbench(collection.env_id, max_episode_steps=limit, **collection.mode)
         # Without draws of its own: the oracles draw from the global generator, too.
         self._env = env.get_wrapper_attr("env")
-        self._pilot = (Point if collection.is_maze else Arm)(self._env, collection)
+        pilot = Arm if not collection.is_maze else Ant if collection.controllers else Point
+        self._pilot = pilot(self._env, collection)
 
     def episode(self, part: str, index: int) -> dict[str, np.ndarray]:
         """The columns of an OGBench file, one row more than transitions; part is "train" or "val"."""
@@ -50,7 +53,8 @@ class Simulator:
         over = False
         while not over:
             guided = np.random.rand() >= self._random if self._random else True
-            action = np.clip(pilot.action(observation, info) if guided else env.action_space.sample(), -1, 1)
+            action = pilot.action(observation, info) if guided else env.action_space.sample()
+            action = np.minimum(np.maximum(action, -1), 1)  # faster on so few numbers than np.clip
             following, _, _, over, info = env.step(action)
             row = {"observations": observation, "actions": action, "terminals": over}
             for name in ("qpos", "qvel", "button_states"):
@@ -95,16 +99,32 @@ class Point:
     def _way_point(self, here: tuple[int, int], goal: tuple[int, int]) -> np.ndarray:
         return self._maze.get_oracle_subgoal(self._maze.ij_to_xy(here), self._maze.ij_to_xy(goal))[0]
 
-    def action(self, observation: np.ndarray, info: dict[str, Any]) -> np.ndarray:
+    def _direction(self) -> np.ndarray:
         here = self._maze.get_xy()
         cells = self._maze.xy_to_ij(here), self._maze.xy_to_ij(self._maze.cur_goal_xy)
         direction = self._towards(*cells) - here
-        return direction / (np.linalg.norm(direction) + 1e-6) + np.random.normal(0, self._noise, 2)
+        return direction / (np.linalg.norm(direction) + 1e-6)
+
+    def action(self, observation: np.ndarray, info: dict[str, Any]) -> np.ndarray:
+        return self._direction() + np.random.normal(0, self._noise, 2)
 
     def stepped(self, info: dict[str, Any]) -> None:
         if info["success"] and self._kind == "navigate":
             goal = self._crossings[np.random.randint(len(self._crossings))]
             self._maze.set_goal(goal_xy=self._maze.add_noise(self._maze.ij_to_xy(goal)))
+
+
+class Ant(Point):
+    """Walks likewise, with legs that this project's controller moves in the direction of the way-point."""
+
+    def __init__(self, env: Any, collection: OGBenchCollection):
+        super().__init__(env, collection)
+        (name,) = collection.controllers
+        self._controller = Controller.load(name, FEATURE_DIM, ACTION_DIM)
+
+    def action(self, observation: np.ndarray, info: dict[str, Any]) -> np.ndarray:
+        action = walk(self._controller, observation[None, 2:], self._direction()[None])[0]
+        return action + np.random.normal(0, self._noise, ACTION_DIM)
 
 
 class Arm:

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from gtp_jax.datasets import folder, npz
+from gtp_jax.datasets.builtin.controller import CONTROLLERS
 from gtp_jax.datasets.builtin.ids import BuiltIn
 from gtp_jax.datasets.builtin.ogbench import OGBenchCollection, columns_of
 from gtp_jax.datasets.builtin.ogbench_episodes import PARTS, Simulator
@@ -43,6 +44,10 @@ def install(builtin: BuiltIn, root: Path, workers: int) -> None:
     """
     target = root / builtin.stored
     versions = {name: importlib.metadata.version(name) for name in ("mujoco", "numpy", "ogbench")}
+    # The weights of a controller are a version, too.
+    versions |= {
+        name: hashlib.sha256((CONTROLLERS / name).read_bytes()).hexdigest() for name in builtin.collection.controllers
+    }
     # Other versions may make other episodes.
     kept = target.parent / f".{target.name}.kept-{hashlib.sha256(str(versions).encode()).hexdigest()[:8]}"
     folder.install(root, builtin.stored, functools.partial(_build, builtin, workers, kept, versions))
@@ -83,11 +88,12 @@ def _build(builtin: BuiltIn, workers: int, kept: Path, versions: dict[str, str],
         columns["terminals"][-1] = True  # a last episode that is cut to size ends there
         _save(data / f"{collection.name}-v0{suffix}.npz", columns, np.savez_compressed)
         seal = seal or digest((name, columns[name]) for name in columns_of(collection.name))
+    mover = "an expert of its own" if collection.controllers else "oracles"
     write_json(
         data / "metadata.json",
         {
             "dataset_id": builtin.stored,
-            "description": "Made again by gtp_jax with OGBench's environments and oracles, by its published settings.",
+            "description": f"Made again by gtp_jax with OGBench's environments and {mover}, by its published settings.",
             "settings": {"noise": collection.noise, "random_actions": collection.random, "steps": collection.steps},
             "seed": builtin.seed,
             "transitions": builtin.transitions,
