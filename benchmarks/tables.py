@@ -6,6 +6,7 @@ A table NAME goes between the comments `<!-- NAME -->` and `<!-- /NAME -->`, on 
 their wording. Cells that were not run are named so.
 """
 
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -102,6 +103,17 @@ def ogbench_tour() -> str:
     for row in found["rows"].values():
         row["k"] = {k: interval(score) for k, score in row["scores"].items()}
     return fill("ogbench_tour", found["rows"], found | {"behaviour": 100 * found["behaviour"]})
+
+
+def guidance_table() -> str:
+    """Cloning and guidance where cloning cannot succeed, at every K."""
+    cells = shared.load_cells(shared.RESULTS / "scores" / "guidance_table")
+    for each in cells.values():
+        each["k"] = {k: interval(score) for k, score in each["scores"].items()}
+    first, *others = cells.values()
+    whole = first | {"command": re.sub(r" --(tasks|methods)=\S+", "", first["command"])}
+    rows = {f"{published.task_of(each['dataset'])}` | `{each['method']}": each for each in cells.values()}
+    return fill("guidance_table", rows, whole | {"source": source(whole, *others)})
 
 
 def d4rl_data() -> str:
@@ -245,6 +257,7 @@ TABLES: dict[str, Callable[[], str]] = {
             ogbench_data,
             ogbench_speed,
             ogbench_tour,
+            guidance_table,
             d4rl_data,
             umaze_study,
             denoising,

@@ -97,6 +97,8 @@ def test_every_method_has_settings_for_every_task_or_says_why_not(method, family
             assert str(error.value) == refused and method in refused and repr(task.name) in refused
             continue
         settings = preset(f"{family}:{name},{method}")
+        if method == "gtp-paper":
+            assert (settings.critic.name, settings.guidance.name, settings.critic.n_step) == ("twin_q", "advantage", 1)
         if settings.guidance.name == "q":
             assert settings.policy.num_steps == settings.critic.num_steps
 

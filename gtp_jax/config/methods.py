@@ -77,7 +77,10 @@ METHODS: dict[str, Callable[[Task], dict[str, Any]]] = {
         "policy.temperature": 1.0,
         "policy.target": "ema",
         "policy.learning_rate": 3e-4,  # not published
+        "critic.name": "twin_q",
         "critic.num_steps": 5,
+        "critic.n_step": 1,
+        "guidance.name": "advantage",
         "guidance.eta": 1.0,  # not published
     },
     # The flow map's own jump as the actor: a Q term on it, held to the averaged policy's path from the same noise.
