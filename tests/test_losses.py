@@ -100,6 +100,7 @@ TABLE = {
     ),
     "td_loss": lambda v, o, d, n: losses.td_loss(ensemble(v, d), d.value, 0.9 * d.t, d.u),
     "expectile_loss": lambda v, o, d, n: losses.expectile_loss(d.value - ensemble(v, d)[0], 0.7),
+    "anchor_loss": lambda v, o, d, n: losses.anchor_loss(v(d.x, d.t, d.u), o(d.x, d.t, d.u), event_ndim=n),
     "normalised_q_loss": lambda v, o, d, n: losses.normalised_q_loss(jax.random.key(0), ensemble(v, d)),
     **{name: weighted(name) for name in losses.__all__ if name.endswith("_weights")},
 }
@@ -239,7 +240,7 @@ def test_numpy_goes_in(name):
         *(
             (name, {"z": lambda d: d.z[:, :1]}, r"noise z of shape \(6, 1\) must be shaped like the data, \(6, 4\)")
             for name in TABLE
-            if name not in ("td_loss", "expectile_loss", "normalised_q_loss", "negative_log_likelihood")
+            if name not in ("anchor_loss", "td_loss", "expectile_loss", "normalised_q_loss", "negative_log_likelihood")
         ),
     ],
 )

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
+from gtp_jax.flow.map import squared_norm
 from gtp_jax.types import Array, Batch, Data, Guidance, HParams, Key, Metrics, Params, Policy
 
 _EPSILON = 1e-6
@@ -103,15 +104,15 @@ def normalised_q_loss(key: Key, q: Array) -> Array:
     return -q[first] / jax.lax.stop_gradient(scale + _EPSILON)
 
 
-def anchor_loss(action: Array, held_to: Array) -> Array:
+def anchor_loss(action: Array, held_to: Array, *, event_ndim: int = 1) -> Array:
     """|a - sg a'|^2, which holds the actions that a Q term moves to those of many small steps from the same noise.
 
     It takes the place of FQL's distillation of a one-step policy from a flow (arXiv 2502.02538, section 4.2), between
-    two numbers of steps of one flow map. Maps actions [*B, A] of both to [*B]. Raises ValueError for other shapes.
+    two numbers of steps of one flow map. Maps actions [*B, *event] of both to [*B]. Raises ValueError for other shapes.
     """
     if action.shape != held_to.shape:
         raise ValueError(f"the action of shape {action.shape} is held to one of shape {held_to.shape}; they must agree")
-    return jnp.sum((action - jax.lax.stop_gradient(held_to)) ** 2, axis=-1)
+    return squared_norm(action - jax.lax.stop_gradient(held_to), event_ndim)
 
 
 def best_of(actions: Array, q: Array) -> Array:
