@@ -8,6 +8,7 @@ from unittest import mock
 import jax
 import pytest
 from runs import Runner
+from toy import Untrained
 
 from gtp_jax import commands
 from gtp_jax.envs import video
@@ -100,3 +101,16 @@ def renders():
             return os.environ.get("MUJOCO_GL", "")
         except ValueError:
             return None
+
+
+@pytest.fixture(scope="module")
+def cloned(tmp_path_factory):
+    """An untrained policy without a critic, of the seeds 4 and 9."""
+    return Untrained(tmp_path_factory.mktemp("cloned"), (4, 9), guidance__name="none")
+
+
+@pytest.fixture(scope="module")
+def guided(tmp_path_factory):
+    """An untrained policy with a critic of actions, of the seeds 4 and 9."""
+    changes = {"critic__name": "expectile", "guidance__name": "unnormalised"}
+    return Untrained(tmp_path_factory.mktemp("guided"), (4, 9), **changes)

@@ -11,24 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from oracles import assert_trees_equal, random_batch
-from toy import Untrained
 
 from gtp_jax.serving.policy import load_policy
 from gtp_jax.training.train import TrainResult
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 SEEDS, OBS, ACTIONS = (4, 9), 3, 2
-
-
-@pytest.fixture(scope="module")
-def cloned(tmp_path_factory):
-    return Untrained(tmp_path_factory.mktemp("cloned"), SEEDS, guidance__name="none")
-
-
-@pytest.fixture(scope="module")
-def guided(tmp_path_factory):
-    changes = {"critic__name": "expectile", "guidance__name": "unnormalised"}
-    return Untrained(tmp_path_factory.mktemp("guided"), SEEDS, **changes)
 
 
 def test_actions_have_the_leading_axes_of_the_observations(cloned):

@@ -67,17 +67,6 @@ def test_a_seeds_noise_does_not_depend_on_its_neighbours():
     assert (both[0] != both[1]).all() and (both != later).all()
 
 
-@pytest.fixture(scope="module")
-def cloned(tmp_path_factory):
-    return Untrained(tmp_path_factory.mktemp("cloned"), SEEDS, guidance__name="none")
-
-
-@pytest.fixture(scope="module")
-def guided(tmp_path_factory):
-    changes = {"critic__name": "expectile", "guidance__name": "unnormalised"}
-    return Untrained(tmp_path_factory.mktemp("guided"), SEEDS, **changes)
-
-
 def test_candidates_are_different_samples_and_best_of_one_is_plain_acting(cloned):
     """Through a real policy: with more candidates the critic's value of what acts does not fall, and rises for most."""
     value = lambda params, obs, action: jnp.sum(action, axis=-1)[None]

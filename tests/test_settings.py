@@ -219,6 +219,12 @@ EGOCENTRIC, BODY = {"policy.subgoal_encoding": "egocentric"}, {"data.observation
         ({"policy.high_level_hidden": (8,)}, "policy.high_level_hidden = .* means nothing to policy.subgoal_steps = 0"),
         ({"guidance.name": "filter", "guidance.eta": 0.0}, "guidance.eta = 0.0 means nothing to .*'filter'; to clone"),
         ({"guidance.name": "conditioning", "guidance.eta": 0.0}, "eta = 0.0 means nothing to .*conditioning"),
+        ({"guidance.anchor": 1.0}, "guidance.anchor = 1.0 means nothing to guidance.name = 'advantage'; set it to 0.0"),
+        ({"guidance.name": "none", "guidance.relative": True}, "guidance.relative = True means nothing to .* False"),
+        (
+            {"policy.name": "vp_diffusion", "guidance.name": "q", "guidance.anchor": 1.0},
+            "guidance.anchor_steps = 4 must be policy.num_steps = 5 for vp_diffusion",
+        ),
         (
             {"guidance.name": "q", "critic.name": "value"},
             "guidance.name = 'q' asks for .* critic.name = 'value' values",
