@@ -34,15 +34,21 @@ KINDS = (
 
 
 def damage(kind: str, step: Path, rng: np.random.Generator) -> None:
-    """Damages a step's folder in one of the KINDS; arrays lie in files that Orbax does not check."""
+    """Damages a step's folder in one of the KINDS; arrays lie in files that Orbax does not check.
+
+    There they come first. Descriptions and indices follow, in these files and in small ones beside them, of which some
+    are not read, so that a flipped bit may do nothing.
+    """
     every = sorted(path for path in step.rglob("*") if path.is_file())
-    files = [
-        path for path in every if path.stat().st_size and (kind != "flip a bit of an array" or path.parent.name == "d")
-    ]
+    files = [path for path in every if path.stat().st_size]
+    if kind == "flip a bit of an array":
+        files = [path for path in files if path.parent.name == "d"]
+        largest = max(path.stat().st_size for path in files)
+        files = [path for path in files if path.stat().st_size > largest / 10]
     sizes = np.array([path.stat().st_size for path in files], float) ** (kind == "flip a bit of an array")
     path = files[rng.choice(len(files), p=sizes / sizes.sum())]
     content = bytearray(path.read_bytes())
-    at = int(rng.integers(len(content)))
+    at = int(rng.integers(len(content) // (2 if kind == "flip a bit of an array" else 1)))
     if kind.startswith("flip a bit"):
         content[at] ^= 1 << int(rng.integers(8))
     elif kind == "overwrite a block":  # as a bad sector would
