@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +59,21 @@ def command(script: str, **options: Any) -> str:
     shown = {name: re.sub("(^|=)[/~][^,]*", r"\1PATH", str(value)) for name, value in options.items() if value}
     words = [f"--{name}" if options[name] is True else f"--{name}={text}" for name, text in shown.items()]
     return " ".join(["python benchmarks/run.py", Path(script).stem, *words])
+
+
+def checkouts(peers: str, known: Iterable[str]) -> dict[str, Path]:
+    """The folders that `NAME=CHECKOUT,NAME=CHECKOUT` names, whose names are among those known; else SystemExit."""
+    paths = dict(words.partition("=")[::2] for words in peers.split(",") if words)
+    for name, path in paths.items():
+        if name not in known or not Path(path).is_dir():
+            raise SystemExit(f"--peers={name}={path}: must be {' or '.join(known)}, and a folder")
+    return {name: Path(path).resolve() for name, path in paths.items()}
+
+
+def revision(checkout: Path) -> str | None:
+    """The commit of a peer's checkout, with "-dirty" where files differ; None where it is none."""
+    words = ["git", "-C", str(checkout), "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty"]
+    return subprocess.run(words, capture_output=True, text=True).stdout.strip() or None
 
 
 def source(command: str) -> dict[str, Any]:

@@ -58,12 +58,6 @@ def turn(program: subprocess.Popen, updates: int) -> dict[str, Any]:
     return found
 
 
-def revision(checkout: str) -> str | None:
-    """The commit of a peer's checkout, with "-dirty" where files differ; None where it is none."""
-    words = ["git", "-C", checkout, "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty"]
-    return subprocess.run(words, capture_output=True, text=True).stdout.strip() or None
-
-
 def middle(values: Any) -> dict[str, Any]:
     """Median and quartiles over rounds."""
     low, median, high = np.quantile(values, (0.25, 0.5, 0.75)).tolist()
@@ -89,9 +83,7 @@ def compare(lines: list[dict]) -> dict[str, Any]:
 
 def measure(peers: str, torch: str, jax: str, rounds: int, updates: int) -> dict[str, Any]:
     """Starts every program after the other, then lets them take turns, another one first in each round."""
-    paths = dict(words.split("=", 1) for words in peers.split(",") if words)
-    if unknown := [name for name in paths if name not in PEERS]:
-        raise SystemExit(f"--peers: {unknown[0]!r} is none of {', '.join(PEERS)}")
+    paths = shared.checkouts(peers, PEERS)
     if updates < 10:
         raise SystemExit(f"--updates={updates} must be at least 10, so that all is compiled")
     load, core = os.getloadavg()[0], max(os.sched_getaffinity(0))
@@ -99,7 +91,7 @@ def measure(peers: str, torch: str, jax: str, rounds: int, updates: int) -> dict
     os.sched_setaffinity(0, {core})
     words = {name: [sys.executable, "gtp", "", json.dumps({"activation": each})] for name, each in OURS.items()}
     for name, path in paths.items():
-        words[name] = [{"torch": torch, "jax": jax}[PEERS[name][0]], name, str(Path(path).resolve()), "{}"]
+        words[name] = [{"torch": torch, "jax": jax}[PEERS[name][0]], name, str(path), "{}"]
     with contextlib.ExitStack() as stack:
         programs, started, turns = {}, {}, {name: [] for name in words}
         for name, (python, *rest) in words.items():
@@ -113,7 +105,7 @@ def measure(peers: str, torch: str, jax: str, rounds: int, updates: int) -> dict
                 turns[name].append(turn(programs[name], updates))
     lines = [summarise(name, started[name], turns[name], updates) for name in names]
     about = {"core": core, "load_average_before": load, "environment": SINGLE_THREADED}
-    about["peers_commits"] = {name: revision(path) for name, path in paths.items()}
+    about["peers_commits"] = {name: shared.revision(path) for name, path in paths.items()}
     return about | {"programs": lines, **compare(lines)}
 
 
