@@ -17,6 +17,7 @@ from gtp_jax.agent.guidance import (
     effective_sample_share,
     exponential_weights,
     filter_weights,
+    moving_filter_weights,
     normalised_q_loss,
     unnormalised_weights,
 )
@@ -39,4 +40,4 @@ __all__ += ["TrajectoryLosses", "consistency_loss", "mean_flow_loss", "ordered_t
 __all__ += ["self_consistency_loss", "soft_consistency_loss", "trajectory_losses"]
 __all__ += ["Chain", "negative_log_likelihood", "noise_prediction_loss", "variance_preserving_chain"]
 __all__ += ["advantage_weights", "effective_sample_share", "exponential_weights", "expectile_loss", "filter_weights"]
-__all__ += ["anchor_loss", "normalised_q_loss", "td_loss", "unnormalised_weights"]
+__all__ += ["anchor_loss", "moving_filter_weights", "normalised_q_loss", "td_loss", "unnormalised_weights"]

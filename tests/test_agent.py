@@ -9,7 +9,7 @@ import pytest
 from agents import BATCH, compiled, hparams, make_policy, run, stub_critic, stub_policy, twin
 from oracles import assert_trees_equal, quick_jit
 
-from gtp_jax.agent.guidance import GUIDANCE, optimality_label
+from gtp_jax.agent.guidance import GUIDANCE, moving_filter_weights, optimality_label
 from gtp_jax.agent.networks import q_network, v_network
 from gtp_jax.agent.update import make_agent
 from gtp_jax.critics import expectile, value
@@ -262,6 +262,26 @@ def test_the_anchor_holds_the_jump_to_many_steps_from_the_same_noise():
         return jnp.mean(jnp.sum((jump - path) ** 2, axis=-1))
 
     assert distance_after(anchored) < 0.5 * distance_after(plain)
+
+
+def test_the_moving_filter_weighs_the_clones_loss_and_nothing_else():
+    """At eta = 0 the policy's loss is the clone's own, example by example, times the filter's weights."""
+    policy, critic = make_policy(), twin()
+    plain, filtered = (
+        compiled(make_agent(policy, critic, GUIDANCE["q"](), num_steps=1, filter_temperature=temperature))
+        for temperature in (0.0, 0.05)
+    )
+    state, _ = run(plain, BATCH, 3, eta=0.0)
+    updated, found = filtered.update(state, BATCH)
+    key_loss, _, key_improve = jax.random.split(jax.random.fold_in(state.key, state.step), 3)
+    own = policy.sample(state.policy, jax.random.split(key_improve)[0], BATCH.obs, 1)
+    q, q_own = (critic.q(updated.critic, BATCH.obs, action) for action in (BATCH.action, own))
+    weights = moving_filter_weights(q, q_own, 0.05)
+    assert weights.min() < 0.9 and weights.max() > 1.1
+    each, _ = policy.loss(state.policy, state.policy_ema, key_loss, BATCH, state.hparams, state.step)
+    np.testing.assert_allclose(found["policy/loss"], jnp.mean(weights * each), rtol=1e-4)
+    np.testing.assert_allclose(found["guidance/filter"], jnp.mean(weights), rtol=1e-4)
+    assert_trees_equal(updated.critic, plain.update(state, BATCH)[0].critic)
 
 
 def test_a_relative_q_term_is_measured_in_units_of_the_policys_loss():

@@ -17,6 +17,7 @@ from gtp_jax.agent.guidance import (
     exponential_weights,
     filter_weights,
     label_conditioned,
+    moving_filter_weights,
     normalised_q_loss,
     optimality_label,
     softmax_of,
@@ -145,6 +146,20 @@ def test_the_anchor_is_a_squared_distance_whose_gradient_reaches_the_action_alon
     assert (by_anchor == 0).all()
     with pytest.raises(ValueError, match=r"shape \(5, 3\) is held to one of shape \(5, 1\); they must agree"):
         anchor_loss(action, held_to[:, :1])
+
+
+def test_the_moving_filter_is_a_sigmoid_of_the_difference_in_units_of_the_policys_values():
+    """Equal values weigh 1, a hot filter is cloning, a cold one keeps what is better; the values get no gradient."""
+    q, own = jnp.array([[-3.0, -8.0, -5.0], [-5.0, -8.0, -7.0]]), jnp.array([[-5.0, -5.0, -7.0], [-5.0, -6.0, -5.0]])
+    difference, scale = np.array([1.0, -2.5, 0.0]), 0.3 * (5.0 + 5.5 + 6.0) / 3
+    expected = 2 / (1 + np.exp(-difference / scale))
+    np.testing.assert_allclose(moving_filter_weights(q, own, 0.3), expected, rtol=1e-5)
+    np.testing.assert_allclose(moving_filter_weights(q, own, 1e6), np.ones(3), rtol=1e-5)
+    np.testing.assert_allclose(moving_filter_weights(q, own, 1e-6), [2.0, 0.0, 1.0], atol=1e-6)
+    for gradient in jax.grad(lambda *values: moving_filter_weights(*values, 0.3).sum(), argnums=(0, 1))(q, own):
+        assert (gradient == 0).all()
+    with pytest.raises(ValueError, match=r"shapes \(2, 3\) and \(2, 1\) must both be \[E, B\]"):
+        moving_filter_weights(q, own[:, :1], 0.3)
 
 
 @pytest.mark.parametrize("eta", [0.1, 2.0])

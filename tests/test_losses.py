@@ -102,7 +102,11 @@ TABLE = {
     "expectile_loss": lambda v, o, d, n: losses.expectile_loss(d.value - ensemble(v, d)[0], 0.7),
     "anchor_loss": lambda v, o, d, n: losses.anchor_loss(v(d.x, d.t, d.u), o(d.x, d.t, d.u), event_ndim=n),
     "normalised_q_loss": lambda v, o, d, n: losses.normalised_q_loss(jax.random.key(0), ensemble(v, d)),
-    **{name: weighted(name) for name in losses.__all__ if name.endswith("_weights")},
+    **{name: weighted(name) for name in losses.__all__ if name.endswith("_weights") and "moving" not in name},
+    "moving_filter_weights": lambda v, o, d, n: (
+        losses.moving_filter_weights(jnp.stack([d.value, d.t]), jnp.stack([d.t, d.u]), 0.7)
+        * losses.denoising_loss(v, d.x, d.z, d.t, event_ndim=n)
+    ),
 }
 EVERY = pytest.mark.parametrize("name", TABLE)
 

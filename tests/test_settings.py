@@ -58,7 +58,7 @@ def companions(name, value):
         found["num_seeds"] = 1
     elif name == "devices":
         found["num_seeds"] = value or 1
-    elif name in ("guidance.relative", "guidance.anchor", "guidance.anchor_steps"):
+    elif name in ("guidance.relative", "guidance.anchor", "guidance.anchor_steps", "guidance.filter_temperature"):
         found["guidance.name"] = "q"
     elif name == "policy.high_level_hidden":
         found["policy.subgoal_steps"] = 20
@@ -221,6 +221,10 @@ EGOCENTRIC, BODY = {"policy.subgoal_encoding": "egocentric"}, {"data.observation
         ({"guidance.name": "conditioning", "guidance.eta": 0.0}, "eta = 0.0 means nothing to .*conditioning"),
         ({"guidance.anchor": 1.0}, "guidance.anchor = 1.0 means nothing to guidance.name = 'advantage'; set it to 0.0"),
         ({"guidance.name": "none", "guidance.relative": True}, "guidance.relative = True means nothing to .* False"),
+        (
+            {"guidance.filter_temperature": 0.1},
+            "filter_temperature = 0.1 means nothing to .* set it to 0.0",
+        ),
         (
             {"policy.name": "vp_diffusion", "guidance.name": "q", "guidance.anchor": 1.0},
             "guidance.anchor_steps = 4 must be policy.num_steps = 5 for vp_diffusion",

@@ -27,6 +27,11 @@ TASKS = {
     "cube-single-play": "ogbench.py:gtp/ogbench/cube-single-play-singletask-task3-500k-v0",
     "scene-play": "ogbench.py:gtp/ogbench/scene-play-singletask-task2-500k-v0",
     "puzzle-3x3-play": "ogbench.py:gtp/ogbench/puzzle-3x3-play-singletask-task1-500k-v0",
+    "umaze": "d4rl.py:gtp/d4rl-antmaze/umaze-v0",
+    "medium-play": "d4rl.py:gtp/d4rl-antmaze/medium-play-v0",
+    "hopper-medium": "gym.py:hopper-medium",
+    "walker2d-medium-replay": "gym.py:walker2d-medium-replay",
+    "halfcheetah-medium": "gym.py:halfcheetah-medium",
 }
 METHODS = {"gtp-bc": "gtp-bc", "gtp-paper": "gtp-paper", "expectile": "gtp", "gtp-q": "gtp-q"}
 

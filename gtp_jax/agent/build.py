@@ -93,6 +93,7 @@ def build_agent(
         relative=settings.guidance.relative,
         anchor=settings.guidance.anchor,
         anchor_steps=settings.guidance.anchor_steps,
+        filter_temperature=settings.guidance.filter_temperature,
         max_grad_norm=settings.max_grad_norm,
         decay_updates=settings.num_updates if settings.policy.decay else 0,
     )

@@ -104,6 +104,27 @@ def normalised_q_loss(key: Key, q: Array) -> Array:
     return -q[first] / jax.lax.stop_gradient(scale + _EPSILON)
 
 
+def moving_filter_weights(q: Array, q_own: Array, temperature: Array | float) -> Array:
+    """w = 2 sigmoid((Q(a) - Q(a')) / (temperature mean |Q(a')|)): is an action better than what the policy would do?
+
+    The filter of Guided Flow Policies (arXiv 2512.03973), twice it, so that weights are 1 where both are equal. It
+    moves with the policy: the better that acts, the fewer examples are left that can teach it.
+
+    Args:
+      q: [E, B] values, by an ensemble of E, of the actions that are cloned.
+      q_own: [E, B] of those that the policy samples for the same observations.
+      temperature: the difference, as a share of the mean |Q(a')|, at which the weight is 2 sigmoid(1) = 1.46.
+
+    Returns:
+      Weights [B] between 0 and 2, without gradient. Raises ValueError for values of other or different shapes.
+    """
+    if q.ndim != 2 or q.shape != q_own.shape:
+        raise ValueError(f"values of shapes {q.shape} and {q_own.shape} must both be [E, B], of an ensemble of E")
+    q, q_own = jnp.mean(q, axis=0), jnp.mean(q_own, axis=0)
+    scale = temperature * jnp.mean(jnp.abs(q_own)) + _EPSILON
+    return jax.lax.stop_gradient(2.0 * jax.nn.sigmoid((q - q_own) / scale))
+
+
 def anchor_loss(action: Array, held_to: Array, *, event_ndim: int = 1) -> Array:
     """|a - sg a'|^2, which holds the actions that a Q term moves to those of many small steps from the same noise.
 

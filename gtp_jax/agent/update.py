@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from gtp_jax.agent.guidance import anchor_loss, label_conditioned
+from gtp_jax.agent.guidance import anchor_loss, label_conditioned, moving_filter_weights
 from gtp_jax.types import Agent, Array, Batch, Critic, Guidance, HParams, Key, Metrics, Params, Policy, State
 
 
@@ -33,6 +33,7 @@ def make_agent(
     relative: bool = False,
     anchor: float = 0.0,
     anchor_steps: int = 4,
+    filter_temperature: float = 0.0,
     decay_updates: int = 0,
     max_grad_norm: float = 10.0,
 ) -> Agent:
@@ -51,6 +52,7 @@ def make_agent(
         with the variance of the data's actions, so the trade between values and distance is one of a KL divergence.
       anchor: coefficient of `anchor_loss` beside a Q term; 0 leaves it out.
       anchor_steps: sampling steps of the action that it holds to.
+      filter_temperature: of `moving_filter_weights` on the policy's loss beside a Q term; 0 leaves them out.
       decay_updates: updates over which the policy's learning rate falls to 0 along a half cosine; 0 keeps it constant.
       max_grad_norm: global norm at which gradients are clipped.
 
@@ -124,7 +126,12 @@ def make_agent(
             key_sample, key_roles = jax.random.split(key_improve)
             obs = jnp.asarray(batch.obs)
             action = policy.sample(params, key_sample, obs, num_steps)
-            extra, extra_metrics = guidance.improve(key_roles, q(state.critic, obs, action), state.hparams)
+            q_own = q(state.critic, obs, action)
+            if filter_temperature:
+                kept = moving_filter_weights(q(state.critic, obs, batch.action), q_own, filter_temperature)
+                per_example = kept * per_example
+                metrics = metrics | {"guidance/filter": jnp.mean(kept)}
+            extra, extra_metrics = guidance.improve(key_roles, q_own, state.hparams)
             unit = jax.lax.stop_gradient(jnp.mean(per_example)) if relative else 1.0
             # Published coefficients weigh it against a loss that is a mean over the action's numbers; ours is a sum.
             per_example = per_example + batch.action.shape[-1] * unit * extra

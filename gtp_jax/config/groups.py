@@ -126,6 +126,12 @@ class GuidanceSettings:
         range=COEFFICIENT,
     )
     anchor_steps: int = setting(4, "Sampling steps of the action that the anchor holds to.", range=COUNT)
+    filter_temperature: float = setting(
+        0.0,
+        "Temperature, as a share of the mean |Q|, of the weights by which examples whose actions are worse than the "
+        "policy's own count less in its loss; 0 leaves them out.",
+        range=NOT_NEGATIVE,
+    )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -83,7 +83,8 @@ METHODS: dict[str, Callable[[Task], dict[str, Any]]] = {
         "guidance.name": "advantage",
         "guidance.eta": 1.0,  # not published
     },
-    # The flow map's own jump as the actor: a Q term on it, held to the averaged policy's path from the same noise.
+    # The flow map's own jump as the actor: a Q term on it, held to the averaged policy's path from the same noise. The
+    # filter carries what it gains into the clone, and so to every number of steps.
     "gtp-q": lambda task: {
         "policy.num_steps": 1,
         "policy.temperature": 1.0,
@@ -97,6 +98,8 @@ METHODS: dict[str, Callable[[Task], dict[str, Any]]] = {
         "guidance.eta": 4.0,
         "guidance.relative": True,
         "guidance.anchor": 1.0,
+        "guidance.filter_temperature": 0.01,
+        "data.reward": TASK_FAMILIES[task.family].iql_reward,
     },
     "gtp-bc": lambda task: {"guidance.name": "none"},
     # Cloning of the episodes that reached the goal.

@@ -156,6 +156,7 @@ def describe(settings: Settings) -> str:
         )
         strength += " relative" if guidance.relative else ""
         strength += f" anchor = {guidance.anchor:g}" if guidance.anchor else ""
+        strength += f" filter = {guidance.filter_temperature:g}" if guidance.filter_temperature else ""
         parts = [policy.name, *hierarchy, f"{settings.critic.name} critic", guidance.name + strength]
     parts.append(f"K = {policy.num_steps}")
     if policy.temperature != 1:
@@ -205,7 +206,7 @@ def _check_together(settings: Settings) -> None:
             f"asks for the values of sampled actions, and critic.name = {settings.critic.name!r} values states alone; "
             "choose another critic or guidance",
         )
-    for name in ("guidance.relative", "guidance.anchor", "guidance.anchor_steps"):
+    for name in ("guidance.relative", "guidance.anchor", "guidance.anchor_steps", "guidance.filter_temperature"):
         default = declarations()[name].setting.default
         if flat[name] != default and not facts.q_values:
             refuse(name, f"means nothing to guidance.name = {guidance.name!r}; set it to {default!r}")
