@@ -109,10 +109,13 @@ def guidance_table() -> str:
     """Cloning and guidance where cloning cannot succeed, at every K."""
     cells = shared.load_cells(shared.RESULTS / "scores" / "guidance_table")
     for each in cells.values():
-        each["k"] = {k: interval(score) for k, score in each["scores"].items()}
+        each["k"] = dict.fromkeys("125", "-") | {k: interval(score) for k, score in each["scores"].items()}
     first, *others = cells.values()
-    whole = first | {"command": re.sub(r" --(tasks|methods)=\S+", "", first["command"])}
-    rows = {f"{published.task_of(each['dataset'])}` | `{each['method']}": each for each in cells.values()}
+    whole = first | {"command": re.sub(r" --(tasks|methods|num_updates|peers)=\S+", "", first["command"])}
+    rows = {
+        f"{published.task_of(each['dataset'])}` | {each['num_updates']:,} | `{each['method']}": each
+        for each in sorted(cells.values(), key=lambda each: each["num_updates"])
+    }
     return fill("guidance_table", rows, whole | {"source": source(whole, *others)})
 
 

@@ -1,8 +1,8 @@
 """Cloning, the paper's weights and the Q-guided jump where cloning cannot succeed, each at K = 1, 2 and 5.
 
 FQL and GFP stand beside them, by their authors' code, where --peers=fql=CHECKOUT,gfp=CHECKOUT tells where it is. Cells
-go to RESULTS/guidance_table/TASK_METHOD.json; a cell that is there is not run again. Settings were chosen on other
-tasks and with seeds from 100 on.
+go to RESULTS/guidance_table/TASK_METHOD_UPDATES.json; a cell that is there is not run again. Settings were chosen on
+other tasks and with seeds from 100 on.
 """
 
 import contextlib
@@ -20,6 +20,7 @@ from gtp_jax.config.settings import Settings
 from gtp_jax.datasets.loading import Dataset
 from gtp_jax.envs.evaluation import Evaluator
 from gtp_jax.runs import scores
+from gtp_jax.serving.policy import LoadedPolicy
 
 NETWORK = (256, 256, 256)
 TASKS = {
@@ -43,19 +44,23 @@ def settings_of(task: str, method: str, num_updates: int, num_seeds: int) -> Set
     return preset(f"{TASKS[task]},{method}").replace(changes | {"log_every": min(500, num_updates)})
 
 
-def score_of(
+def scores_by_steps(
     dataset: Dataset, seeds: Sequence[int], acting: Mapping[int, Callable], episodes: int
 ) -> dict[str, dict[str, Any]]:
-    """The scores of trained policies by their number of steps K."""
+    """The scores of trained policies of these seeds, each given by its number of steps K."""
     assert dataset.env is not None
     found, scale = {}, scores.scale(dataset.env)
     with contextlib.closing(Evaluator(dataset.make_env, dataset.observe, seeds, num_envs=10)) as evaluator:
         for num_steps, act in acting.items():
             played = evaluator(act, episodes)
-            found[str(num_steps)] = scores.summarise(
-                scores.of_episodes(scale, played.returns, played.success), played.success
-            )
+            score = scores.of_episodes(scale, played.returns, played.success)
+            found[str(num_steps)] = scores.summarise(score, played.success)
     return found
+
+
+def acting_by_steps(policy: LoadedPolicy) -> dict[int, Callable]:
+    """A trained policy at K = 1, 2 and 5, one sample per action at temperature 1."""
+    return {k: policy.acting(num_steps=k, temperature=1.0, noise_seed=1) for k in (1, 2, 5)}
 
 
 def cell(task: str, method: str, directory: Path, told: str, num_updates: int, num_seeds: int, episodes: int) -> dict:
@@ -65,11 +70,11 @@ def cell(task: str, method: str, directory: Path, told: str, num_updates: int, n
     result = gtp_jax.train(settings, directory=directory, dataset=dataset)
     seconds, policy = time.perf_counter() - started, result.policy
     assert policy is not None
-    acting = {k: policy.acting(num_steps=k, temperature=1.0, noise_seed=1) for k in (1, 2, 5)}
+    acting = acting_by_steps(policy)
     facts = {"dataset": settings.dataset, "method": method, "algorithm": result.summary["algorithm"]}
     facts |= {"network": NETWORK, "num_updates": num_updates, "num_seeds": num_seeds, "episodes": episodes}
     facts |= {"seconds": seconds, "fingerprint": dataset.fingerprint}
-    return shared.source(told) | facts | {"scores": score_of(dataset, policy.seeds, acting, episodes)}
+    return shared.source(told) | facts | {"scores": scores_by_steps(dataset, policy.seeds, acting, episodes)}
 
 
 def peer_cell(task: str, peer: str, checkout: Path, told: str, num_updates: int, num_seeds: int, episodes: int) -> dict:
@@ -85,7 +90,9 @@ def peer_cell(task: str, peer: str, checkout: Path, told: str, num_updates: int,
     facts |= {"seconds": seconds, "fingerprint": dataset.fingerprint, "hyperparameters": config}
     facts |= {"peer_commit": shared.revision(checkout)}
     return (
-        shared.source(told) | facts | {"scores": score_of(dataset, seeds, {1: q_peers.acting(agents, seeds)}, episodes)}
+        shared.source(told)
+        | facts
+        | {"scores": scores_by_steps(dataset, seeds, {1: q_peers.acting(agents, seeds)}, episodes)}
     )
 
 
@@ -100,9 +107,10 @@ def main(argv: list[str] | None = None) -> None:
     checkouts = shared.checkouts(peers, q_peers.MODULES)
     for task in tasks:
         for method in methods:
+            name = f"{task}_{method}_{given['num_updates']}"
             if method in METHODS:
                 told = shared.command(__file__, tasks=task, methods=method, **given)
-                made = partial(cell, task, method, runs / f"{task}_{method}", told, **given)
+                made = partial(cell, task, method, runs / name, told, **given)
             elif method in checkouts:
                 told = shared.command(
                     __file__, tasks=task, methods=method, peers=f"{method}={checkouts[method]}", **given
@@ -110,5 +118,5 @@ def main(argv: list[str] | None = None) -> None:
                 made = partial(peer_cell, task, method, checkouts[method], told, **given)
             else:
                 continue
-            cells[f"{task}_{method}"] = made
+            cells[name] = made
     shared.run_cells(results / "guidance_table", cells)

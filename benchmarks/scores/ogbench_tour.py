@@ -11,7 +11,7 @@ from typing import Any
 
 import gtp_jax
 from benchmarks import shared
-from benchmarks.scores.guidance_table import scores_by_steps
+from benchmarks.scores.guidance_table import acting_by_steps, scores_by_steps
 from gtp_jax import datasets
 from gtp_jax.config.presets import preset
 
@@ -31,7 +31,9 @@ def measure(runs: Path, num_updates: int, num_seeds: int, episodes: int) -> dict
         dataset = dataset or datasets.load(settings.dataset)
         begun, directory = time.perf_counter(), runs / method
         result = gtp_jax.train(settings, directory=directory, dataset=dataset)
-        seconds, each = time.perf_counter() - begun, scores_by_steps(result, dataset, episodes)
+        seconds, policy = time.perf_counter() - begun, result.policy
+        assert policy is not None
+        each = scores_by_steps(dataset, policy.seeds, acting_by_steps(policy), episodes)
         rows[method] = {"algorithm": result.summary["algorithm"], "seconds": seconds, "scores": each}
         if (runs / method / "maze.png").exists():
             shutil.copy(runs / method / "maze.png", shared.ROOT / "docs" / f"ogbench_{method}.png")

@@ -82,7 +82,8 @@ def _own(task: str, cell: dict[str, Any]) -> list[str]:
         "gtp/": "\ncollected here, not the original files",
     }
     made = next((text for start, text in origin.items() if cell["dataset"].startswith(start)), "")
-    source = f"this project\n{cell['file']}, commit {cell['commit'][:10]}"
+    whose = "its authors' code, run here" if "peer_commit" in cell else "this project"
+    source = f"{whose}\n{cell['file']}, commit {cell['commit'][:10]}"
     score, network = f"{interval(cell['score'])}\n{seeds}", f"{depth} x {widths}"
     return [
         task,
