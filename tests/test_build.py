@@ -38,13 +38,14 @@ def trained(**changes):
     return metrics
 
 
+RECOMMENDED = {"guidance__relative": True, "guidance__anchor": 1.0, "guidance__filter_temperature": 0.01}  # as gtp-q
 # Every policy once, every guidance and every critic at least once; choices away from their defaults.
 COMBINATIONS = [
     ("gaussian", "unnormalised", "expectile", {}),
     ("vp_diffusion", "q", "twin_q", {"critic__backup_samples": 3}),
     ("consistency", "none", "twin_q", {}),
     ("flow_matching", "exponential", "expectile", {"policy__solver": "heun"}),
-    ("shortcut", "q", "expectile", {"policy__decay": False}),
+    ("shortcut", "q", "expectile", {"policy__decay": False, **RECOMMENDED}),
     (*("gtp", "conditioning", "value"), {"policy__teacher": "heun", "policy__flow_times": "log-normal"}),
     ("mean_flow", "filter", "twin_q", {"critic__baseline_samples": 2, "policy__adaptive_power": 0.0}),
     ("ctm", "conditioning", "twin_q", {"policy__target": "ema", "critic__ensemble": 3, "critic__layer_norm": True}),
@@ -72,7 +73,9 @@ def test_every_policy_fits_every_guidance_and_critic(policy):
     """Shapes and types alone, of the guidances that differ in more than a formula."""
     with_advantage = [("advantage", critic) for critic in CRITICS]
     for guidance, critic in [("none", "twin_q"), *with_advantage, ("conditioning", "value"), ("q", "expectile")]:
-        agent, hparams = build(policy__name=policy, guidance__name=guidance, critic__name=critic)
+        steps = {"guidance__anchor_steps": settings_with(policy__name=policy).policy.num_steps}
+        more = RECOMMENDED | steps if guidance == "q" else {}
+        agent, hparams = build(policy__name=policy, guidance__name=guidance, critic__name=critic, **more)
         first = jax.eval_shape(agent.init, jax.random.key(0), BATCH, hparams)
         last, metrics = jax.eval_shape(agent.update, first, BATCH)
         chex.assert_trees_all_equal_shapes_and_dtypes(first, last)

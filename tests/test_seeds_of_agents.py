@@ -14,8 +14,13 @@ from gtp_jax.parallel.seeds import Seeds
 DATA = random_batch(50)
 SINGLY = 10 * (1,)  # updates in each dispatch
 OPTIONS = update_options(jax.devices()[0]) | {"xla_backend_optimization_level": 0}  # as fast to compile as can be
-# As small as an agent with a critic can be: these laws do not depend on the policy class.
-SETTINGS = settings_with(policy__name="gaussian", policy__num_steps=1, critic__num_steps=1, policy__learning_rate=1e-3)
+# As small as an agent with a critic can be, since these laws do not depend on the policy class; guided as by gtp-q.
+GUIDED = {"guidance__name": "q", "guidance__relative": True, "guidance__anchor": 1.0, "guidance__anchor_steps": 1}
+SETTINGS = settings_with(
+    **{"policy__name": "gaussian", "policy__num_steps": 1, "critic__num_steps": 1, "policy__learning_rate": 1e-3},
+    **GUIDED,
+    guidance__filter_temperature=0.05,
+)
 AGENT, HPARAMS = build_agent(SETTINGS, -np.ones(2, np.float32), np.ones(2, np.float32), None)
 
 
