@@ -7,9 +7,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from oracles import random_batch
 from runs import ROOT, benchmark
 from scipy import stats
 
+from gtp_jax.agent.build import build_agent
+from gtp_jax.config.presets import preset
 from gtp_jax.flow.times import Schedule
 from gtp_jax.training import divergence
 
@@ -165,6 +168,19 @@ def test_matmuls_are_counted_as_often_as_they_run():
         return y
 
     assert benchmark("speed/flops").matmul_mflop(update, x) == pytest.approx((3 + 2) * 128 / 1e6)
+
+
+def test_an_update_of_the_recommended_guidance_takes_at_most_1_3_times_the_work_of_the_papers():
+    """Floating-point operations of matrix products, at the size and on the shapes of the guidance table's arms."""
+
+    def work(method):
+        settings = preset(f"ogbench.py:cube-single-play-singletask-task3-v0,{method}")
+        agent, hparams = build_agent(settings, -np.ones(5, np.float32), np.ones(5, np.float32), None)
+        batch = random_batch(256, obs_dim=28, action_dim=5)
+        state = jax.eval_shape(agent.init, jax.random.key(0), batch, hparams)
+        return benchmark("speed/flops").matmul_mflop(agent.update, state, batch)
+
+    assert 0.5 < work("gtp-q") / work("gtp-paper") < 1.3
 
 
 def test_kills_damages_and_bad_inputs_lost_nothing_and_the_checks_cost_little():
