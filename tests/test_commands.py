@@ -5,11 +5,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import pytest
 from runs import ROOT, benchmark
 
 import gtp_jax
 from gtp_jax.commands import COMMANDS, main
+from gtp_jax.runs import provenance
 
 PROGRAM = """
 import contextlib, runpy, sys, time
@@ -36,7 +38,16 @@ def test_help_and_version_are_quick():
     assert all(f"usage: gtp-jax {name}" in done.stdout for name in COMMANDS if name != "run")
 
 
+def test_all_of_the_version_is_what_a_report_of_a_fault_needs(capsys):
+    assert main(["--version", "--all"]) == 0
+    told = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines() if len(line.split()) > 1)
+    assert told["gtp_jax"] == gtp_jax.__version__ and told["platform"] == jax.default_backend()
+    assert told["count"] == str(jax.device_count()) and told["commit"] == str(provenance.commit())
+    assert {"jax", "jaxlib", "system", "kind", "cpu", "host_cores"} <= told.keys()
+
+
 MISTAKES = {
+    "--version --every": "--version --every: it takes nothing, or --all for devices too",
     "evalute": "there is no command 'evalute'; .*did you mean 'evaluate'",
     "evaluate": "the following arguments are required: --workdir",
     "evaluate --workdir=nowhere": "nowhere.*does not exist; is nowhere the directory of a run",

@@ -4,6 +4,7 @@ import argparse
 import asyncio.log
 import contextlib
 import importlib
+import platform
 import shlex
 import sys
 from collections.abc import Callable, Sequence
@@ -38,9 +39,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if name in ("--help", "-h"):
             Terminal().facts("gtp-jax COMMAND [--help] [FLAGS], where COMMAND is one of", COMMANDS)
+            Terminal().say("gtp-jax --version [--all] prints the versions; with --all also devices and commit")
         elif name == "--version":
-            facts = provenance.versions()
-            Terminal().facts(f"gtp_jax {facts.pop('gtp_jax')}", facts)
+            if rest not in ([], ["--all"]):
+                raise ValueError(
+                    f"--version {shlex.join(rest):.80}: it takes --all, for devices and commit, or nothing"
+                )
+            facts: dict[str, Any] = provenance.versions()
+            version = facts.pop("gtp_jax")
+            facts |= {"commit": provenance.commit(), "system": platform.platform()} if rest else {}
+            Terminal().facts(f"gtp_jax {version}", facts | (provenance.device() if rest else {}))
         elif name not in COMMANDS:
             raise ValueError(f"there is no command {name!r:.80}; {there_are(name, COMMANDS)}")
         else:
