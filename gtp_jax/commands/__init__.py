@@ -42,9 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             Terminal().say("gtp-jax --version [--all] prints the versions; with --all also devices and commit")
         elif name == "--version":
             if rest not in ([], ["--all"]):
-                raise ValueError(
-                    f"--version {shlex.join(rest):.80}: it takes --all, for devices and commit, or nothing"
-                )
+                raise ValueError(f"--version {shlex.join(rest):.80}: it takes nothing, or --all for devices too")
             facts: dict[str, Any] = provenance.versions()
             version = facts.pop("gtp_jax")
             facts |= {"commit": provenance.commit(), "system": platform.platform()} if rest else {}
