@@ -119,7 +119,7 @@ MISTAKES = [
     ([TINY, "--config.policy.hidden={8}"], ["policy.hidden = '{8}' must be the widths"]),
     ([TINY, "--config.policy.name=gpt"], ["policy.name = 'gpt' must be one of", "did you mean 'gtp'"]),
     ([TINY, "--config.policy.solver=heun"], ["policy.solver = 'heun' means nothing to policy.name = 'gtp'", "ctm"]),
-    ([TINY, "--config.num_seeds=3", "--config.devices=2"], ["devices = 2 must divide the 3 trials"]),
+    ([TINY, "--config.num_seeds=3", "--config.devices=4"], ["devices = 4 exceeds the 3 trials"]),
     ([TINY, "--config.sweep.eta=(1, 'a')"], ["sweep.eta = (1, 'a'): 'a' must be a number"]),
     ([TINY, "--config.sweep.eta={}"], ["sweep.eta = '{}' must be up to"]),  # which would sweep nothing
     ([TINY, "--config.sweep.eta", "{0.1: 1}"], ["sweep.eta = '{0.1: 1}' must be"]),

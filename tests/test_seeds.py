@@ -1,6 +1,7 @@
 """Many seeds in one program: independent of one another, of their grouping and of the devices."""
 
 import functools
+import itertools
 from types import SimpleNamespace
 from typing import NamedTuple
 
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 from oracles import assert_trees_equal, seed_of
 
-from gtp_jax.parallel.seeds import Seeds, batch_indices, choose_devices, device_beside, seed_keys
+from gtp_jax.parallel.seeds import Seeds, batch_indices, choose_devices, device_beside, fewest_devices, seed_keys
 
 
 class Counter(NamedTuple):
@@ -55,7 +56,9 @@ def test_the_keys_of_a_seed_do_not_depend_on_the_others(seeds):
     assert len(np.unique(every.reshape(-1, 2), axis=0)) == 2 * len(seeds)
 
 
-@pytest.mark.parametrize(("seeds", "devices"), [((5, 3), 1), ((5, 3), 2), ((1, 3, 7, 4), 2), ((7, 1, 2, 4, 3), 1)])
+@pytest.mark.parametrize(
+    ("seeds", "devices"), [((5, 3), 1), ((5, 3), 2), ((1, 3, 7, 4), 2), ((7, 1, 2, 4, 3), 1), ((7, 3, 5), 2)]
+)
 def test_initial_states_and_batches_do_not_depend_on_neighbours_or_devices(seeds, devices):
     """Bit for bit: initial values, keys, and the rows of every minibatch."""
     for one, many in zip(counter((3,))[1], counter(seeds, devices)[1], strict=True):
@@ -76,6 +79,11 @@ def test_rows_are_those_of_batch_indices_and_metrics_are_means_over_the_chunk():
 @pytest.mark.parametrize("devices", [1, 2])
 def test_gather_undoes_place(devices):
     engine, _ = counter((5, 3), devices)
+    uneven = {"x": np.arange(6, dtype=np.float32).reshape(3, 2), "key": jax.random.split(jax.random.key(0), 3)}
+    there = counter((7, 3, 5), devices)[0]
+    placed = there.place(uneven)
+    assert placed["x"].shape == (devices, 3 if devices == 1 else 2, 2)
+    assert_trees_equal(there.gather(placed), uneven | {"key": jax.random.key_data(uneven["key"])})
     tree = {"float": np.ones((2, 3), np.float32) / 3, "bool": np.array([True, False]), "nothing": None}
     placed = engine.place(tree)
     assert placed["float"].shape == (devices, 2 // devices, 3)
@@ -134,13 +142,15 @@ def test_own_arguments_of_a_seed_reach_its_first_state():
     np.testing.assert_array_equal(engine.gather(engine.init()), [0, 11, 22, 33])
 
 
-def test_devices_divide_the_seeds():
-    assert [len(choose_devices(seeds)) for seeds in (1, 2, 3, 4)] == [1, 2, 1, 2]
+def test_as_many_devices_work_as_leave_each_with_the_fewest_seeds():
+    """Of all numbers of devices, the smallest one whose fullest device has the fewest seeds."""
+    for seeds, available in itertools.product(range(1, 13), range(1, 9)):
+        fullest = {count: -(-seeds // count) for count in range(1, available + 1)}
+        assert fewest_devices(seeds, available) == min(fullest, key=lambda count: (fullest[count], count))
+    assert [len(choose_devices(seeds)) for seeds in (1, 2, 3, 4)] == [1, 2, 2, 2]
     assert len(choose_devices(4, 1)) == 1
-    with pytest.raises(ValueError, match="3 seeds do not divide among 2 devices"):
-        counter((0, 1, 2), 2)
-    with pytest.raises(ValueError, match=r"num_seeds = 3 does not divide among devices = 2; devices may be \[1\]"):
-        choose_devices(3, 2)
+    with pytest.raises(ValueError, match="devices = 2 must be at most num_seeds = 1"):
+        choose_devices(1, 2)
     with pytest.raises(ValueError, match="devices = 4, but JAX finds 2"):
         choose_devices(4, 4)
 

@@ -205,7 +205,7 @@ EGOCENTRIC, BODY = {"policy.subgoal_encoding": "egocentric"}, {"data.observation
         ({"checkpoint_every": 251}, "checkpoint_every = 251 must be a multiple of log_every = 250"),
         ({"eval.every": 251}, "eval.every = 251 must be a multiple of log_every = 250"),
         ({"policy.sigma_min": 80.0}, "policy.sigma_min = 80.0 must be below policy.sigma_max = 80.0"),
-        ({"devices": 3}, "devices = 3 must divide the 4 trials"),
+        ({"devices": 5}, "devices = 5 exceeds the 4 trials"),
         ({"seed_offset": MAX_INT}, "seed_offset = 2147483647 must be at most 2147483644 with num_seeds = 4"),
         ({"num_seeds": 65_536, "sweep.eta": (0.1, 1.0)}, "num_seeds = 65536 times what is swept are 131072 trials"),
         (OF_POSITIONS | NO_POSITIONS, "critic.observation = 'position' needs data.observation = .*set .* = 'all'"),

@@ -233,5 +233,5 @@ def _check_together(settings: Settings) -> None:
     trials = settings.num_seeds * math.prod(len(values) for values in settings.sweep.values())
     if trials not in MAX_TRIALS:
         refuse("num_seeds", f"times what is swept are {trials} trials; must be {MAX_TRIALS}")
-    if settings.devices and trials % settings.devices:
-        refuse("devices", f"must divide the {trials} trials (num_seeds = {settings.num_seeds}, times what is swept)")
+    if settings.devices > trials:
+        refuse("devices", f"exceeds the {trials} trials (num_seeds = {settings.num_seeds}, times what is swept)")

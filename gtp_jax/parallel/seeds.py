@@ -30,18 +30,22 @@ def batch_indices(data_key: Key, step: Array, batch_size: int, num_rows: int) ->
     return jax.random.randint(jax.random.fold_in(data_key, step), (batch_size,), 0, num_rows)
 
 
-def choose_devices(num_seeds: int, count: int = 0) -> list[Device]:
-    """The devices to use: `count` of them, or for 0 as many as divide the seeds evenly.
+def fewest_devices(num_seeds: int, available: int) -> int:
+    """How many of the available devices leave each with the fewest seeds, and are no more than that takes."""
+    return -(-num_seeds // -(-num_seeds // available))
 
-    Raises ValueError where there are not so many, or the seeds do not divide among them.
+
+def choose_devices(num_seeds: int, count: int = 0) -> list[Device]:
+    """The devices to use: `count` of them, or for 0 as many as leave each with the fewest seeds.
+
+    Raises ValueError where there are not so many devices, or not so many seeds.
     """
     available = jax.local_devices()
-    fitting = [n for n in range(1, len(available) + 1) if num_seeds % n == 0]
-    count = count or fitting[-1]
+    count = count or fewest_devices(num_seeds, len(available))
     if count > len(available):
         raise ValueError(f"devices = {count}, but JAX finds {len(available)}: {available}")
-    if count not in fitting:
-        raise ValueError(f"num_seeds = {num_seeds} does not divide among devices = {count}; devices may be {fitting}")
+    if count > num_seeds:
+        raise ValueError(f"devices = {count} must be at most num_seeds = {num_seeds}")
     return available[:count]
 
 
@@ -63,7 +67,10 @@ def device_beside(training: Sequence[Device], overlap: str) -> Device | None:
 
 
 class Seeds:
-    """The states of S seeds on D devices, laid out [D, S/D, ...], and the compiled program that advances them."""
+    """The states of S seeds on D devices, laid out [D, ceil(S/D), ...], and the compiled program that advances them.
+
+    Where S does not divide among the devices, the last seed is there more than once, and its copies are not gathered.
+    """
 
     def __init__(
         self,
@@ -88,14 +95,12 @@ class Seeds:
           batch_size: rows in a minibatch.
           own: further arguments of `init`, pytrees of [S, ...], such as hyperparameters that differ between the seeds.
           at_once: how many seeds a device updates side by side, the others after them; 0 for all of them.
-          devices: where to run; the first device by default. Raises ValueError where S does not divide among them.
+          devices: where to run; the first device by default.
           options: of the compiler; `compiler.update_options` by default.
         """
         self.seeds = tuple(seeds)
         self.devices = list(devices or jax.local_devices()[:1])
-        self._shape = (len(self.devices), len(self.seeds) // len(self.devices))
-        if self._shape[0] * self._shape[1] != len(self.seeds):
-            raise ValueError(f"{len(self.seeds)} seeds do not divide among {len(self.devices)} devices")
+        self._shape = (len(self.devices), -(-len(self.seeds) // len(self.devices)))
         mesh = Mesh(np.array(self.devices), (_AXIS,))
         self._per_device = NamedSharding(mesh, PartitionSpec(_AXIS))
         # One seed after the other, since a vmapped program may round differently at another width.
@@ -139,7 +144,7 @@ class Seeds:
     def advance(self, state: Any, num_updates: int) -> tuple[Any, Metrics]:
         """Runs `num_updates` updates of every seed in one dispatch; the given state is consumed.
 
-        Returns the new state and the metrics' means over the updates, laid out [D, S/D].
+        Returns the new state and the metrics' means over the updates, laid out as the state.
         """
         if num_updates not in self._compiled:
             started = time.perf_counter()
@@ -150,8 +155,13 @@ class Seeds:
 
     def place(self, tree: Any) -> Any:
         """From a pytree of [S, ...] to the layout of the devices."""
-        laid_out = jax.tree.map(lambda leaf: leaf.reshape(*self._shape, *leaf.shape[1:]), tree)
-        return jax.device_put(laid_out, self._per_device)
+        slots = np.minimum(np.arange(self._shape[0] * self._shape[1]), len(self.seeds) - 1)
+
+        def lay_out(leaf: Any) -> Any:
+            leaf = leaf if len(slots) == len(self.seeds) else leaf[slots]
+            return leaf.reshape(*self._shape, *leaf.shape[1:])
+
+        return jax.device_put(jax.tree.map(lay_out, tree), self._per_device)
 
     def gather(self, tree: Any) -> Any:
         """From the layout of the devices to host arrays [S, ...], whatever their number; keys become their data."""
@@ -160,6 +170,6 @@ class Seeds:
             if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
                 leaf = jax.random.key_data(leaf)
             host = np.array(jax.device_get(leaf))  # a copy: the buffer may be donated to the next update
-            return host.reshape(len(self.seeds), *host.shape[2:])
+            return host.reshape(-1, *host.shape[2:])[: len(self.seeds)]
 
         return jax.tree.map(fetch, tree)
