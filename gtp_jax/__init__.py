@@ -1,7 +1,8 @@
 """Generative Trajectory Policies for offline reinforcement learning, in JAX.
 
-`gtp_jax.train` trains a policy, `gtp_jax.load_policy` loads a trained one, `gtp_jax.export` writes one to a file that
-works without this package, `gtp_jax.datasets` reads data, and `gtp_jax.losses` holds losses for other codebases.
+`gtp_jax.train` trains a policy, `gtp_jax.load_policy` loads a trained one, `gtp_jax.evaluate` plays it in an
+environment, `gtp_jax.export` writes it to a file that works without this package, `gtp_jax.datasets` reads data, and
+`gtp_jax.losses` holds losses for other codebases.
 """
 
 import importlib
@@ -13,14 +14,16 @@ if TYPE_CHECKING:
     from gtp_jax.config.settings import Settings
     from gtp_jax.serving.export import export
     from gtp_jax.serving.policy import load_policy
+    from gtp_jax.training.evaluate import evaluate
     from gtp_jax.training.train import train
 
 __version__ = "0.1.0"
-__all__ = ["Settings", "datasets", "export", "load_policy", "losses", "preset", "train"]
+__all__ = ["Settings", "datasets", "evaluate", "export", "load_policy", "losses", "preset", "train"]
 
 # Imported when first used, so that `import gtp_jax` is cheap.
 _HOMES = {
     "Settings": "gtp_jax.config.settings",
+    "evaluate": "gtp_jax.training.evaluate",
     "export": "gtp_jax.serving.export",
     "load_policy": "gtp_jax.serving.policy",
     "preset": "gtp_jax.config.presets",

@@ -5,18 +5,20 @@ import shutil
 import subprocess
 import sys
 
+import gymnasium
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
-from toy import Untrained
+from toy import ThreeSteps, Untrained
 
 import gtp_jax
 from gtp_jax.agent.build import build_policy
 from gtp_jax.commands import evaluate, main
 from gtp_jax.datasets.transforms import transform_observation
-from gtp_jax.envs.evaluation import Evaluator
+from gtp_jax.envs.evaluation import _ROOT, Evaluator
+from gtp_jax.runs import scores
 from gtp_jax.training import train
 
 # Few and small pictures take no time, even without a GPU.
@@ -87,6 +89,43 @@ def test_scores_and_times_for_each_combination(whole, runner, tmp_path, monkeypa
     assert "the evaluation failed with ZeroDivisionError" in late and "warning" not in out
     assert "has changed since the run: fingerprint: " in late and "environment" not in late
     assert (run / "evaluations.json").read_bytes() == before
+
+
+def by_hand(policy, trial, episodes):
+    """The returns of a deterministic policy's episodes, played one after the other."""
+    env, found = ThreeSteps(), []
+    for episode in range(episodes):
+        entropy = np.random.SeedSequence((_ROOT, policy.seeds[trial], episode)).generate_state(1)[0]
+        (obs, _), total, done = env.reset(seed=int(entropy)), 0.0, False
+        while not done:
+            obs, reward, _, done, _ = env.step(policy(obs, temperature=0, trial=trial))
+            total += reward
+        found.append(total)
+    return found
+
+
+def test_a_policy_is_evaluated_in_any_environment_from_python_and_from_the_command_line(tmp_path, capsys, refused):
+    policy = Untrained(tmp_path, (4, 9), guidance__name="none", dataset="arrays/mine").policy
+    found = gtp_jax.evaluate(policy, ThreeSteps, num_episodes=3, num_envs=2, temperature=0)
+    np.testing.assert_allclose(found["returns"], [by_hand(policy, trial, 3) for trial in (0, 1)], rtol=1e-5)
+    assert found["score_of"] == "return" and (found["length"] == 3).all() and not found["success"].any()
+    assert found["score"] == scores.summarise(found["returns"])
+    gymnasium.register("toy/ThreeSteps-v0", ThreeSteps)
+    words = ["evaluate", f"--workdir={tmp_path}", "--num_steps=1", "--temperature=0", "--episodes=3"]
+    assert main([*words, "--env=toy/ThreeSteps-v0"]) == 0 and "K = 1, temperature 0" in capsys.readouterr().out
+    (row,) = json.loads((tmp_path / "evaluations.json").read_text())
+    assert row["environment"] == "toy/ThreeSteps-v0" and row["score"] == found["score"]
+    says = "arrays/mine names no environment to evaluate in; give one: "
+    assert f"{says}--env=ID" in refused(*words)
+    for env, changes, message in (
+        (None, {}, f"{says}env=ID"),
+        ("toy/ThreeStep-v0", {}, "not registered; .*; did you mean 'toy/ThreeSteps-v0'"),
+        (ThreeSteps, {"num_episodes": 0}, "num_episodes = 0 must be at least 1"),
+        (ThreeSteps, {"temperature": -1.0}, "temperature = -1.0 must be at least 0"),
+        (ThreeSteps, {"candidates": 2}, "candidates = 2: this run cloned and has no critic"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            gtp_jax.evaluate(policy, env, **changes)
 
 
 @pytest.mark.slow

@@ -34,7 +34,8 @@ def milliseconds_per_sample(policy: Any, obs: Any, num_steps: int, repeats: int 
     return 1000 * float(np.median(np.diff(times)))
 
 
-_SAME = ("updates", "num_steps", "temperature", "candidates", "selection", "episodes", "noise_seed")  # one evaluation
+# What makes two evaluations the same one.
+_SAME = ("environment", "updates", "num_steps", "temperature", "candidates", "selection", "episodes", "noise_seed")
 
 
 def add_result(path: Path, result: dict[str, Any] | None) -> None:
@@ -48,7 +49,7 @@ def add_result(path: Path, result: dict[str, Any] | None) -> None:
     except (AttributeError, TypeError, ValueError) as error:
         raise ValueError(f"{path} holds no evaluations ({error}); move it, or choose another --output") from None
     if result is not None:
-        every[tuple(result[name] for name in _SAME)] = result
+        every[tuple(result.get(name, 0) for name in _SAME)] = result
         files.write_json(path, list(every.values()))
 
 
@@ -57,6 +58,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = Parser(prog="gtp-jax evaluate", description="Evaluates a trained policy.")
     add = parser.add_argument
     add("--workdir", type=user_path, required=True, help="directory of the run")
+    add("--env", default="", help="id of an environment, if not that of the run's data")
     add("--num_steps", type=numbers(COUNT), default="1,2,5", help="sampling steps K, by commas (1,2,5)")
     add(
         "--temperature",
@@ -76,6 +78,7 @@ def main(argv: list[str] | None = None) -> int:
     from gtp_jax.config import trials
     from gtp_jax.envs import video
     from gtp_jax.envs.evaluation import Evaluator
+    from gtp_jax.envs.registry import of_user
     from gtp_jax.runs import scores
     from gtp_jax.runs.directory import differences
     from gtp_jax.training import divergence
@@ -93,18 +96,24 @@ def main(argv: list[str] | None = None) -> int:
     add_result(output, None)
     if arguments.video:
         video.choose_backend()
-    dataset = load_dataset(policy.settings.replace({"eval.num_episodes": arguments.episodes}), terminal)
-    if dataset.env is None:
-        raise ValueError(f"{dataset.id} names no environment to evaluate in; gtp_jax.load_policy(DIR) acts in any")
-    scale, then = scores.scale(dataset.env), policy.info
-    now = {"fingerprint": dataset.fingerprint, "environment": f"{dataset.env.env_id}, {scale.name}"}
-    there = {"fingerprint": then.fingerprint, "environment": then.environment or now["environment"]}
-    if different := differences(there, now):
-        terminal.say(f"warning: {dataset.id} has changed since the run: {'; '.join(different)}")
-    first = dataset.make_env()  # plays the first seed's first episode
+    if arguments.env:
+        env, other = of_user(arguments.env), {"environment": arguments.env}
+    elif policy.settings.dataset.startswith("arrays/"):
+        raise ValueError(f"{policy.settings.dataset} names no environment to evaluate in; give one: --env=ID")
+    else:
+        dataset = load_dataset(policy.settings.replace({"eval.num_episodes": arguments.episodes}), terminal)
+        env, other, then = dataset.env, {}, policy.info
+        if env is None:
+            raise ValueError(f"{dataset.id} names no environment to evaluate in; give one: --env=ID")
+        now = {"fingerprint": dataset.fingerprint, "environment": f"{env.env_id}, {scores.scale(env).name}"}
+        there = {"fingerprint": then.fingerprint, "environment": then.environment or now["environment"]}
+        if different := differences(there, now):
+            terminal.say(f"warning: {dataset.id} has changed since the run: {'; '.join(different)}")
+    scale = scores.scale(env)
+    first = env.make_env()  # plays the first seed's first episode
     obs, _ = first.reset(seed=0)
     first = video.Recorded(first) if arguments.video else first
-    envs = itertools.chain([first], iter(dataset.make_env, None))
+    envs = itertools.chain([first], iter(env.make_env, None))
     kind = {"num_envs": arguments.num_envs, "by_success": scale.by_success}
     evaluator = Evaluator(lambda: next(envs), policy.observe, policy.seeds, **kind)
     combinations, filmed = trials.combinations(policy.trials), {}
@@ -126,7 +135,13 @@ def main(argv: list[str] | None = None) -> int:
             score = scores.of_episodes(scale, episodes.returns, episodes.success)
             table = scores.score_table(combinations, score, episodes.success if scale.by_success else None)
             milliseconds = milliseconds_per_sample(policy, obs, num_steps)
-            facts = {"dataset": dataset.id, "updates": policy.step, "seeds": list(dict.fromkeys(policy.seeds)), **asked}
+            facts = {
+                "dataset": policy.settings.dataset,
+                **other,
+                "updates": policy.step,
+                "seeds": list(dict.fromkeys(policy.seeds)),
+                **asked,
+            }
             facts |= {
                 "selection": None if candidates == 1 else selection,
                 "episodes": arguments.episodes,
@@ -145,6 +160,6 @@ def main(argv: list[str] | None = None) -> int:
                 terminal.say(f"{name}{how}: {shown}  {took} ms per action")
             add_result(output, facts)
         for num_steps, episode in filmed.items():
-            for path in video.film(first.env, episode, dataset.maze, output.with_name(f"video-K{num_steps}")):
+            for path in video.film(first.env, episode, env.maze, output.with_name(f"video-K{num_steps}")):
                 terminal.say(f"  {path}")
     return 0

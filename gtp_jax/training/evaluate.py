@@ -1,0 +1,81 @@
+"""Evaluation from Python: a trained policy in any environment, scored as a run scores it."""
+
+import contextlib
+from collections.abc import Callable
+from typing import Any
+
+from gtp_jax.config import trials
+from gtp_jax.datasets.loading import load
+from gtp_jax.declare import COUNT, MANY, NOT_NEGATIVE, Range
+from gtp_jax.envs.evaluation import Evaluator
+from gtp_jax.envs.registry import EvalEnv, of_user
+from gtp_jax.runs import scores
+from gtp_jax.serving.policy import LoadedPolicy
+from gtp_jax.training import playing
+
+ENVS = Range(1, 4096)  # environments of a seed
+
+
+def environment(policy: LoadedPolicy, env: str | Callable[[], Any] | EvalEnv | None = None) -> EvalEnv:
+    """The environment of this id or function, by default that of the policy's data. Raises ValueError without one."""
+    dataset = policy.settings.dataset
+    found = of_user(env) if env is not None else None if dataset.startswith("arrays/") else load(dataset).env
+    if found is None:
+        raise ValueError(f"{dataset} names no environment to evaluate in; give one: env=ID")
+    return found
+
+
+def evaluate(
+    policy: LoadedPolicy,
+    env: str | Callable[[], Any] | EvalEnv | None = None,
+    *,
+    num_episodes: int = 100,
+    num_steps: int | None = None,
+    temperature: float | None = None,
+    candidates: int = 1,
+    num_envs: int = 25,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Plays episodes with every trial of a policy, and returns their scores.
+
+    Args:
+      policy: as `gtp_jax.train` and `gtp_jax.load_policy` return it.
+      env: a registered id, a function () -> gymnasium.Env, or None for the environment of the policy's data, which are
+        loaded for that.
+      num_episodes: of each trial. Their environments' seeds depend on the trial's seed and the episode's number alone.
+      num_steps: sampling steps K, by default the run's own.
+      temperature: scale of the noise, by default the run's own.
+      candidates: best of N by the critic.
+      num_envs: environments of each trial that are stepped side by side.
+      seed: of the policies' noise.
+
+    Returns:
+      A dict of `score_of`, what a score is; `score`, the numbers of `runs.scores.summarise` (`mean`, `ci95`,
+      `per_seed`, ...), or for a sweep `sweep`, a list of swept values with the score of each; and the arrays `returns`,
+      `success` and `length`, [S, E] for S trials of E episodes.
+
+    Raises:
+      ValueError: for numbers out of range, an environment that does not exist or does not suit the policy.
+      EvaluationFailed: for whatever environment and policy raise while they play.
+    """
+    settings = policy.settings.policy
+    num_steps = settings.num_steps if num_steps is None else num_steps
+    temperature = settings.temperature if temperature is None else temperature
+    given = {"num_episodes": (num_episodes, MANY), "num_steps": (num_steps, COUNT), "candidates": (candidates, COUNT)}
+    for name, (value, allowed) in (
+        given | {"num_envs": (num_envs, ENVS), "temperature": (temperature, NOT_NEGATIVE)}
+    ).items():
+        if value not in allowed:
+            raise ValueError(f"{name} = {value!r:.80} must be {allowed}")
+    found = environment(policy, env)
+    scale = scores.scale(found)
+    evaluator = Evaluator(found.make_env, policy.observe, policy.seeds, num_envs, by_success=scale.by_success)
+    with contextlib.closing(evaluator):
+        act = policy.acting(num_steps=num_steps, temperature=temperature, candidates=candidates, noise_seed=seed)
+        episodes = playing.play(evaluator, act, num_episodes)
+    score = scores.of_episodes(scale, episodes.returns, episodes.success)
+    table = scores.score_table(
+        trials.combinations(policy.trials), score, episodes.success if scale.by_success else None
+    )
+    outcomes = {name: getattr(episodes, name) for name in ("returns", "success", "length")}
+    return {"score_of": scale.name, **table, **outcomes}
