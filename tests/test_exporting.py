@@ -62,7 +62,7 @@ def policy(whole):
     return gtp_jax.load_policy(whole[0])
 
 
-def check_onnx(policy, num_steps, model, obs, trial=1, counts=(1, 3, 4), temperature=0.25):
+def check_onnx(policy, num_steps, model, obs, trial=1, counts=(1, 3, 4), atol=1e-5):
     """onnxruntime acts like the policy on the same noise, for any batch size; returns the number of noise columns."""
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
     *parts, noise_input = session.get_inputs()
@@ -75,15 +75,15 @@ def check_onnx(policy, num_steps, model, obs, trial=1, counts=(1, 3, 4), tempera
         with pytest.MonkeyPatch.context() as patch:
             draws, normal = [], jax.random.normal
             patch.setattr(jax.random, "normal", lambda *given: draws.append(normal(*given)) or draws[-1])
-            action = policy.act(policy.params_of(trial), key, obs, num_steps, temperature)
+            action = policy.act(policy.params_of(trial), key, obs, num_steps, 0.25)
         return action, jnp.concatenate(draws, axis=-1)
 
     action, noise = map(np.asarray, act(jax.random.key(3), obs))
     rows = {part.name: obs[part.name] if isinstance(obs, dict) else obs for part in parts} | {"noise": noise}
     for count in counts:
         (got,) = session.run(["action"], {name: array[:count] for name, array in rows.items()})
-        # Less than the rounding of the first point, which lies 80 times the temperature away.
-        np.testing.assert_allclose(got, action[:count], rtol=0, atol=1e-5)
+        # The rounding of the first point, which lies 80 times the temperature away, is less.
+        np.testing.assert_allclose(got, action[:count], rtol=0, atol=atol)
         assert got.dtype == np.float32 and got.shape == action[:count].shape
     assert np.ptp(action) > 0.1
     return noise_input.shape[1]
@@ -125,7 +125,9 @@ def test_every_policy_class_can_be_exported(name, num_steps):
         assert got.shape == (count, 2)
     draws = {"consistency": num_steps + 1, "vp_diffusion": num_steps}.get(name, 1)
     model = export.onnx_model(policy, trial=1)
-    assert check_onnx(policy, num_steps, model.SerializeToString(), obs) == 2 * draws
+    # A time rounded otherwise moves VP diffusion's sample by 1e-5; float32 itself is 2e-5 away from float64 there.
+    atol = 3e-5 if name == "vp_diffusion" else 1e-5
+    assert check_onnx(policy, num_steps, model.SerializeToString(), obs, atol=atol) == 2 * draws
 
 
 HIERARCHY = {"policy__subgoal_steps": 20}
