@@ -1,4 +1,4 @@
-"""Exported policies: the same actions in a process that cannot import this package, and weights for NumPy."""
+"""Exported policies: the same actions in a process that cannot import this package and in onnxruntime."""
 
 import json
 import subprocess
@@ -7,10 +7,11 @@ import sys
 import jax
 import jax.numpy as jnp
 import numpy as np
+import onnxruntime
 import pytest
 from oracles import quick_jit, random_batch, settings_with
-from pages import TEXTS, blocks
 from runs import run_info
+from safetensors import safe_open
 
 import gtp_jax
 from gtp_jax import policies
@@ -21,6 +22,7 @@ from gtp_jax.datasets import Observer
 from gtp_jax.datasets.transforms import transform_observation
 from gtp_jax.runs.checkpoints import Saved
 from gtp_jax.serving import export
+from gtp_jax.serving.onnx_graph import Untranslated, convert
 from gtp_jax.serving.policy import LoadedPolicy
 
 # As somebody who has JAX and the file: this package, what it is made with, and the environments cannot be imported.
@@ -60,14 +62,29 @@ def policy(whole):
     return gtp_jax.load_policy(whole[0])
 
 
-@pytest.fixture(scope="module")
-def reader():
-    """The functions that docs/export.md shows."""
-    (block,) = [block for block in blocks(TEXTS["docs/export.md"]) if "def see(" in block.text]
-    scope = {}
-    exec(block.text, scope)
-    assert "import jax" not in block.text
-    return scope
+def check_onnx(policy, num_steps, model, obs, trial=1, counts=(1, 3, 4), atol=1e-5):
+    """onnxruntime acts like the policy on the same noise, for any batch size; returns the number of noise columns."""
+    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    *parts, noise_input = session.get_inputs()
+    assert noise_input.name == "noise" and {each.shape[0] for each in session.get_inputs()} == {"batch"}
+
+    @quick_jit
+    def act(key, obs):
+        with pytest.MonkeyPatch.context() as patch:
+            draws, normal = [], jax.random.normal
+            patch.setattr(jax.random, "normal", lambda *given: draws.append(normal(*given)) or draws[-1])
+            action = policy.act(policy.params_of(trial), key, obs, num_steps, 0.25)
+        return action, jnp.concatenate(draws, axis=-1)
+
+    action, noise = map(np.asarray, act(jax.random.key(3), obs))
+    rows = {part.name: obs[part.name] if isinstance(obs, dict) else obs for part in parts} | {"noise": noise}
+    for count in counts:
+        (got,) = session.run(["action"], {name: array[:count] for name, array in rows.items()})
+        # The rounding of the first point, which lies 80 times the temperature away, is less.
+        np.testing.assert_allclose(got, action[:count], rtol=0, atol=atol)
+        assert got.dtype == np.float32 and got.shape == action[:count].shape
+    assert np.ptp(action) > 0.1
+    return noise_input.shape[1]
 
 
 def test_an_exported_policy_acts_alike_without_this_package(whole, policy, runner, tmp_path, capsys):
@@ -93,15 +110,22 @@ def test_an_exported_policy_acts_alike_without_this_package(whole, policy, runne
 
 
 @pytest.mark.parametrize("name", policies.FAMILY.names())
-def test_every_policy_class_can_be_exported(name):
-    """Array observations, a symbolic batch and all platforms; K and temperature are the run's own by default."""
-    policy = untrained(policy__name=name, guidance__name="none", policy__temperature=0.5)
-    exported, key = export.program(policy, trial=1), jax.random.key(2)
+@pytest.mark.parametrize("num_steps", [2, *(pytest.param(k, marks=pytest.mark.slow) for k in (1, 5))])
+def test_every_policy_class_can_be_exported(name, num_steps):
+    """Array observations, any batch size and all platforms; K and temperature are the run's own by default."""
+    steps = {"policy__num_steps": num_steps, "critic__num_steps": num_steps}
+    policy = untrained(policy__name=name, guidance__name="none", policy__temperature=0.25, **steps)
+    obs, key = np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32), jax.random.key(2)
+    exported = export.program(policy, trial=1)
     for count in (1, 3, 4):
-        obs = np.random.default_rng(0).normal(size=(count, 3)).astype(np.float32)
-        got = exported.call(obs, jax.random.key_data(key))
-        np.testing.assert_allclose(got, policy(obs, key=key, trial=1), rtol=1e-4, atol=1e-5)
+        got = exported.call(obs[:count], jax.random.key_data(key))
+        np.testing.assert_allclose(got, policy(obs[:count], key=key, trial=1), rtol=1e-4, atol=1e-5)
         assert got.shape == (count, 2)
+    draws = {"consistency": num_steps + 1, "vp_diffusion": num_steps}.get(name, 1)
+    model = export.onnx_model(policy, trial=1)
+    # A time rounded otherwise moves VP diffusion's sample by 1e-5; float32 itself is 2e-5 away from float64 there.
+    atol = 3e-5 if name == "vp_diffusion" else 1e-5
+    assert check_onnx(policy, num_steps, model.SerializeToString(), obs, atol=atol) == 2 * draws
 
 
 HIERARCHY = {"policy__subgoal_steps": 20}
@@ -112,8 +136,8 @@ EGOCENTRIC = HIERARCHY | {"policy__subgoal_encoding": "egocentric", "data__obser
     ("observer", "size", "changes"),
     [("identity", 3, {}), ("maze-scales", 60, HIERARCHY), ("maze-egocentric", 62, EGOCENTRIC)],
 )
-def test_label_and_hierarchy_are_exported(reader, monkeypatch, observer, size, changes):
-    """An advantage-conditioned policy, flat or hierarchical: the program acts like it, and so does NumPy."""
+def test_label_and_hierarchy_are_exported(observer, size, changes):
+    """An advantage-conditioned policy, flat or hierarchical."""
     labelled = {"guidance__name": "conditioning", "critic__name": "value", "policy__temperature": 0.5}
     policy = untrained(observer=observer, size=size, **labelled, **changes)
     obs, key = np.random.default_rng(0).normal(size=(4, size)).astype(np.float32), jax.random.key(2)
@@ -121,36 +145,73 @@ def test_label_and_hierarchy_are_exported(reader, monkeypatch, observer, size, c
     ours = policy(obs, key=key, num_steps=2, temperature=0.5, trial=1)
     got = export.program(policy, num_steps=2, trial=1).call(obs, jax.random.key_data(key))
     np.testing.assert_allclose(got, ours, rtol=1e-4, atol=1e-5)
-    arrays, metadata = export.weights(policy, trial=1)
-    monkeypatch.setitem(reader, "see", lambda observer, obs: (obs - observer["mean"]) / observer["std"])
-    noise = [
-        0.5 * np.asarray(jax.random.normal(each, (4, 2))) for each in (jax.random.split(key) if changes else [key])
-    ]
-    theirs = reader["act"](arrays, json.loads(metadata["gtp_jax"]), obs, noise if changes else noise[0], 2)
-    np.testing.assert_allclose(theirs, ours, atol=1e-4)
     assert np.ptp(ours) > 0.1
+    model = export.onnx_model(policy, num_steps=2, temperature=0.25, trial=1)
+    assert check_onnx(policy, 2, model.SerializeToString(), obs) == (4 if changes else 2)
 
 
 @pytest.mark.parametrize("transform", ["maze-scales", "maze-egocentric"])
-def test_observations_are_the_same_in_numpy_jax_and_the_reader(reader, transform):
+def test_observations_are_the_same_in_numpy_and_jax(transform):
     obs = observations(200)
     obs["observation"][0, 1:5] = 0, 0.6, 0.8, 0  # on its back
     flat = transform_observation(transform, obs)
     observe = Observer(transform, flat.mean(0), flat.std(0) + 1)
-    np.testing.assert_allclose(reader["see"](observe.spec(), obs), observe(obs), atol=1e-5)
     obs["observation"][-1] = 0
     traced = jax.jit(lambda obs: observe(obs, jnp))(obs)
     np.testing.assert_allclose(traced, observe(obs), rtol=1e-5, atol=1e-5)
 
 
-def test_numpy_alone_acts_from_the_weights_which_say_where_they_come_from(whole, policy, reader, tmp_path):
-    weights, about = reader["read"](gtp_jax.export(whole[0], tmp_path / "policy.safetensors", trial=1))
-    obs, key = observations(5), jax.random.key(5)
-    noise = 0.8 * np.asarray(jax.random.normal(key, (5, 8)))
-    for num_steps in (1, 5):
-        ours = policy(obs, key=key, num_steps=num_steps, temperature=0.8, trial=1)
-        np.testing.assert_allclose(reader["act"](weights, about, obs, noise, num_steps), ours, atol=1e-4)
-        assert np.ptp(ours) > 0.1
+def test_an_onnx_model_holds_the_transform_of_the_observation(whole, policy, tmp_path, capsys):
+    out = tmp_path / "policy.bin"
+    words = f"export --workdir={whole[0]} --out={out} --format=onnx --num_steps=3 --temperature=0.25 --trial=1".split()
+    assert main(words) == 0 and capsys.readouterr().out.split() == [str(out)]
+    assert check_onnx(policy, 3, out.read_bytes(), observations(5), counts=(1, 5)) == 8
+
+
+# Operations beyond those of the built-in classes, for classes from outside: functions of a key and an array [B, 3].
+OPERATIONS = {
+    "rounding": lambda key, x: jnp.sign(x) * jnp.abs(x) + jnp.where((x <= 1) & ~(x >= 0) | (x == 0), x, -x),
+    "activations": lambda key, x: jax.nn.sigmoid(x) + jax.scipy.special.erf(x) + jax.nn.tanh(x) + x ** jnp.float32(2),
+    "shapes": lambda key, x: jnp.stack([x.T[0], x[:, 1] + jnp.ones(x.shape[0])], axis=-1) @ jnp.ones((2, 3)),
+    "a constant": lambda key, x: jnp.broadcast_to(jnp.arange(3.0), x.shape),
+    "a sum over the batch": lambda key, x: x - jnp.sum(jnp.ones_like(x), axis=0, keepdims=True),
+    "types": lambda key, x: (x < 0).astype(jnp.float32) * x**3 + jnp.broadcast_to(x[:, :1], x.shape),
+}
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_operations_are_translated(name):
+    model = convert(OPERATIONS[name], {"observation": 3}, {}).SerializeToString()
+    x = np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32)
+    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    (got,) = session.run(None, {"observation": x, "noise": np.zeros((4, 0), np.float32)})
+    np.testing.assert_allclose(got, OPERATIONS[name](None, x), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("function", "says"),
+    [
+        (lambda key, x: x + jax.random.uniform(key, x.shape), "random numbers other than by jax.random.normal"),
+        (
+            lambda key, x: x + jax.random.normal(key, (1, 3)),
+            r"noise of shape \(1, 3\), not one draw for each",
+        ),
+        (lambda key, x: jnp.sort(x), "the operation 'sort'"),
+        (lambda key, x: jnp.concatenate([x, x]), r"an axis of size 2\*batch"),
+        (lambda key, x: jax.lax.slice(x, (0, 0), x.shape, (1, 2)), "the operation 'slice' with strides"),
+        (lambda key, x: x[:, ::2], "the operation 'gather' with other indices"),
+        (lambda key, x: jnp.einsum("bi,bi->b", x, x), "the operation 'dot_general' with"),
+    ],
+)
+def test_what_onnx_cannot_express_is_refused(function, says):
+    with pytest.raises(Untranslated, match=says):
+        convert(function, {"observation": 3}, {})
+
+
+def test_weights_say_where_they_come_from(whole, policy, tmp_path):
+    with safe_open(gtp_jax.export(whole[0], tmp_path / "policy.safetensors", trial=1), "numpy") as file:
+        weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        about = json.loads(file.metadata()["gtp_jax"])
     assert sorted(weights) == [f"params/Dense_{i}/{part}" for i in range(2) for part in ("bias", "kernel")]
     kernel = policy.params["params"]["Dense_0"]["kernel"][1]
     np.testing.assert_array_equal(weights["params/Dense_0/kernel"], kernel, strict=True)
@@ -162,16 +223,17 @@ def test_numpy_alone_acts_from_the_weights_which_say_where_they_come_from(whole,
 
 def test_mistakes_name_what_is_wrong_and_write_nothing(whole, tmp_path, monkeypatch):
     for name, given, says in (
-        ("policy.onnx", {}, "policy.onnx: the suffix must say what to write, .stablehlo or .safetensors"),
+        ("policy.pt", {}, "policy.pt: the suffix must say what to write, stablehlo, onnx, safetensors"),
+        ("policy.onnx", {"format": "pt"}, "policy.onnx: format = 'pt' must say what to write"),
         ("nowhere/policy.stablehlo", {}, "there is no folder"),
         ("policy.safetensors", {"num_steps": 2}, "weights have no num_steps and no temperature"),
         ("policy.safetensors", {"trial": 2}, "trial = 2: this run has 2 trials"),
     ):
         with pytest.raises((ValueError, FileNotFoundError), match=says):
             gtp_jax.export(whole[0], tmp_path / name, **given)
-    for name, suffix in (("flatbuffers", "stablehlo"), ("safetensors", "safetensors")):
+    for suffix, (name, extra) in export.FORMATS.items():
         monkeypatch.setitem(sys.modules, name, None)
-        monkeypatch.setitem(sys.modules, f"{name}.numpy", None)
-        with pytest.raises(ValueError, match=rf"needs the package {name}: pip install 'gtp_jax\[export\]'"):
+        package = name.partition(".")[0]
+        with pytest.raises(ValueError, match=rf"needs the package {package}: pip install 'gtp_jax\[{extra}\]'"):
             gtp_jax.export(whole[0], tmp_path / f"policy.{suffix}")
     assert not list(tmp_path.iterdir())

@@ -1,6 +1,6 @@
-"""A trained policy as one file that works without this package: a StableHLO program, or weights in safetensors.
+"""A trained policy as one file that works without this package: a StableHLO program, an ONNX model, or its weights.
 
-docs/export.md describes both and how they are read.
+docs/export.md describes the files and how they are read.
 """
 
 import importlib
@@ -15,13 +15,19 @@ import numpy as np
 from gtp_jax import files
 from gtp_jax.agent import build, hierarchy
 from gtp_jax.config.settings import uses_labels
+from gtp_jax.names import by_path
 from gtp_jax.runs import provenance
 from gtp_jax.serving.policy import LoadedPolicy, load_policy
-from gtp_jax.types import Array
+from gtp_jax.types import Array, Key
 
 FORMAT = 5  # of the weights' metadata
 PLATFORMS = ("cpu", "cuda", "tpu")
-SUFFIXES = (".stablehlo", ".safetensors")
+# The formats, which are the files' suffixes, each with the package that writes it and the extra that installs that.
+FORMATS = {
+    "stablehlo": ("flatbuffers", "export"),
+    "onnx": ("onnx", "onnx"),
+    "safetensors": ("safetensors.numpy", "export"),
+}
 
 
 def program(
@@ -44,6 +50,38 @@ def program(
     return jax.export.export(jax.jit(act), platforms=PLATFORMS)(obs, jax.ShapeDtypeStruct((2,), jnp.uint32))
 
 
+def onnx_model(
+    policy: LoadedPolicy, *, num_steps: int | None = None, temperature: float | None = None, trial: int = 0
+) -> Any:
+    """The program of `program` as an ONNX model (onnx.ModelProto), with noise in place of the key.
+
+    Its inputs are the parts of the observation [B, ...] by name, `observation` for an array, and `noise` [B, N]: the
+    standard normal numbers of all of the policy's draws, one after another. Its output is `action` [B, A]. Arguments
+    and errors as in `program`; ValueError also for a policy class that does what is not translated.
+    """
+    from gtp_jax.serving.onnx_graph import Untranslated, convert  # which import onnx
+
+    params, (steps, scale) = jax.tree.map(np.asarray, policy.params_of(trial)), policy.resolve(num_steps, temperature)
+    sizes = policy.observe.sizes()
+
+    def act(key: Key, *parts: Array) -> Array:
+        return policy.act(params, key, jax.tree.unflatten(jax.tree.structure(sizes), parts), steps, scale)
+
+    inputs = {path or "observation": size for path, size in by_path(sizes).items()}
+    about = {**_provenance(policy, trial), "num_steps": steps, "temperature": scale}
+    try:
+        return convert(act, inputs, {"gtp_jax": json.dumps(about)})
+    except Untranslated as error:
+        name = policy.settings.policy.name
+        raise ValueError(f"policy.name = {name!r} has no ONNX form, since {error}; write FILE.stablehlo") from error
+
+
+def _provenance(policy: LoadedPolicy, trial: int) -> dict[str, Any]:
+    settings = policy.settings
+    about = {"policy": settings.to_json()["policy"], "dataset": settings.dataset, "updates": policy.step}
+    return files.plain(about | {"trial": policy.trials[trial].label(), "versions": provenance.versions()})
+
+
 def weights(policy: LoadedPolicy, *, trial: int = 0) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """A trial's averaged parameters by name, `params/Dense_0/kernel`, and, as JSON, all else that acting needs."""
     leaves, settings, levels = jax.tree.leaves_with_path(policy.params_of(trial)), policy.settings, None
@@ -52,17 +90,13 @@ def weights(policy: LoadedPolicy, *, trial: int = 0) -> tuple[dict[str, np.ndarr
         levels = {"unit": hierarchy.UNIT, "farthest": hierarchy.FARTHEST, **{n: layout[n] for n in ("body", "heading")}}
     metadata = {
         "format": FORMAT,
-        "policy": settings.to_json()["policy"],
         "time_scale": build.time_scale(settings.policy.name),
         "observer": policy.observe.spec(),
         "hierarchy": levels,
         "label": 1.0 if uses_labels(settings) else None,
         "action_low": policy.action_low,
         "action_high": policy.action_high,
-        "dataset": settings.dataset,
-        "updates": policy.step,
-        "trial": policy.trials[trial].label(),
-        "versions": provenance.versions(),
+        **_provenance(policy, trial),
     }
     arrays = {jax.tree_util.keystr(path, simple=True, separator="/"): np.asarray(leaf) for path, leaf in leaves}
     return arrays, {"gtp_jax": json.dumps(files.plain(metadata))}
@@ -72,39 +106,45 @@ def export(
     directory: str | Path,
     out: str | Path,
     *,
+    format: str | None = None,
     num_steps: int | None = None,
     temperature: float | None = None,
     trial: int = 0,
 ) -> Path:
-    """Writes the policy of a run's last checkpoint to the file `out`, whose suffix is one of SUFFIXES; returns `out`.
+    """Writes the policy of a run's last checkpoint to the file `out` and returns `out`.
 
-    The other arguments are those of `program`.
+    `format` is one of FORMATS, by default the suffix of `out`. The other arguments are those of `program`.
 
     Raises:
-      ValueError: for another suffix, an impossible argument, or a package that is missing.
+      ValueError: for another format, an impossible argument, a package that is missing, or a policy class that ONNX
+        cannot express.
       FileNotFoundError: where there is no checkpoint, or no folder to write to.
     """
     out = files.user_path(out)
-    if out.suffix not in SUFFIXES:
-        raise ValueError(f"{out}: the suffix must say what to write, {' or '.join(SUFFIXES)}")
+    kind, source = (out.suffix[1:], "the suffix") if format is None else (format, f"format = {format!r:.100}")
+    if kind not in FORMATS:
+        raise ValueError(f"{out}: {source} must say what to write, {', '.join(FORMATS)}")
     if not out.parent.is_dir():
         raise FileNotFoundError(f"{out}: there is no folder {out.parent}")
     files.check_output(out)
-    if out.suffix == ".safetensors":
+    package = _package(*FORMATS[kind])
+    chosen = {"num_steps": num_steps, "temperature": temperature}
+    if kind == "safetensors":
         if num_steps is not None or temperature is not None:
             raise ValueError(f"{out}: weights have no num_steps and no temperature; whoever reads them chooses")
-        data = _package("safetensors.numpy").save(*weights(load_policy(directory), trial=trial))
+        data = package.save(*weights(load_policy(directory), trial=trial))
+    elif kind == "onnx":
+        data = onnx_model(load_policy(directory), **chosen, trial=trial).SerializeToString()
     else:
-        _package("flatbuffers")
-        data = program(load_policy(directory), num_steps=num_steps, temperature=temperature, trial=trial).serialize()
+        data = program(load_policy(directory), **chosen, trial=trial).serialize()
     with files.replacing(out) as file:
         file.write(data)
     return out
 
 
-def _package(name: str) -> Any:
+def _package(name: str, extra: str) -> Any:
     try:
         return importlib.import_module(name)
     except ImportError:
         package = name.partition(".")[0]
-        raise ValueError(f"this needs the package {package}: pip install 'gtp_jax[export]'") from None
+        raise ValueError(f"this needs the package {package}: pip install 'gtp_jax[{extra}]'") from None
