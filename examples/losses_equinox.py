@@ -14,10 +14,9 @@ from gtp_jax.flow.map import follow
 NUM_UPDATES = 3_000
 SCHEDULE = losses.Schedule()
 
-# Observations are unit vectors [N, 2], and actions [N, 2] lie in that direction or in the opposite one.
 angle = jax.random.uniform(jax.random.key(0), (4096,), maxval=2 * jnp.pi)
-obs = jnp.stack([jnp.cos(angle), jnp.sin(angle)], axis=-1)
-action = 0.7 * jax.random.rademacher(jax.random.key(1), (4096, 1)) * obs
+obs = jnp.stack([jnp.cos(angle), jnp.sin(angle)], axis=-1)  # [N, 2] of length 1
+action = 0.7 * jax.random.rademacher(jax.random.key(1), (4096, 1)) * obs  # in that direction or the opposite one
 
 
 class Network(eqx.Module):
@@ -45,7 +44,7 @@ def update(network, opt_state, key):
     return eqx.apply_updates(network, updates), opt_state
 
 
-network = Network(eqx.nn.MLP(6, 2, width_size=128, depth=2, activation=jax.nn.silu, key=jax.random.key(0)))
+network = Network(eqx.nn.MLP(6, 2, width_size=128, depth=3, activation=jax.nn.silu, key=jax.random.key(0)))
 optimiser = optax.adam(optax.cosine_decay_schedule(3e-3, NUM_UPDATES))
 opt_state = optimiser.init(eqx.filter(network, eqx.is_array))
 for step in range(NUM_UPDATES):

@@ -14,21 +14,21 @@ from gtp_jax.flow.map import follow
 NUM_UPDATES = 3_000
 SCHEDULE = losses.Schedule()
 
-# Observations are unit vectors [N, 2], and actions [N, 2] lie in that direction or in the opposite one.
 angle = jax.random.uniform(jax.random.key(0), (4096,), maxval=2 * jnp.pi)
-obs = jnp.stack([jnp.cos(angle), jnp.sin(angle)], axis=-1)
-action = 0.7 * jax.random.rademacher(jax.random.key(1), (4096, 1)) * obs
+obs = jnp.stack([jnp.cos(angle), jnp.sin(angle)], axis=-1)  # [N, 2] of length 1
+action = 0.7 * jax.random.rademacher(jax.random.key(1), (4096, 1)) * obs  # in that direction or the opposite one
 
 
 class Network(nnx.Module):
     def __init__(self, rngs):
-        self.first = nnx.Linear(6, 128, rngs=rngs)
-        self.second = nnx.Linear(128, 128, rngs=rngs)
+        self.hidden = nnx.List(nnx.Linear(size, 128, rngs=rngs) for size in (6, 128, 128))
         self.out = nnx.Linear(128, 2, rngs=rngs)
 
     def __call__(self, obs, x, t, s):
-        inputs = jnp.concatenate([obs, x, jnp.log(jnp.stack([t, s], axis=-1) + 1e-3) / 4], axis=-1)
-        return self.out(nnx.silu(self.second(nnx.silu(self.first(inputs)))))
+        h = jnp.concatenate([obs, x, jnp.log(jnp.stack([t, s], axis=-1) + 1e-3) / 4], axis=-1)
+        for layer in self.hidden:
+            h = nnx.silu(layer(h))
+        return self.out(h)
 
 
 def gtp_loss(network, key):
