@@ -12,7 +12,7 @@ import gtp_jax
 MADE_HERE = "gtp/ogbench/pointmaze-medium-navigate-singletask-task1-100k-v0"
 SMALL = {
     "num_seeds": 2,
-    "num_updates": 4_000,
+    "num_updates": 8_000,
     "critic.n_step": 20,  # with so few updates, values have to travel far in each
     "critic.ema": 0.02,
     "policy.hidden": (64, 64, 64),
