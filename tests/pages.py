@@ -10,7 +10,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).parents[1]
-OUTSIDE = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "benchmarks/README.md")
+OUTSIDE = (
+    "README.md",
+    "ARCHITECTURE.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    "benchmarks/README.md",
+    "examples/README.md",
+)
 PAGES = OUTSIDE + tuple(sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").rglob("*.md")))
 TEXTS = {page: (ROOT / page).read_text() for page in PAGES}
 NEEDS = ("needs a network", "needs a GPU", "needs a TPU", "needs several hosts", "needs minutes")

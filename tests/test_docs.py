@@ -16,8 +16,6 @@ import numpy as np
 import pytest
 from pages import PAGES, ROOT, TEXTS, anchors, blocks, prose
 
-from gtp_jax import policies
-
 SHRUNK = """
 num_updates=20 log_every=10 checkpoint_every=10 batch_size=16 cpu_devices=1 dataset=gtp/antmaze/umaze-5k-v0
 policy.hidden=(8,) critic.hidden=(8,) eval.every=20 eval.num_episodes=1 eval.progress_episodes=1 eval.num_envs=1
@@ -37,7 +35,7 @@ esac
 def tree(tmp_path_factory):
     """A copy of the tree that blocks may write to, with its own data and compiled programs, in which runs are small."""
     folder = tmp_path_factory.mktemp("tree")
-    for name in ("gtp_jax", "experiments"):
+    for name in ("gtp_jax", "examples", "experiments"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     (folder / "docs").symlink_to(ROOT / "docs")
     (folder / "bin").mkdir()
@@ -54,7 +52,6 @@ def at_home(tree, monkeypatch):
     """In the tree, as a user with an activated environment."""
     monkeypatch.chdir(tree)
     monkeypatch.syspath_prepend(tree)
-    monkeypatch.setattr(policies.FAMILY, "_registered", {})  # a page registers a policy of its own
     monkeypatch.setenv("PATH", str(tree / "bin"), prepend=os.pathsep)
     monkeypatch.setenv("PYTHONPATH", str(tree))
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tree / "minari"))
@@ -107,7 +104,8 @@ def test_links_anchors_and_paths_lead_somewhere(page):
         assert target.exists(), path
         assert not anchor or anchor in anchors(target.read_text()), f"{path}#{anchor}"
     by_hand = re.sub(r"<!-- (\w+) -->\n.*?<!-- /\1 -->", "", TEXTS[page], flags=re.DOTALL)
-    for path in re.findall(r"(?<![\w./])(?:(?:benchmarks|experiments|gtp_jax)/[\w./-]*\.\w+|test_\w+\.py)", by_hand):
+    names = r"(?<![\w./])(?:(?:benchmarks|examples|experiments|gtp_jax)/[\w./-]*\.\w+|test_\w+\.py)"
+    for path in re.findall(names, by_hand):
         found = ROOT / ("tests" if path.startswith("test_") else "") / path
         assert found.exists() or found.name == "one_jump.py", path
 
