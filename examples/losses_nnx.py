@@ -9,7 +9,6 @@ import optax
 from flax import nnx
 
 from gtp_jax import losses
-from gtp_jax.flow.map import follow
 
 NUM_UPDATES = 3_000
 SCHEDULE = losses.Schedule()
@@ -54,6 +53,6 @@ for step in range(NUM_UPDATES):
 velocity = losses.edm_velocity(lambda x, t, s: network(obs, x, t, s), sigma_data=0.5)
 noise = SCHEDULE.sigma_max * jax.random.normal(jax.random.key(2), action.shape)
 for num_steps in (1, 2, 5):
-    sample = follow(velocity, noise, SCHEDULE.sampling_times(num_steps))
+    sample = losses.follow(velocity, noise, SCHEDULE.sampling_times(num_steps))
     distance = jnp.minimum(*(jnp.linalg.norm(sample - mode, axis=-1) for mode in (action, -action)))
     print(f"K = {num_steps}: {100 * jnp.mean(distance < 0.2):.0f} % of the samples within 0.2 of a mode")

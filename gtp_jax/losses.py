@@ -22,7 +22,7 @@ from gtp_jax.agent.guidance import (
     unnormalised_weights,
 )
 from gtp_jax.critics._losses import expectile_loss, td_loss
-from gtp_jax.flow.map import denoising_loss, edm_velocity, edm_weight, field_loss
+from gtp_jax.flow.map import denoising_loss, edm_velocity, edm_weight, field_loss, follow, jump
 from gtp_jax.flow.paths import LINEAR, VARIANCE_EXPLODING, Path
 from gtp_jax.flow.times import Schedule, Times, adjacent_times, curriculum, log_normal_times
 from gtp_jax.policies.consistency import consistency_loss, renoising_sampler
@@ -36,6 +36,7 @@ from gtp_jax.types import Velocity
 
 __all__ = ["LINEAR", "VARIANCE_EXPLODING", "Path", "Schedule", "Times", "Velocity", "adjacent_times", "curriculum"]
 __all__ += ["denoising_loss", "dyadic_times", "edm_velocity", "edm_weight", "field_loss", "log_normal_times"]
+__all__ += ["follow", "jump"]
 __all__ += ["TrajectoryLosses", "consistency_loss", "mean_flow_loss", "ordered_times", "renoising_sampler"]
 __all__ += ["self_consistency_loss", "soft_consistency_loss", "trajectory_losses"]
 __all__ += ["Chain", "negative_log_likelihood", "noise_prediction_loss", "variance_preserving_chain"]
