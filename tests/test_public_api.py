@@ -3,6 +3,7 @@
 import ast
 import importlib
 import inspect
+import re
 import shutil
 import subprocess
 import sys
@@ -36,7 +37,11 @@ def test_public_names_are_pinned():
 
 
 def test_every_public_name_is_documented():
+    """In its docstring, and on the reference page: by name, or with the whole module that it lies in."""
+    page = (ROOT / "docs" / "reference" / "losses.md").read_text()
     for name in losses.__all__:
+        home = getattr(getattr(losses, name), "__module__", "gtp_jax.flow.paths")  # the paths themselves have none
+        assert re.search(rf"\b{name}\b", page) or re.search(rf"^::: {re.escape(home)}$", page, re.MULTILINE), name
         described = inspect.getdoc(getattr(losses, name))
         assert described, name
         if name.endswith(("_loss", "_losses", "_weights")):  # the source and the shapes
