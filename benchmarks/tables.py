@@ -110,12 +110,10 @@ def guidance_table() -> str:
     cells = shared.load_cells(shared.RESULTS / "scores" / "guidance_table")
     for each in cells.values():
         each["k"] = dict.fromkeys("125", "-") | {k: interval(score) for k, score in each["scores"].items()}
-    first, *others = cells.values()
+    first, *others = sorted(cells.values(), key=lambda each: each["num_updates"])
     whole = first | {"command": re.sub(r" --(tasks|methods|num_updates|peers)=\S+", "", first["command"])}
-    rows = {
-        f"{published.task_of(each['dataset'])}` | {each['num_updates']:,} | `{each['method']}": each
-        for each in sorted(cells.values(), key=lambda each: each["num_updates"])
-    }
+    place = "{0}` | {num_updates:,} | `{method}"
+    rows = {place.format(published.task_of(each["dataset"]), **each): each for each in (first, *others)}
     return fill("guidance_table", rows, whole | {"source": source(whole, *others)})
 
 

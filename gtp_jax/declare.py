@@ -43,6 +43,7 @@ NOT_NEGATIVE, POSITIVE = Range(0, LARGEST), Range(0, LARGEST, excluded=(0,))
 RATE = Range(0, 1, excluded=(0,))
 COEFFICIENT = Range(0, 1e38)
 WIDTHS = Range(1, 16_384)  # of hidden layers
+ENVS = Range(1, 4096)  # environments of a seed
 
 
 class Text(NamedTuple):

@@ -2,6 +2,7 @@
 
 import re
 import signal
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -168,6 +169,37 @@ def test_matmuls_are_counted_as_often_as_they_run():
         return y
 
     assert benchmark("speed/flops").matmul_mflop(update, x) == pytest.approx((3 + 2) * 128 / 1e6)
+
+
+class Counting(NamedTuple):
+    """In the place of a peer's agent: it counts its updates, and adds up the rows that they saw."""
+
+    updates: jax.Array
+    seen: jax.Array
+
+    @classmethod
+    def create(cls, seed, observations, actions, config):
+        return cls(jnp.int32(config["first"]), jnp.float32(seed))
+
+    def update(self, batch):
+        return Counting(self.updates + 1, self.seen + batch["observations"].mean()), {}
+
+    def sample_actions(self, obs, seed):
+        return obs + jax.random.normal(seed, obs.shape)
+
+
+def test_a_peers_seeds_are_trained_and_act_apart():
+    """501 updates are two chunks; each seed has its own rows, and its own noise at every step."""
+    peers, obs = benchmark("scores/q_peers"), np.arange(8, dtype=np.float32)[:, None]
+    data = {"observations": obs, "actions": obs, "rewards": obs[:, 0]}
+    agents = peers.train(Counting, {"first": 3}, data, range(2), 501)
+    assert agents.updates.tolist() == [504, 504]
+    np.testing.assert_allclose(agents.seen - np.arange(2), 501 * obs.mean(), rtol=0.01)
+    assert agents.seen[0] != agents.seen[1] - 1
+    act = peers.acting(agents, range(2))
+    one, two = act(0, np.zeros((2, 3, 1))), act(1, np.zeros((2, 3, 1)))
+    assert one.shape == (2, 3, 1) and len(np.unique([one, two])) == 12
+    np.testing.assert_array_equal(act(0, np.zeros((2, 3, 1))), one)
 
 
 def test_an_update_of_the_recommended_guidance_takes_at_most_1_3_times_the_work_of_the_papers():

@@ -120,7 +120,9 @@ def test_a_policy_is_evaluated_in_any_environment_from_python_and_from_the_comma
     for env, changes, message in (
         (None, {}, f"{says}env=ID"),
         ("toy/ThreeStep-v0", {}, "not registered; .*; did you mean 'toy/ThreeSteps-v0'"),
-        (ThreeSteps, {"num_episodes": 0}, "num_episodes = 0 must be at least 1"),
+        (ThreeSteps, {"num_episodes": 0}, "num_episodes = 0 must be a whole number at least 1"),
+        (ThreeSteps, {"num_envs": 2.5}, "num_envs = 2.5 must be a whole number at least 1"),
+        (ThreeSteps, {"seed": -1}, "seed = -1 must be a whole number at least 0"),
         (ThreeSteps, {"temperature": -1.0}, "temperature = -1.0 must be at least 0"),
         (ThreeSteps, {"candidates": 2}, "candidates = 2: this run cloned and has no critic"),
     ):

@@ -210,7 +210,7 @@ def test_what_onnx_cannot_express_is_refused(function, says):
 
 def test_weights_say_where_they_come_from(whole, policy, tmp_path):
     with safe_open(gtp_jax.export(whole[0], tmp_path / "policy.safetensors", trial=1), "numpy") as file:
-        weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        weights = {name: file.get_tensor(name) for name in sorted(file.keys())}
         about = json.loads(file.metadata()["gtp_jax"])
     assert sorted(weights) == [f"params/Dense_{i}/{part}" for i in range(2) for part in ("bias", "kernel")]
     kernel = policy.params["params"]["Dense_0"]["kernel"][1]

@@ -185,8 +185,9 @@ def test_swept_values_are_numbers_of_the_settings_range(name, wrong, second):
     assert Settings.of({name: ()}) == Settings()
 
 
-SUBGOALS, NO_POSITIONS = {"policy.subgoal_steps": 20}, {"data.observation": "identity"}
+SUBGOALS, PLAIN = {"policy.subgoal_steps": 20}, {"data.observation": "identity"}
 OF_POSITIONS = {"critic.name": "value", "critic.observation": "position"}
+Q, ANCHORED = {"guidance.name": "q"}, "guidance.anchor_steps = 4 must be policy.num_steps = 5 for vp_diffusion"
 EGOCENTRIC, BODY = {"policy.subgoal_encoding": "egocentric"}, {"data.observation": "maze-egocentric"}
 
 
@@ -208,11 +209,8 @@ EGOCENTRIC, BODY = {"policy.subgoal_encoding": "egocentric"}, {"data.observation
         ({"devices": 5}, "devices = 5 exceeds the 4 trials"),
         ({"seed_offset": MAX_INT}, "seed_offset = 2147483647 must be at most 2147483644 with num_seeds = 4"),
         ({"num_seeds": 65_536, "sweep.eta": (0.1, 1.0)}, "num_seeds = 65536 times what is swept are 131072 trials"),
-        (OF_POSITIONS | NO_POSITIONS, "critic.observation = 'position' needs data.observation = .*set .* = 'all'"),
-        (
-            SUBGOALS | NO_POSITIONS,
-            "policy.subgoal_steps = 20 needs .*it is 'identity'; else set policy.subgoal_steps = 0",
-        ),
+        (OF_POSITIONS | PLAIN, "critic.observation = 'position' needs data.observation = .*set .* = 'all'"),
+        (SUBGOALS | PLAIN, "policy.subgoal_steps = 20 needs .*it is 'identity'; else set policy.subgoal_steps = 0"),
         (SUBGOALS | BODY, "subgoal_encoding = 'displacement' cannot go with data.observation = 'maze-egocentric'"),
         (SUBGOALS | EGOCENTRIC, "subgoal_encoding = 'egocentric' cannot go with data.observation = 'maze-scales'"),
         (EGOCENTRIC | BODY, "policy.subgoal_encoding = 'egocentric' means nothing to policy.subgoal_steps = 0"),
@@ -221,18 +219,9 @@ EGOCENTRIC, BODY = {"policy.subgoal_encoding": "egocentric"}, {"data.observation
         ({"guidance.name": "conditioning", "guidance.eta": 0.0}, "eta = 0.0 means nothing to .*conditioning"),
         ({"guidance.anchor": 1.0}, "guidance.anchor = 1.0 means nothing to guidance.name = 'advantage'; set it to 0.0"),
         ({"guidance.name": "none", "guidance.relative": True}, "guidance.relative = True means nothing to .* False"),
-        (
-            {"guidance.filter_temperature": 0.1},
-            "filter_temperature = 0.1 means nothing to .* set it to 0.0",
-        ),
-        (
-            {"policy.name": "vp_diffusion", "guidance.name": "q", "guidance.anchor": 1.0},
-            "guidance.anchor_steps = 4 must be policy.num_steps = 5 for vp_diffusion",
-        ),
-        (
-            {"guidance.name": "q", "critic.name": "value"},
-            "guidance.name = 'q' asks for .* critic.name = 'value' values",
-        ),
+        ({"guidance.filter_temperature": 0.1}, "filter_temperature = 0.1 means nothing to .* set it to 0.0"),
+        (Q | {"policy.name": "vp_diffusion", "guidance.anchor": 1.0}, ANCHORED),
+        (Q | {"critic.name": "value"}, "guidance.name = 'q' asks for .* critic.name = 'value' values"),
         ({"policy.name": "vp_diffusion"}, "critic.num_steps = 2 must be policy.num_steps = 5: vp_diffusion samples in"),
         ({"guidance.name": "none", "sweep.discount": (0.9, 1.0)}, "sweep.discount = .* means nothing to gtp-bc, K = 5"),
         ({"policy.name": "gaussian", "sweep.lambda_flow": (1.0,)}, "sweep.lambda_flow = .* means nothing to gaussian"),

@@ -134,6 +134,10 @@ def main(argv: list[str] | None = None) -> None:
     given = vars(shared.parse(__doc__ or "", argv, **options, **sizes))
     sizes = Sizes(**{name: given[name] for name in sizes})
     checkouts, cells = shared.checkouts(given["peers"], q_peers.MODULES), {}
+    for peer in checkouts.keys() & given["methods"]:  # what is missing is missed before the first cell
+        q_peers.agent_class(peer, checkouts[peer])
+        for task in given["tasks"]:
+            q_peers.hyperparameters(peer, task)
     for task in given["tasks"]:
         for method in given["methods"]:
             name, told = f"{task}_{method}_{sizes.num_updates}", {"tasks": task, "methods": method} | sizes._asdict()

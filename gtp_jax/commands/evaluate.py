@@ -15,7 +15,7 @@ import numpy as np
 
 from gtp_jax import files
 from gtp_jax.commands import number, numbers, origin, user_path
-from gtp_jax.declare import COUNT, MANY, MAX_INT, NOT_NEGATIVE, UPDATES, Range
+from gtp_jax.declare import COUNT, ENVS, MANY, MAX_INT, NOT_NEGATIVE, UPDATES, Range
 from gtp_jax.runs.terminal import Parser, Terminal
 
 
@@ -68,7 +68,7 @@ def main(argv: list[str] | None = None) -> int:
     add("--candidates", type=numbers(COUNT), default="1", help="best of N by the critic, by commas (1)")
     add("--softmax", type=number(NOT_NEGATIVE, float), default=math.inf, help="draw from the N by softmax(SOFTMAX Q)")
     add("--episodes", type=number(MANY), default=100, help="episodes of each seed and combination (100)")
-    add("--num_envs", type=number(Range(1, 4096)), default=25, help="environments of each seed (25)")
+    add("--num_envs", type=number(ENVS), default=25, help="environments of each seed (25)")
     add("--step", type=number(UPDATES), help="another of the kept checkpoints than the last one")
     add("--seed", type=number(Range(0, MAX_INT)), default=0, help="seed of the policies' noise")
     add("--video", action="store_true", help="film the first episode at each K")

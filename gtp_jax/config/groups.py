@@ -6,7 +6,20 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from gtp_jax import critics, policies
-from gtp_jax.declare import COEFFICIENT, COUNT, MANY, MAX_INT, NOT_NEGATIVE, RATE, UPDATES, WIDTHS, Range, Text, setting
+from gtp_jax.declare import (
+    COEFFICIENT,
+    COUNT,
+    ENVS,
+    MANY,
+    MAX_INT,
+    NOT_NEGATIVE,
+    RATE,
+    UPDATES,
+    WIDTHS,
+    Range,
+    Text,
+    setting,
+)
 
 MAX_TRIALS = Range(1, 65_536)
 WITH_POSITIONS = ("goal-scales", "maze-scales", "maze-egocentric")  # observations in which positions stand apart
@@ -143,7 +156,7 @@ class EvalSettings:
     )
     every: int = setting(10_000, "Updates between evaluations.", range=UPDATES)
     progress_episodes: int = setting(20, "Episodes of each seed in the evaluations before the last.", range=MANY)
-    num_envs: int = setting(25, "Environments of each seed.", range=Range(1, 4096))
+    num_envs: int = setting(25, "Environments of each seed.", range=ENVS)
     seed: int = setting(0, "Seed of the policies' noise.", range=Range(0, MAX_INT))
     overlap: str = setting(
         "auto",

@@ -142,7 +142,7 @@ def _broadcast(graph: _Graph, equation: Equation, x: str) -> list[str]:
     for axis, size in zip(equation.params["broadcast_dimensions"], equation.invars[0].aval.shape, strict=True):
         sizes[axis] = size
     x = graph.reshape(x, sizes)
-    grown = [size if _is_fixed(size) else 1 for size in shape]  # Expand leaves an axis alone where it is told 1
+    grown = [size if _is_fixed(size) else 1 for size in shape]  # Expand keeps the size of an axis for 1
     return [x if list(shape) == sizes else graph.node("Expand", x, graph.integers(*grown))]
 
 

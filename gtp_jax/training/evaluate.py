@@ -6,14 +6,13 @@ from typing import Any
 
 from gtp_jax.config import trials
 from gtp_jax.datasets.loading import load
-from gtp_jax.declare import COUNT, MANY, NOT_NEGATIVE, Range
+from gtp_jax.declare import COUNT, ENVS, MANY, MAX_INT, NOT_NEGATIVE, Range
 from gtp_jax.envs.evaluation import Evaluator
 from gtp_jax.envs.registry import EvalEnv, of_user
 from gtp_jax.runs import scores
+from gtp_jax.serving.arguments import whole
 from gtp_jax.serving.policy import LoadedPolicy
 from gtp_jax.training import playing
-
-ENVS = Range(1, 4096)  # environments of a seed
 
 
 def environment(policy: LoadedPolicy, env: str | Callable[[], Any] | EvalEnv | None = None) -> EvalEnv:
@@ -55,18 +54,19 @@ def evaluate(
       `success` and `length`, [S, E] for S trials of E episodes.
 
     Raises:
-      ValueError: for numbers out of range, an environment that does not exist or does not suit the policy.
-      EvaluationFailed: for whatever environment and policy raise while they play.
+      ValueError: for numbers out of range, and an environment that does not exist.
+      EvaluationFailed: for whatever environment and policy raise while they play, such as where their spaces differ.
     """
     settings = policy.settings.policy
     num_steps = settings.num_steps if num_steps is None else num_steps
     temperature = settings.temperature if temperature is None else temperature
-    given = {"num_episodes": (num_episodes, MANY), "num_steps": (num_steps, COUNT), "candidates": (candidates, COUNT)}
-    for name, (value, allowed) in (
-        given | {"num_envs": (num_envs, ENVS), "temperature": (temperature, NOT_NEGATIVE)}
-    ).items():
-        if value not in allowed:
-            raise ValueError(f"{name} = {value!r:.80} must be {allowed}")
+    counts = {"num_episodes": (num_episodes, MANY), "num_steps": (num_steps, COUNT), "candidates": (candidates, COUNT)}
+    counts |= {"num_envs": (num_envs, ENVS), "seed": (seed, Range(0, MAX_INT))}
+    for name, (value, allowed) in counts.items():
+        if whole(value) not in allowed:
+            raise ValueError(f"{name} = {value!r:.80} must be a whole number {allowed}")
+    if temperature not in NOT_NEGATIVE:
+        raise ValueError(f"temperature = {temperature!r:.80} must be {NOT_NEGATIVE}")
     found = environment(policy, env)
     scale = scores.scale(found)
     evaluator = Evaluator(found.make_env, policy.observe, policy.seeds, num_envs, by_success=scale.by_success)
