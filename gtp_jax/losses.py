@@ -4,11 +4,12 @@ import jax, gtp_jax.losses as losses
 
 def loss(params, key, obs, action):
     key_times, key_noise = jax.random.split(key)
-    times = losses.adjacent_times(key_times, action.shape[:1], losses.Schedule(), 80)
+    schedule = losses.Schedule(sigma_max=10.0)
+    times = losses.adjacent_times(key_times, action.shape[:1], schedule, 80, zero_share=0.2)
     velocity = losses.edm_velocity(lambda x, t, s: my_network(params, obs, x, t, s), sigma_data=0.5)
     z = jax.random.normal(key_noise, action.shape)
     terms = losses.trajectory_losses(velocity, velocity, action, z, times)
-    return (terms.consistency + terms.flow).mean()
+    return (losses.balanced_weight(times.t, 0.5) * terms.consistency + terms.flow).mean()
 """
 
 from gtp_jax.agent.guidance import (
@@ -24,7 +25,15 @@ from gtp_jax.agent.guidance import (
 from gtp_jax.critics._losses import expectile_loss, td_loss
 from gtp_jax.flow.map import denoising_loss, edm_velocity, edm_weight, field_loss, follow, jump
 from gtp_jax.flow.paths import LINEAR, VARIANCE_EXPLODING, Path
-from gtp_jax.flow.times import Schedule, Times, adjacent_times, curriculum, log_normal_times
+from gtp_jax.flow.times import (
+    Schedule,
+    Times,
+    adjacent_times,
+    angular_times,
+    balanced_weight,
+    curriculum,
+    log_normal_times,
+)
 from gtp_jax.policies.consistency import consistency_loss, renoising_sampler
 from gtp_jax.policies.ctm import soft_consistency_loss
 from gtp_jax.policies.gaussian import negative_log_likelihood
@@ -36,7 +45,7 @@ from gtp_jax.types import Velocity
 
 __all__ = ["LINEAR", "VARIANCE_EXPLODING", "Path", "Schedule", "Times", "Velocity", "adjacent_times", "curriculum"]
 __all__ += ["denoising_loss", "dyadic_times", "edm_velocity", "edm_weight", "field_loss", "log_normal_times"]
-__all__ += ["follow", "jump"]
+__all__ += ["angular_times", "balanced_weight", "follow", "jump"]
 __all__ += ["TrajectoryLosses", "consistency_loss", "mean_flow_loss", "ordered_times", "renoising_sampler"]
 __all__ += ["self_consistency_loss", "soft_consistency_loss", "trajectory_losses"]
 __all__ += ["Chain", "negative_log_likelihood", "noise_prediction_loss", "variance_preserving_chain"]

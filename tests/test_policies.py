@@ -111,7 +111,7 @@ def test_the_target_is_the_one_chosen(name):
     [
         ("gtp", "teacher", "nonsense", "= 'nonsense' must be one of score, euler, heun"),
         ("diffusion", "solver", "hun", "did you mean 'heun'"),
-        ("gtp", "sigma_min", 100.0, r"= 100.0 must be below policy.sigma_max = 80.0"),
+        ("gtp", "sigma_min", 100.0, r"= 100.0 must be below policy.sigma_max = 10.0"),
         ("ctm", "rho", 0.5, "= 0.5 must be a number at least 1"),
         ("mean_flow", "adaptive_power", True, "= True must be a number at least 0"),
     ],

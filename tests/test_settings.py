@@ -71,7 +71,7 @@ def companions(name, value):
 def accepted(name, value):
     """Makes settings with the value, which they hold in their own place, flat, and after a trip through JSON."""
     changes = companions(name, value) | {name: value}
-    if changes.get("policy.sigma_min", 0.002) >= changes.get("policy.sigma_max", 80.0):
+    if changes.get("policy.sigma_min", 0.002) >= changes.get("policy.sigma_max", 10.0):
         return None
     made = Settings.of(changes)
     again = Settings.from_json(json.loads(json.dumps(made.to_json())))
@@ -205,7 +205,7 @@ EGOCENTRIC, BODY = {"policy.subgoal_encoding": "egocentric"}, {"data.observation
         ({7: 1}, "there is no setting 7"),
         ({"checkpoint_every": 251}, "checkpoint_every = 251 must be a multiple of log_every = 250"),
         ({"eval.every": 251}, "eval.every = 251 must be a multiple of log_every = 250"),
-        ({"policy.sigma_min": 80.0}, "policy.sigma_min = 80.0 must be below policy.sigma_max = 80.0"),
+        ({"policy.sigma_min": 10.0}, "policy.sigma_min = 10.0 must be below policy.sigma_max = 10.0"),
         ({"devices": 5}, "devices = 5 exceeds the 4 trials"),
         ({"seed_offset": MAX_INT}, "seed_offset = 2147483647 must be at most 2147483644 with num_seeds = 4"),
         ({"num_seeds": 65_536, "sweep.eta": (0.1, 1.0)}, "num_seeds = 65536 times what is swept are 131072 trials"),

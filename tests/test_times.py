@@ -4,15 +4,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from oracles import quick_jit
+from oracles import gaussian_velocity, quick_jit
 from scipy import stats
 
 from gtp_jax import losses
 from gtp_jax.flow import map as flow_map
-from gtp_jax.flow.times import Schedule, adjacent_times, curriculum, log_normal_times, uniform_times
+from gtp_jax.flow.times import Schedule, adjacent_times, angular_times, curriculum, log_normal_times, uniform_times
 from gtp_jax.policies import mean_flow, shortcut
 
-draw_times = quick_jit(adjacent_times, static_argnums=(1, 2), static_argnames=("gap", "tau"))
+draw_times = quick_jit(adjacent_times, static_argnums=(1, 2), static_argnames=("gap", "zero_share"))
 
 
 def test_schedule_ends(x64):
@@ -31,7 +31,32 @@ def test_sampling_times(num_steps):
     np.testing.assert_allclose(uniform_times(num_steps), np.linspace(1, 0, num_steps + 1), rtol=1e-6)
 
 
-@pytest.mark.parametrize("sampling_times", [Schedule().sampling_times, uniform_times])
+@pytest.mark.parametrize("num_steps", [1, 2, 5, 100])
+def test_angular_times_divide_the_path_of_normal_data_equally(num_steps, x64):
+    """Their angles are equal, and so are the distances between points of a ray in units of their deviation."""
+    times, scale = np.asarray(angular_times(num_steps, 10.0, 0.25)), 0.25
+    assert times.shape == (num_steps + 1,) and times[-1] == 0 and (np.diff(times) < 0).all()
+    np.testing.assert_allclose(times[0], 10, rtol=1e-12)
+    points = np.stack([scale * np.ones(num_steps + 1), times]) / np.sqrt(scale**2 + times**2)
+    lengths = np.linalg.norm(np.diff(points), axis=0)
+    np.testing.assert_allclose(lengths, lengths[0], rtol=1e-9)
+
+
+def test_the_balanced_weight_makes_steps_of_the_exact_map_equally_wrong(x64):
+    """Steps to a neighbour on an even grid in log t, of normal data: sd (t - u)/(2 t) at every t, to first order."""
+    sd, ratio, rng = 0.5, 0.999, np.random.default_rng(0)
+    x, z = (jnp.asarray(rng.standard_normal((200_000, 1))) for _ in range(2))
+    velocity = gaussian_velocity(0.0, sd)
+    for time in (0.01, 0.1, 0.5, 2.0, 10.0):
+        t, u = jnp.full(len(x), time), jnp.full(len(x), ratio * time)
+        loss = losses.trajectory_losses(velocity, velocity, sd * x, z, losses.Times(t, u, u)).consistency
+        balanced = jnp.mean(losses.balanced_weight(t, sd) * loss)
+        np.testing.assert_allclose(balanced, sd * (1 - ratio) / 2, rtol=0.02)
+
+
+@pytest.mark.parametrize(
+    "sampling_times", [Schedule().sampling_times, uniform_times, lambda num_steps: angular_times(num_steps, 10, 0.25)]
+)
 def test_a_sampler_needs_a_step(sampling_times):
     with pytest.raises(ValueError, match="num_steps = 0"):
         sampling_times(0)
@@ -62,18 +87,19 @@ def indices(times, num_intervals):
 
 
 @pytest.mark.parametrize(
-    ("num_intervals", "gap", "tau"),
+    ("num_intervals", "gap", "zero_share"),
     [
-        *((n, "adjacent", "any") for n in (1, 10, 1280)),
-        *((10, gap, tau) for gap, tau in (("any", "any"), ("adjacent", "zero"), ("any", "zero"))),
+        *((n, "adjacent", 0.0) for n in (1, 10, 1280)),
+        *((10, gap, share) for gap, share in (("any", 0.0), ("adjacent", 0.5), ("adjacent", 1.0), ("any", 1.0))),
     ],
 )
-def test_times_are_ordered_points_of_the_grid(num_intervals, gap, tau):
-    times = draw_times(jax.random.key(0), (4000,), Schedule(), jnp.int32(num_intervals), gap=gap, tau=tau)
+def test_times_are_ordered_points_of_the_grid(num_intervals, gap, zero_share):
+    grid = jnp.int32(num_intervals)
+    times = draw_times(jax.random.key(0), (4000,), Schedule(), grid, gap=gap, zero_share=zero_share)
     t, u, last = (indices(time, num_intervals) for time in times)
     assert (times.t > times.u).all() and (times.u >= times.tau).all() and (times.tau >= 0).all()
     assert set((u - t).tolist()) == ({1} if gap == "adjacent" else set(range(1, num_intervals + 1)))
-    assert (last >= u).all() and (last == num_intervals).all() == (tau == "zero" or num_intervals == 1)
+    assert (last >= u).all() and (last == num_intervals).all() == (zero_share == 1 or num_intervals == 1)
 
 
 def test_pairs_and_targets_are_drawn_uniformly():
@@ -84,6 +110,18 @@ def test_pairs_and_targets_are_drawn_uniformly():
     for place in range(num_intervals - 1):
         counts = np.bincount(tau[t == place], minlength=num_intervals + 1)[place + 1 :]
         assert stats.chisquare(counts).pvalue > 0.001, place
+
+
+def test_a_share_of_the_targets_is_zero_and_the_others_stay_as_they_were():
+    draw = lambda share: draw_times(jax.random.key(3), (40_000,), Schedule(), jnp.int32(100), zero_share=share)
+    without, with_share = draw(0.0), draw(0.25)
+    moved = np.asarray(with_share.tau != without.tau)
+    assert (with_share.tau[moved] == 0).all()
+    np.testing.assert_array_equal(with_share.t, without.t)
+    np.testing.assert_array_equal(with_share.u, without.u)
+    early = np.asarray(without.t > 10)  # few of whose targets are 0 by themselves
+    expected = 0.25 + 0.75 * (without.tau[early] == 0).mean()
+    assert abs((with_share.tau[early] == 0).mean() - expected) < 4 * np.sqrt(0.25 * 0.75 / early.sum())
 
 
 def test_times_are_drawn_under_jit_with_a_traced_grid():
@@ -126,6 +164,7 @@ def test_times_have_the_type_that_is_asked_for_and_samples_that_of_x(dtype, x64)
         times = losses.Schedule().sampling_times(3)
         drawn = (
             losses.adjacent_times(key, (5,), losses.Schedule(), 20, dtype=dtype),
+            losses.balanced_weight(jnp.ones(5, dtype), 0.5),
             losses.log_normal_times(key, (5,), dtype),
             losses.dyadic_times(key, (5,), dtype=dtype),
             losses.ordered_times(key, (5,), dtype=dtype),

@@ -11,17 +11,11 @@ import jax.numpy as jnp
 from gtp_jax.declare import COEFFICIENT, POSITIVE, Range, check_declared, setting
 from gtp_jax.flow import map as flow_map
 from gtp_jax.flow.map import Step
-from gtp_jax.flow.times import Schedule, uniform_times
+from gtp_jax.flow.times import Schedule, angular_times, balanced_weight, uniform_times
 from gtp_jax.types import Array, Batch, FlowApply, HParams, Key, Metrics, Network, Params, Policy, Velocity
 
 # Settings that several policies have: the same name is the same declaration.
 lambda_flow = functools.partial(setting, 1.0, "Coefficient of the flow loss.", range=COEFFICIENT, hparam="lambda_flow")
-target = functools.partial(
-    setting,
-    "online",
-    "Whose map the consistency loss follows: that of the online parameters, without gradient, or of their average.",
-    choices=("online", "ema"),
-)
 solver = functools.partial(
     setting, "euler", "The ODE solver; heun evaluates the network twice a step.", choices=tuple(flow_map.SOLVERS)
 )
@@ -39,11 +33,16 @@ class OwnPolicySettings:
 class VarianceExploding(OwnPolicySettings):
     """The settings of the variance-exploding path with the preconditioning of EDM (arXiv 2206.00364)."""
 
-    sigma_min: float = setting(0.002, "Smallest time of training and sampling above 0.", range=POSITIVE)
-    sigma_max: float = setting(80.0, "Largest time, where sampling starts.", range=POSITIVE)
+    sigma_min: float = setting(0.002, "Smallest time above 0, of training and of a sampler at Karras points.", range=POSITIVE)
+    sigma_max: float = setting(10.0, "Largest time, where sampling starts.", range=POSITIVE)
     rho: float = setting(7.0, "Curvature of the schedule; larger values place more times near 0.", range=Range(1, 100))
     sigma_data: float = setting(
         0.5, "Standard deviation of the actions that the preconditioning assumes.", range=POSITIVE, structural=True
+    )
+    sampling: str = setting(
+        "angles",
+        "Times of a K-step sampler: at equal angles atan(2 t / sigma_data), or K points of the schedule, then 0.",
+        choices=("angles", "karras"),
     )
 
     def __post_init__(self):
@@ -55,12 +54,39 @@ class VarianceExploding(OwnPolicySettings):
 
     @property
     def schedule(self) -> Schedule:
-        """The times of training and sampling."""
+        """The times of training."""
         return Schedule(self.sigma_min, self.sigma_max, self.rho)
+
+    def sampling_times(self, num_steps: int) -> Array:
+        """[K + 1] times of a K-step sampler."""
+        if self.sampling == "karras":
+            return self.schedule.sampling_times(num_steps)
+        # Given an observation, actions spread about half as far as over all data.
+        return angular_times(num_steps, self.sigma_max, self.sigma_data / 2)
 
     def velocity(self, network: Callable[[Array, Array, Array], Array]) -> Velocity:
         """Reads a network F(x, t, s) as an average velocity."""
         return flow_map.edm_velocity(network, self.sigma_data)
+
+
+@dataclasses.dataclass(frozen=True)
+class ConsistencySettings(VarianceExploding):
+    """The settings of the losses that compare the map at neighbouring times."""
+
+    target: str = setting(
+        "online",
+        "Whose map the consistency loss follows: that of the online parameters, without gradient, or of their average.",
+        choices=("online", "ema"),
+    )
+    consistency_weighting: str = setting(
+        "balanced",
+        "Weight of the consistency loss at time t beside 1/(t - u): (t/sigma_data + sigma_data/t)/2, or 1.",
+        choices=("balanced", "none"),
+    )
+
+    def consistency_weight(self, t: Array) -> Array | float:
+        """The weight at times [*B]."""
+        return balanced_weight(t, self.sigma_data) if self.consistency_weighting == "balanced" else 1.0
 
 
 def clip_action(action: Array, low: Array, high: Array) -> Array:

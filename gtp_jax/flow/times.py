@@ -40,6 +40,24 @@ class Schedule(NamedTuple):
         return jnp.append(self.at(jnp.arange(_at_least_one(num_steps)) / num_steps), 0.0)
 
 
+def angular_times(num_steps: int, sigma_max: float, scale: float) -> Array:
+    """[K + 1] times from sigma_max to 0 at equal angles atan(t / scale).
+
+    In units of its standard deviation, x_t = x + t z of data with deviation `scale` is cos(angle) x / scale +
+    sin(angle) z, so that the jumps are equally long (docs/method.md).
+    """
+    return scale * jnp.tan(math.atan(sigma_max / scale) * uniform_times(num_steps))
+
+
+def balanced_weight(t: Array, sigma_data: float) -> Array:
+    """(t/sd + sd/t)/2, a weight of consistency losses at times t [*B] beside their factor 1/(t - u), [*B].
+
+    For normal data of deviation sd, the point x + u z is off the trajectory through x + t z by (t - u)^2 sd^2 /
+    (t^2 + sd^2) in the mean square. Both factors make that equal at all times that are drawn evenly in log t.
+    """
+    return (t / sigma_data + sigma_data / t) / 2
+
+
 def log_normal_times(key: Key, shape: tuple[int, ...], dtype: DType = float) -> Array:
     """Times [*shape] with log t ~ N(-1.2, 1.2^2), where EDM trains its denoiser (arXiv 2206.00364, table 1)."""
     return jnp.exp(1.2 * jax.random.normal(key, shape, dtype) - 1.2)
@@ -65,7 +83,6 @@ class Times(NamedTuple):
 
 
 GAPS = ("adjacent", "any")
-TAUS = ("any", "zero")
 
 
 def adjacent_times(
@@ -75,7 +92,7 @@ def adjacent_times(
     num_intervals: Array | int,
     *,
     gap: str = "adjacent",
-    tau: str = "any",
+    zero_share: float = 0.0,
     dtype: DType = float,
 ) -> Times:
     """Draws t and u as neighbours on a grid of `num_intervals` intervals and tau among the grid's points up to u.
@@ -89,7 +106,7 @@ def adjacent_times(
       schedule: places the grid's points.
       num_intervals: of the grid, may be traced.
       gap: "adjacent", or "any" for u uniform over the grid's points below t.
-      tau: "any", or "zero" for jumps to 0 only, as in a consistency model.
+      zero_share: probability with which tau is 0 whatever is drawn; at 1 all jumps end at 0, as in a consistency model.
       dtype: of the times.
     """
     key_t, key_tau, key_u = jax.random.split(key, 3)
@@ -98,8 +115,9 @@ def adjacent_times(
     if gap == "any":
         nearer = jax.random.randint(key_u, shape, index + 1, num_intervals + 1)
     last = jax.random.randint(key_tau, shape, nearer, num_intervals + 1)
-    if tau == "zero":
-        last = jnp.full(shape, num_intervals)
+    if zero_share > 0:
+        at_zero = jax.random.uniform(jax.random.fold_in(key_tau, 1), shape) < zero_share
+        last = jnp.where(at_zero, num_intervals, last)
 
     def time(i):
         return schedule.at((i / num_intervals).astype(dtype))

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from gtp_jax.flow import map as flow_map
 from gtp_jax.flow import policy as flow_policy
 from gtp_jax.flow.paths import VARIANCE_EXPLODING, expand, interpolate
-from gtp_jax.flow.policy import LossInputs, VarianceExploding
+from gtp_jax.flow.policy import ConsistencySettings, LossInputs
 from gtp_jax.flow.times import adjacent_times, curriculum
 from gtp_jax.types import Array, FlowApply, Key, Metrics, Network, Policy, Velocity
 
@@ -48,8 +48,8 @@ def renoising_sampler(
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings(VarianceExploding):
-    target: str = flow_policy.target()
+class Settings(ConsistencySettings):
+    """The settings of consistency models."""
 
 
 def make(
@@ -63,7 +63,8 @@ def make(
         times = adjacent_times(key_times, given.action.shape[:1], settings.schedule, intervals)
         z = jax.random.normal(key_noise, given.action.shape)
         loss = consistency_loss(given.velocity, given.followed(settings.target), given.action, z, times.t, times.u)
+        loss = settings.consistency_weight(times.t) * loss
         return loss, {"policy/consistency": jnp.mean(loss)}
 
-    velocity, times = settings.velocity, settings.schedule.sampling_times
+    velocity, times = settings.velocity, settings.sampling_times
     return flow_policy.make(network, action_low, action_high, objective, velocity, times, sampler=renoising_sampler)

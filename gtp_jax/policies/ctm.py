@@ -13,7 +13,7 @@ from gtp_jax.flow import map as flow_map
 from gtp_jax.flow import policy as flow_policy
 from gtp_jax.flow.map import Step
 from gtp_jax.flow.paths import VARIANCE_EXPLODING, interpolate
-from gtp_jax.flow.policy import LossInputs, VarianceExploding
+from gtp_jax.flow.policy import ConsistencySettings, LossInputs
 from gtp_jax.flow.times import Times, adjacent_times, curriculum
 from gtp_jax.types import Array, FlowApply, Metrics, Network, Policy, Velocity
 
@@ -47,9 +47,8 @@ def soft_consistency_loss(
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings(VarianceExploding):
+class Settings(ConsistencySettings):
     lambda_flow: float = flow_policy.lambda_flow()
-    target: str = flow_policy.target()
     solver: str = flow_policy.solver()
 
 
@@ -65,9 +64,10 @@ def make(
         z = jax.random.normal(key_noise, given.action.shape)
         followed, step = given.followed(settings.target), flow_map.SOLVERS[settings.solver]
         consistency = soft_consistency_loss(given.velocity, followed, given.ema, given.action, z, times, step=step)
+        consistency = settings.consistency_weight(times.t) * consistency
         flow = flow_map.denoising_loss(given.velocity, given.action, z, times.t)
         metrics = {"policy/consistency": jnp.mean(consistency), "policy/flow": jnp.mean(flow)}
         return consistency + given.hparams["lambda_flow"] * flow, metrics
 
-    times = settings.schedule.sampling_times
+    times = settings.sampling_times
     return flow_policy.make(network, action_low, action_high, objective, settings.velocity, times)

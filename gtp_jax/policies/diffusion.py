@@ -47,5 +47,5 @@ def make(settings: Settings, *, network: Network[FlowApply], action_low: Array, 
         weight = flow_map.edm_weight(t, settings.sigma_data) if settings.weighting == "edm" else 1.0
         return weight * loss, {"policy/flow": jnp.mean(loss)}
 
-    step, times = flow_map.SOLVERS[settings.solver], settings.schedule.sampling_times
+    step, times = flow_map.SOLVERS[settings.solver], settings.sampling_times
     return flow_policy.make(network, action_low, action_high, objective, settings.velocity, times, step=step)

@@ -16,8 +16,8 @@ from gtp_jax.flow import map as flow_map
 from gtp_jax.flow import policy as flow_policy
 from gtp_jax.flow.map import Step, squared_norm
 from gtp_jax.flow.paths import VARIANCE_EXPLODING, interpolate
-from gtp_jax.flow.policy import LossInputs, VarianceExploding
-from gtp_jax.flow.times import GAPS, TAUS, Times, adjacent_times, curriculum, log_normal_times
+from gtp_jax.flow.policy import ConsistencySettings, LossInputs
+from gtp_jax.flow.times import GAPS, Times, adjacent_times, curriculum, log_normal_times
 from gtp_jax.types import Array, FlowApply, Metrics, Network, Policy, Velocity
 
 
@@ -75,16 +75,17 @@ def trajectory_losses(
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings(VarianceExploding):
-    """The settings of generative trajectory policies; docs/family.md compares those from `target` on."""
+class Settings(ConsistencySettings):
+    """The settings of generative trajectory policies; docs/family.md compares most of them."""
 
     lambda_flow: float = flow_policy.lambda_flow()
     lambda_consistency: float = setting(
         1.0, "Coefficient of the consistency loss.", range=COEFFICIENT, hparam="lambda_consistency"
     )
-    target: str = flow_policy.target()
     gap: str = setting("adjacent", "Gap between the times t and u of eq. 17 on the time grid.", choices=GAPS)
-    tau: str = setting("any", "Where the jumps of eq. 17 end: at any time up to u, or at 0.", choices=TAUS)
+    zero_share: float = setting(
+        0.2, "Share of the jumps of eq. 17 that end at 0; the others end at any grid point up to u.", range=Range(0, 1)
+    )
     intervals: int = setting(
         0, "Intervals of the time grid; 0 lets it grow from 10 to 1280.", range=Range(0, 1_000_000)
     )
@@ -107,19 +108,21 @@ def make(
         key_times, key_noise, key_flow = jax.random.split(given.key, 3)
         num_intervals = settings.intervals or curriculum(given.step, curriculum_updates)
         shape = given.action.shape[:1]
-        times = adjacent_times(key_times, shape, settings.schedule, num_intervals, gap=settings.gap, tau=settings.tau)
+        times = adjacent_times(
+            key_times, shape, settings.schedule, num_intervals, gap=settings.gap, zero_share=settings.zero_share
+        )
         z = jax.random.normal(key_noise, given.action.shape)
         followed, teacher = given.followed(settings.target), given.ema if settings.teacher != "score" else None
         step = flow_map.SOLVERS.get(settings.teacher, flow_map.euler_step)
         terms = trajectory_losses(given.velocity, followed, given.action, z, times, teacher=teacher, step=step)
-        flow = terms.flow
+        consistency, flow = settings.consistency_weight(times.t) * terms.consistency, terms.flow
         if settings.flow_times == "log-normal":
             t = log_normal_times(key_flow, shape)
             weight = flow_map.edm_weight(t, settings.sigma_data)
             flow = flow_map.denoising_loss(given.velocity, given.action, z, t) * weight
-        metrics = {"policy/consistency": jnp.mean(terms.consistency), "policy/flow": jnp.mean(flow)}
+        metrics = {"policy/consistency": jnp.mean(consistency), "policy/flow": jnp.mean(flow)}
         hparams = given.hparams
-        return hparams["lambda_consistency"] * terms.consistency + hparams["lambda_flow"] * flow, metrics
+        return hparams["lambda_consistency"] * consistency + hparams["lambda_flow"] * flow, metrics
 
-    times = settings.schedule.sampling_times
-    return flow_policy.make(network, action_low, action_high, objective, settings.velocity, times)
+    velocity, times = settings.velocity, settings.sampling_times
+    return flow_policy.make(network, action_low, action_high, objective, velocity, times)
