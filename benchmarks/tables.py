@@ -18,7 +18,7 @@ import numpy as np
 from scipy import stats
 
 from benchmarks import shared
-from benchmarks.family.flow_map_study import MEMBERS
+from benchmarks.family.flow_map_study import CHOSEN_ON, MEMBERS
 from benchmarks.scores import guidance, published, suite, umaze
 from benchmarks.scores.cells import Cells, by_place, interval, markdown, origin
 from benchmarks.templates import Rows, fill, result, source
@@ -148,6 +148,16 @@ def two_dimensions(task: str) -> str:
     return fill("two_dimensions", rows, cells["gtp"] | {"source": source(cells["gtp"], *cells.values())})
 
 
+def chosen() -> str:
+    """Median energy distance over the seeds at each K on the densities that settings are chosen on."""
+    rows: dict[str, Any] = {}
+    for task in CHOSEN_ON:
+        for row, cell in (cells := study("flow_map_study", f"{task}-")).items():
+            found = {k: np.median(each["energy_distance"]) for k, each in cell["num_steps"].items()}
+            rows.setdefault(row, {})[task] = found
+    return fill("chosen", rows, cells["gtp"] | {"source": source(cells["gtp"], *cells.values())})
+
+
 def mean_scores(cell: Mapping[str, Any]) -> dict[str, float]:
     """The mean score over seeds and episodes by K."""
     return {str(each["num_steps"]): each["score"]["mean"] for each in cell["evaluations"]}
@@ -155,22 +165,13 @@ def mean_scores(cell: Mapping[str, Any]) -> dict[str, float]:
 
 def umaze_study() -> str:
     """Mean score at each K, the half-width of its widest interval, and the error of samples at temperature 0."""
-    cells, errors, rows, pairs = study("umaze_study"), result("family/denoising")["deterministic"], {}, []
+    cells, rows, pairs = study("umaze_study"), {}, []
     for row, cell in cells.items():
-        scores, error = mean_scores(cell), {k: 1000 * np.mean(each) for k, each in errors[row].items()}
+        scores, error = mean_scores(cell), {k: 1000 * np.mean(each) for k, each in cell["held_out_errors"].items()}
         widest = max(np.ptp(each["score"]["ci95"]) / 2 for each in cell["evaluations"])
         rows[row] = {"k": scores, "error": error, "widest": widest}
         pairs += [(error[k], scores[k]) for k in error]
     return fill("umaze_study", rows, {"origin": origin(cells.values()), "correlation": stats.spearmanr(pairs)[0]})
-
-
-def denoising() -> str:
-    """The denoiser's error at some noise levels, the scores at K = 1 and 5 beside it."""
-    found, cells, rows = result("family/denoising"), study("umaze_study"), {}
-    for row, errors in found["rows"].items():
-        at = {f"{t:.2g}": 1000 * np.mean(each) for t, each in zip(found["noise_levels"], errors, strict=True)}
-        rows[row] = {"k": mean_scores(cells[row]), "at": at}
-    return fill("denoising", rows, found)
 
 
 def peers(name: str = "peers") -> str:
@@ -260,8 +261,8 @@ TABLES: dict[str, Callable[[], str]] = {
             ogbench_tour,
             guidance_table,
             d4rl_data,
+            chosen,
             umaze_study,
-            denoising,
             pieces,
             seeds,
             growth,

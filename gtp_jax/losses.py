@@ -4,12 +4,11 @@ import jax, gtp_jax.losses as losses
 
 def loss(params, key, obs, action):
     key_times, key_noise = jax.random.split(key)
-    schedule = losses.Schedule(sigma_max=10.0)
-    times = losses.adjacent_times(key_times, action.shape[:1], schedule, 80, zero_share=0.2)
-    velocity = losses.edm_velocity(lambda x, t, s: my_network(params, obs, x, t, s), sigma_data=0.5)
+    times = losses.adjacent_times(key_times, action.shape[:1], losses.Schedule(), 80, zero_share=0.2)
+    velocity = losses.edm_velocity(lambda x, t, s: my_network(params, obs, x, t, s), sigma_data=0.3)
     z = jax.random.normal(key_noise, action.shape)
     terms = losses.trajectory_losses(velocity, velocity, action, z, times)
-    return (losses.balanced_weight(times.t, 0.5) * terms.consistency + terms.flow).mean()
+    return (losses.balanced_weight(times.t, 0.3) * terms.consistency + terms.flow).mean()
 """
 
 from gtp_jax.agent.guidance import (

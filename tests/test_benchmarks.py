@@ -10,11 +10,9 @@ import numpy as np
 import pytest
 from oracles import random_batch
 from runs import ROOT, benchmark
-from scipy import stats
 
 from gtp_jax.agent.build import build_agent
 from gtp_jax.config.presets import preset
-from gtp_jax.flow.times import Schedule
 from gtp_jax.training import divergence
 
 shared, tables, run = benchmark("shared"), benchmark("tables"), benchmark("run")
@@ -129,14 +127,6 @@ sys.exit(128 + {int(number)})
         child(text)
     assert error.value.code == 128 + number and (tmp_path / "saved").read_text() == "1"
     assert signal.getsignal(number) == before
-
-
-def test_where_edm_and_the_grid_draw_their_times():
-    """The shares that docs/family.md names, in closed form: log t ~ N(-1.2, 1.2^2), and the middle of Karras' grid."""
-    share_below = lambda t: stats.norm.cdf((np.log(t) + 1.2) / 1.2)
-    assert share_below(0.5) == pytest.approx(2 / 3, abs=0.01)
-    assert 1 - share_below(3.5) == pytest.approx(0.02, abs=0.001)
-    assert float(Schedule().at(0.5)) == pytest.approx(2.5, abs=0.02)
 
 
 def test_the_theorem_page_has_the_measured_orders():

@@ -46,7 +46,7 @@ COMBINATIONS = [
     ("consistency", "none", "twin_q", {}),
     ("flow_matching", "exponential", "expectile", {"policy__solver": "heun"}),
     ("shortcut", "q", "expectile", {"policy__decay": False, **RECOMMENDED}),
-    (*("gtp", "conditioning", "value"), {"policy__teacher": "heun", "policy__flow_times": "log-normal"}),
+    (*("gtp", "conditioning", "value"), {"policy__teacher": "heun", "policy__zero_share": 1.0}),
     ("mean_flow", "filter", "twin_q", {"critic__baseline_samples": 2, "policy__adaptive_power": 0.0}),
     ("ctm", "conditioning", "twin_q", {"policy__target": "ema", "critic__ensemble": 3, "critic__layer_norm": True}),
     ("diffusion", "advantage", "value", {"policy__weighting": "edm", "policy__times": "log-normal"}),

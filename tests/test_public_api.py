@@ -25,9 +25,9 @@ LOSSES = """
     Chain LINEAR Path Schedule Times TrajectoryLosses VARIANCE_EXPLODING Velocity adjacent_times advantage_weights
     anchor_loss angular_times balanced_weight consistency_loss curriculum denoising_loss dyadic_times edm_velocity
     edm_weight effective_sample_share expectile_loss exponential_weights field_loss filter_weights follow jump
-    log_normal_times mean_flow_loss moving_filter_weights negative_log_likelihood noise_prediction_loss normalised_q_loss
-    ordered_times renoising_sampler self_consistency_loss soft_consistency_loss td_loss trajectory_losses
-    unnormalised_weights variance_preserving_chain
+    log_normal_times mean_flow_loss moving_filter_weights negative_log_likelihood noise_prediction_loss
+    normalised_q_loss ordered_times renoising_sampler self_consistency_loss soft_consistency_loss td_loss
+    trajectory_losses unnormalised_weights variance_preserving_chain
 """
 
 

@@ -54,6 +54,10 @@ def companions(name, value):
         found["policy.sigma_max"] = min(2 * value, 1e6)
     elif name == "policy.sigma_max":
         found["policy.sigma_min"] = max(value / 2, 1e-30)  # less counts as 0
+    elif name == "policy.intervals":
+        found["policy.first_intervals"] = value
+    elif name == "policy.first_intervals":
+        found["policy.intervals"] = value
     elif name == "seed_offset":
         found["num_seeds"] = 1
     elif name == "devices":
@@ -205,6 +209,7 @@ EGOCENTRIC, BODY = {"policy.subgoal_encoding": "egocentric"}, {"data.observation
         ({7: 1}, "there is no setting 7"),
         ({"checkpoint_every": 251}, "checkpoint_every = 251 must be a multiple of log_every = 250"),
         ({"eval.every": 251}, "eval.every = 251 must be a multiple of log_every = 250"),
+        ({"policy.intervals": 9}, "policy.first_intervals = 10 must be at most policy.intervals = 9"),
         ({"policy.sigma_min": 10.0}, "policy.sigma_min = 10.0 must be below policy.sigma_max = 10.0"),
         ({"devices": 5}, "devices = 5 exceeds the 4 trials"),
         ({"seed_offset": MAX_INT}, "seed_offset = 2147483647 must be at most 2147483644 with num_seeds = 4"),

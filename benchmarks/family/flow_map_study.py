@@ -1,16 +1,17 @@
 """One family, one difference: every policy class and ablation of GTP on the same network, data, updates and batch.
 
-Behaviour cloning of two-dimensional data by 5 vmapped seeds. A cell is a task and a row; a finished one is
+Behaviour cloning of two-dimensional data by vmapped seeds. A cell is a task and a row; a finished one is
 RESULTS/TASK-ROW.json and is not run again. figures.py draws samples of the policy classes, which their cells keep.
 
 density: four modes 0.8 from the origin, standard deviation 0.05; observations are zeros.
 goals: the multi-goal task of arXiv 2510.11499, unit steps from the origin to one of four goals 5 away.
+pentagon, moons: five unequal modes, and two arcs, on which settings are chosen, with other seeds and half the updates.
 """
 
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -24,7 +25,6 @@ from gtp_jax.types import Batch
 
 RESULTS = shared.RESULTS / "family" / "flow_map_study"
 STEPS = (1, 2, 3, 5, 10)
-SEEDS = range(5)
 NUM_SAMPLES = 2000
 DIRECTIONS = np.array([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]])
 DRAWN_STEPS = (1, 5)  # K of the samples that figures.py draws
@@ -38,6 +38,15 @@ FIXED_STEPS = {"vp_diffusion": (5,), "gaussian": (1,)}
 def policy_settings(row: str) -> dict[str, Any]:
     """A row's policy settings by dotted name."""
     return {f"policy.{name}": value for name, value in ROWS[row].items()}
+
+
+class Task(NamedTuple):
+    """The data, obs and action [N, 2] of (rng, N), and the numbers by seed of (act(key, obs [S, N, 2]), rng)."""
+
+    data: Callable
+    measure: Callable
+    seeds: range = range(5)
+    updates: int = 20_000
 
 
 def energy_distance(x: np.ndarray, y: np.ndarray) -> float:
@@ -55,6 +64,30 @@ def density_data(rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarr
     return np.zeros((n, 2)), action
 
 
+def pentagon_data(rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Actions around five modes of shares 0.1 to 0.3, and observations of zeros."""
+    angle = 2 * np.pi * rng.choice(5, size=n, p=[0.1, 0.15, 0.2, 0.25, 0.3]) / 5 + 0.3
+    return np.zeros((n, 2)), 0.7 * _on_circle(angle) + 0.07 * rng.standard_normal((n, 2))
+
+
+def moons_data(rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Actions along two interlocking half circles, and observations of zeros."""
+    angle, second = np.pi * rng.random(n), rng.integers(2, size=n)[:, None]
+    points = np.where(second, [1, 0.5] - _on_circle(angle), _on_circle(angle)) - [0.5, 0.25]
+    return np.zeros((n, 2)), 0.6 * points + 0.04 * rng.standard_normal((n, 2))
+
+
+def _on_circle(angle: np.ndarray) -> np.ndarray:
+    return np.stack([np.cos(angle), np.sin(angle)], axis=-1)
+
+
+def distance_measure(data: Callable, act: Callable, rng: np.random.Generator) -> dict[str, Any]:
+    """Energy distance to held-out data."""
+    _, held_out = data(rng, NUM_SAMPLES)
+    samples = act(jax.random.key(1), np.zeros((NUM_SAMPLES, 2)))
+    return {"energy_distance": [energy_distance(x, held_out) for x in samples]}
+
+
 def numbers(samples, held_out, ends, centres: np.ndarray, radius: float, drawn: np.ndarray) -> dict[str, Any]:
     """Energy distances, and the shares of `ends` near each centre and near none, by seed; some samples to draw."""
     near = [np.linalg.norm(x[:, None] - centres[None], axis=-1) < radius for x in ends]
@@ -69,7 +102,7 @@ def numbers(samples, held_out, ends, centres: np.ndarray, radius: float, drawn: 
 def density_measure(act: Callable, rng: np.random.Generator) -> dict[str, Any]:
     """Energy distance to held-out data, share of each mode within 4 standard deviations, share off all of them."""
     _, held_out = density_data(rng, NUM_SAMPLES)
-    samples = act(jax.random.key(1), np.zeros((len(SEEDS), NUM_SAMPLES, 2)))
+    samples = act(jax.random.key(1), np.zeros((NUM_SAMPLES, 2)))
     return numbers(samples, held_out, samples, 0.8 * DIRECTIONS, 0.2, samples[0, :500])
 
 
@@ -91,28 +124,33 @@ def goals_data(rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray
 def goals_measure(act: Callable, rng: np.random.Generator) -> dict[str, Any]:
     """The first step's distribution, and where walks of 6 steps end: within 0.5 of each goal, or of none."""
     walks = 500
-    position = np.broadcast_to(0.1 * rng.standard_normal((walks, 2)), (len(SEEDS), walks, 2))
+    position = 0.1 * rng.standard_normal((walks, 2))
     paths = [position]
     for i in range(6):
         position = position + act(jax.random.key(i), position / 5)
         paths.append(position)
-    first = act(jax.random.key(99), np.zeros((len(SEEDS), NUM_SAMPLES, 2)))
+    first = act(jax.random.key(99), np.zeros((NUM_SAMPLES, 2)))
     held_out = DIRECTIONS[rng.integers(4, size=NUM_SAMPLES)] + 0.05 * rng.standard_normal((NUM_SAMPLES, 2))
     return numbers(first, held_out, position, 5 * DIRECTIONS, 0.5, np.stack(paths)[:, 0, :100].swapaxes(0, 1))
 
 
-# The data, obs and action [N, 2] of (rng, N), and the numbers by seed of (act(key, obs [S, N, 2]), rng).
-TASKS = {"density": (density_data, density_measure), "goals": (goals_data, goals_measure)}
+TASKS = {"density": Task(density_data, density_measure), "goals": Task(goals_data, goals_measure)}
+CHOSEN_ON = {
+    name: Task(data, partial(distance_measure, data), seeds=range(100, 104), updates=10_000)
+    for name, data in (("pentagon", pentagon_data), ("moons", moons_data))
+}
+TASKS |= CHOSEN_ON
 
 
 def run_cell(task_name: str, row: str, updates: int) -> dict[str, Any]:
-    """Trains and measures one cell."""
+    """Trains and measures one cell; without `updates`, those of the task."""
+    task, seeds = TASKS[task_name], TASKS[task_name].seeds
     command = shared.command(__file__, tasks=task_name, rows=row, updates=updates)
-    about, (make_data, measure), started = shared.source(command), TASKS[task_name], time.perf_counter()
-    changes = {"num_updates": updates, "curriculum_updates": updates, "num_seeds": len(SEEDS), "guidance.name": "none"}
+    about, updates, started = shared.source(command), updates or task.updates, time.perf_counter()
+    changes = {"num_updates": updates, "curriculum_updates": updates, "num_seeds": len(seeds), "guidance.name": "none"}
     changes |= {"policy.hidden": (128, 128, 128), "policy.learning_rate": 1e-3} | policy_settings(row)
     settings = Settings.of(changes)
-    obs, action = make_data(np.random.default_rng(0), 100_000)
+    obs, action = task.data(np.random.default_rng(0), 100_000)
     zero = np.zeros(len(obs), np.float32)
     batch = Batch(obs.astype(np.float32), action.astype(np.float32), zero, zero, obs.astype(np.float32))
     bound = np.full(2, 2.0, np.float32)
@@ -122,7 +160,7 @@ def run_cell(task_name: str, row: str, updates: int) -> dict[str, Any]:
         lambda key: agent.init(key, example, hparams),
         agent.update,
         batch,
-        seeds=SEEDS,
+        seeds=seeds,
         batch_size=settings.batch_size,
     )
     state = engine.init()
@@ -136,11 +174,12 @@ def run_cell(task_name: str, row: str, updates: int) -> dict[str, Any]:
         sample = jax.jit(jax.vmap(lambda p, k, o, n=num_steps: agent.act(p, k, o, n)))
 
         def act(key, obs, sample=sample):
-            return np.asarray(sample(params, jax.random.split(key, len(SEEDS)), jnp.asarray(obs, jnp.float32)))
+            obs = jnp.broadcast_to(jnp.asarray(obs, jnp.float32), (len(seeds), *obs.shape[-2:]))
+            return np.asarray(sample(params, jax.random.split(key, len(seeds)), obs))
 
-        by_steps[num_steps] = measure(act, np.random.default_rng(1))
+        by_steps[num_steps] = task.measure(act, np.random.default_rng(1))
         if row not in MEMBERS or num_steps not in DRAWN_STEPS:
-            del by_steps[num_steps]["samples"]
+            by_steps[num_steps].pop("samples", None)
     kept = {name: value for name, value in settings.flat().items() if name.startswith("policy.")}
     return {
         "task": task_name,
@@ -149,7 +188,7 @@ def run_cell(task_name: str, row: str, updates: int) -> dict[str, Any]:
         "num_updates": updates,
         "batch_size": settings.batch_size,
         "settings": kept,
-        "seeds": list(SEEDS),
+        "seeds": list(seeds),
         "loss": loss,
         "seconds_training": trained,
         "num_steps": by_steps,
@@ -158,6 +197,6 @@ def run_cell(task_name: str, row: str, updates: int) -> dict[str, Any]:
 
 def main(argv: list[str] | None = None) -> None:
     """Runs the cells that are not there yet."""
-    arguments = shared.parse(__doc__, argv, tasks=TASKS, rows=ROWS, updates=20_000, results=RESULTS)
+    arguments = shared.parse(__doc__, argv, tasks=TASKS, rows=ROWS, updates=0, results=RESULTS)
     cells = [(task, row) for task in arguments.tasks for row in arguments.rows]
     shared.run_cells(arguments.results, {"-".join(cell): partial(run_cell, *cell, arguments.updates) for cell in cells})

@@ -11,8 +11,10 @@ import jax.numpy as jnp
 from gtp_jax.declare import COEFFICIENT, POSITIVE, Range, check_declared, setting
 from gtp_jax.flow import map as flow_map
 from gtp_jax.flow.map import Step
-from gtp_jax.flow.times import Schedule, angular_times, balanced_weight, uniform_times
+from gtp_jax.flow.times import Schedule, angular_times, balanced_weight, curriculum, uniform_times
 from gtp_jax.types import Array, Batch, FlowApply, HParams, Key, Metrics, Network, Params, Policy, Velocity
+
+INTERVALS = Range(1, 1_000_000)
 
 # Settings that several policies have: the same name is the same declaration.
 lambda_flow = functools.partial(setting, 1.0, "Coefficient of the flow loss.", range=COEFFICIENT, hparam="lambda_flow")
@@ -33,15 +35,20 @@ class OwnPolicySettings:
 class VarianceExploding(OwnPolicySettings):
     """The settings of the variance-exploding path with the preconditioning of EDM (arXiv 2206.00364)."""
 
-    sigma_min: float = setting(0.002, "Smallest time above 0, of training and of a sampler at Karras points.", range=POSITIVE)
+    sigma_min: float = setting(
+        0.002, "Smallest time above 0, of training and of a sampler at Karras points.", range=POSITIVE
+    )
     sigma_max: float = setting(10.0, "Largest time, where sampling starts.", range=POSITIVE)
     rho: float = setting(7.0, "Curvature of the schedule; larger values place more times near 0.", range=Range(1, 100))
     sigma_data: float = setting(
-        0.5, "Standard deviation of the actions that the preconditioning assumes.", range=POSITIVE, structural=True
+        0.3,
+        "Standard deviation of actions given an observation, which preconditioning, weights and sampling times assume.",
+        range=POSITIVE,
+        structural=True,
     )
     sampling: str = setting(
         "angles",
-        "Times of a K-step sampler: at equal angles atan(2 t / sigma_data), or K points of the schedule, then 0.",
+        "Times of a K-step sampler: at equal angles atan(t / sigma_data), or K points of the schedule, then 0.",
         choices=("angles", "karras"),
     )
 
@@ -61,8 +68,7 @@ class VarianceExploding(OwnPolicySettings):
         """[K + 1] times of a K-step sampler."""
         if self.sampling == "karras":
             return self.schedule.sampling_times(num_steps)
-        # Given an observation, actions spread about half as far as over all data.
-        return angular_times(num_steps, self.sigma_max, self.sigma_data / 2)
+        return angular_times(num_steps, self.sigma_max, self.sigma_data)
 
     def velocity(self, network: Callable[[Array, Array, Array], Array]) -> Velocity:
         """Reads a network F(x, t, s) as an average velocity."""
@@ -83,6 +89,21 @@ class ConsistencySettings(VarianceExploding):
         "Weight of the consistency loss at time t beside 1/(t - u): (t/sigma_data + sigma_data/t)/2, or 1.",
         choices=("balanced", "none"),
     )
+
+    first_intervals: int = setting(
+        10, "Intervals of the time grid at the start, doubled in equal stages.", range=INTERVALS
+    )
+    intervals: int = setting(320, "Intervals of the time grid at the end.", range=INTERVALS)
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.first_intervals > self.intervals:
+            first, last = self.first_intervals, self.intervals
+            raise ValueError(f"policy.first_intervals = {first!r} must be at most policy.intervals = {last!r}")
+
+    def num_intervals(self, step: Array, curriculum_updates: int) -> Array:
+        """The intervals of the grid after so many updates."""
+        return curriculum(step, curriculum_updates, self.first_intervals, self.intervals)
 
     def consistency_weight(self, t: Array) -> Array | float:
         """The weight at times [*B]."""

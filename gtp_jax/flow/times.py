@@ -24,7 +24,7 @@ class Schedule(NamedTuple):
     """Times between noise and data as Karras et al. (arXiv 2206.00364, eq. 5) place them."""
 
     sigma_min: float = 0.002
-    sigma_max: float = 80.0
+    sigma_max: float = 10.0
     rho: float = 7.0
 
     def at(self, fraction: Array) -> Array:

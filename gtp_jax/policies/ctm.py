@@ -14,7 +14,7 @@ from gtp_jax.flow import policy as flow_policy
 from gtp_jax.flow.map import Step
 from gtp_jax.flow.paths import VARIANCE_EXPLODING, interpolate
 from gtp_jax.flow.policy import ConsistencySettings, LossInputs
-from gtp_jax.flow.times import Times, adjacent_times, curriculum
+from gtp_jax.flow.times import Times, adjacent_times
 from gtp_jax.types import Array, FlowApply, Metrics, Network, Policy, Velocity
 
 
@@ -59,7 +59,7 @@ def make(
 
     def objective(given: LossInputs) -> tuple[Array, Metrics]:
         key_times, key_noise = jax.random.split(given.key)
-        intervals = curriculum(given.step, curriculum_updates)
+        intervals = settings.num_intervals(given.step, curriculum_updates)
         times = adjacent_times(key_times, given.action.shape[:1], settings.schedule, intervals)
         z = jax.random.normal(key_noise, given.action.shape)
         followed, step = given.followed(settings.target), flow_map.SOLVERS[settings.solver]

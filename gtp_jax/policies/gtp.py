@@ -17,7 +17,7 @@ from gtp_jax.flow import policy as flow_policy
 from gtp_jax.flow.map import Step, squared_norm
 from gtp_jax.flow.paths import VARIANCE_EXPLODING, interpolate
 from gtp_jax.flow.policy import ConsistencySettings, LossInputs
-from gtp_jax.flow.times import GAPS, Times, adjacent_times, curriculum, log_normal_times
+from gtp_jax.flow.times import GAPS, Times, adjacent_times
 from gtp_jax.types import Array, FlowApply, Metrics, Network, Policy, Velocity
 
 
@@ -84,18 +84,12 @@ class Settings(ConsistencySettings):
     )
     gap: str = setting("adjacent", "Gap between the times t and u of eq. 17 on the time grid.", choices=GAPS)
     zero_share: float = setting(
-        0.2, "Share of the jumps of eq. 17 that end at 0; the others end at any grid point up to u.", range=Range(0, 1)
-    )
-    intervals: int = setting(
-        0, "Intervals of the time grid; 0 lets it grow from 10 to 1280.", range=Range(0, 1_000_000)
+        0.3, "Share of the jumps of eq. 17 that end at 0; the others end at any grid point up to u.", range=Range(0, 1)
     )
     teacher: str = setting(
         "score",
         "What brings x_t to time u: the score approximation (eq. 11), or a solver along the averaged field.",
         choices=("score", *flow_map.SOLVERS),
-    )
-    flow_times: str = setting(
-        "grid", "Times of the flow loss: the grid's, or EDM's with EDM's weight.", choices=("grid", "log-normal")
     )
 
 
@@ -105,9 +99,8 @@ def make(
     """Builds the policy, whose time grid grows over `curriculum_updates`; see `flow.policy.make` for the others."""
 
     def objective(given: LossInputs) -> tuple[Array, Metrics]:
-        key_times, key_noise, key_flow = jax.random.split(given.key, 3)
-        num_intervals = settings.intervals or curriculum(given.step, curriculum_updates)
-        shape = given.action.shape[:1]
+        key_times, key_noise = jax.random.split(given.key)
+        shape, num_intervals = given.action.shape[:1], settings.num_intervals(given.step, curriculum_updates)
         times = adjacent_times(
             key_times, shape, settings.schedule, num_intervals, gap=settings.gap, zero_share=settings.zero_share
         )
@@ -115,14 +108,10 @@ def make(
         followed, teacher = given.followed(settings.target), given.ema if settings.teacher != "score" else None
         step = flow_map.SOLVERS.get(settings.teacher, flow_map.euler_step)
         terms = trajectory_losses(given.velocity, followed, given.action, z, times, teacher=teacher, step=step)
-        consistency, flow = settings.consistency_weight(times.t) * terms.consistency, terms.flow
-        if settings.flow_times == "log-normal":
-            t = log_normal_times(key_flow, shape)
-            weight = flow_map.edm_weight(t, settings.sigma_data)
-            flow = flow_map.denoising_loss(given.velocity, given.action, z, t) * weight
-        metrics = {"policy/consistency": jnp.mean(consistency), "policy/flow": jnp.mean(flow)}
+        consistency = settings.consistency_weight(times.t) * terms.consistency
+        metrics = {"policy/consistency": jnp.mean(consistency), "policy/flow": jnp.mean(terms.flow)}
         hparams = given.hparams
-        return hparams["lambda_consistency"] * consistency + hparams["lambda_flow"] * flow, metrics
+        return hparams["lambda_consistency"] * consistency + hparams["lambda_flow"] * terms.flow, metrics
 
     velocity, times = settings.velocity, settings.sampling_times
     return flow_policy.make(network, action_low, action_high, objective, velocity, times)
