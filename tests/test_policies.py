@@ -45,6 +45,10 @@ def extreme_grid_times(*_, **__):
     return Times(jnp.asarray(t), jnp.asarray(u), jnp.asarray(tau))
 
 
+def cycled_times(shape):
+    return Times(*(jnp.full(shape, value) for value in (1.0, 0.9, 0.5)))
+
+
 def extreme_pairs(*_, **__):
     """(t, s) with s = t, s = 0, and t at both ends."""
     return cycled([1.0, 1.0, 1e-7, 0.0, 0.5, 1.0]), cycled([1.0, 0.0, 0.0, 0.0, 0.5, np.nextafter(1, 0)])
@@ -104,6 +108,29 @@ def test_the_target_is_the_one_chosen(name):
         np.testing.assert_array_equal(loss(online, params), loss(online, other))
     np.testing.assert_allclose(loss(online, params), loss(ema, params), rtol=1e-4, atol=1e-6)
     assert (loss(ema, other) != loss(ema, params)).any() and (loss(ema, other) != loss(online, other)).any()
+
+
+@pytest.mark.parametrize("name", ["consistency", "ctm", "gtp"])
+def test_the_consistency_loss_is_weighted_over_the_times_that_are_drawn(name, monkeypatch):
+    module, t = policies.FAMILY[name], jnp.geomspace(0.01, 10, len(BATCH.reward))
+    monkeypatch.setattr(module, "adjacent_times", lambda *_, **__: Times(t, 0.9 * t, 0.5 * t))
+    losses, (_, params) = {}, compiled_policy(name)
+    for weighting in ("balanced", "none"):
+        policy, given = make_policy(name, consistency_weighting=weighting), hparams(lambda_flow=0.0)
+        losses[weighting] = policy.loss(params, params, jax.random.key(1), BATCH, given, jnp.int32(0))[0]
+    np.testing.assert_allclose(losses["balanced"], (t / 0.3 + 0.3 / t) / 2 * losses["none"], rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["consistency", "ctm", "gtp"])
+def test_the_grid_grows_between_the_intervals_that_are_set(name, monkeypatch):
+    module, asked = policies.FAMILY[name], []
+    monkeypatch.setattr(
+        module, "adjacent_times", lambda key, shape, schedule, n, **_: asked.append(int(n)) or cycled_times(shape)
+    )
+    policy, (_, params) = make_policy(name, first_intervals=4, intervals=30), compiled_policy(name)
+    for step in (0, 19, 20, 40, 60, 1000):  # four stages of 80 updates
+        policy.loss(params, params, jax.random.key(1), BATCH, hparams(), jnp.int32(step))
+    assert asked == [4, 4, 8, 16, 30, 30]
 
 
 @pytest.mark.parametrize(
