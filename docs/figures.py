@@ -135,7 +135,7 @@ def draw_grid(path: Path) -> None:
     """The times of training as the grid grows, and one draw of t, v and tau."""
     schedule = Schedule()
     figure, (panel,) = canvas(9.2, 3.0)
-    counts = [int(curriculum(step, 6, 10, 320)) for step in range(6)]
+    counts = [int(curriculum(step, 8)) for step in range(6)]  # of eight; the last two would be solid bars
     for row, count in enumerate(counts):
         times = np.repeat(np.asarray(schedule.at(jnp.arange(count + 1) / count)), 3)
         ticks = np.tile([row - 0.25, row + 0.25, np.nan], count + 1)  # one path for all

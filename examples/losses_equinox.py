@@ -30,10 +30,10 @@ def gtp_loss(network, key):
     key_rows, key_times, key_noise = jax.random.split(key, 3)
     rows = jax.random.randint(key_rows, (256,), 0, len(obs))
     o, a = obs[rows], action[rows]
-    velocity = losses.edm_velocity(lambda x, t, s: network(o, x, t, s), sigma_data=0.3)
+    velocity = losses.edm_velocity(lambda x, t, s: network(o, x, t, s), sigma_data=0.35)
     times = losses.adjacent_times(key_times, a.shape[:1], SCHEDULE, num_intervals=20, zero_share=0.2)
     terms = losses.trajectory_losses(velocity, velocity, a, jax.random.normal(key_noise, a.shape), times)
-    return jnp.mean(losses.balanced_weight(times.t, sigma_data=0.3) * terms.consistency + terms.flow)
+    return jnp.mean(losses.balanced_weight(times.t, sigma_data=0.35) * terms.consistency + terms.flow)
 
 
 @eqx.filter_jit
@@ -49,10 +49,10 @@ opt_state = optimiser.init(eqx.filter(network, eqx.is_array))
 for step in range(NUM_UPDATES):
     network, opt_state = update(network, opt_state, jax.random.key(step))
 
-velocity = losses.edm_velocity(lambda x, t, s: network(obs, x, t, s), sigma_data=0.3)
+velocity = losses.edm_velocity(lambda x, t, s: network(obs, x, t, s), sigma_data=0.35)
 noise = SCHEDULE.sigma_max * jax.random.normal(jax.random.key(2), action.shape)
 for num_steps in (1, 2, 5):
-    times = losses.angular_times(num_steps, SCHEDULE.sigma_max, scale=0.3)
+    times = losses.angular_times(num_steps, SCHEDULE.sigma_max, scale=0.35)
     sample = losses.follow(velocity, noise, times)
     distance = jnp.minimum(*(jnp.linalg.norm(sample - mode, axis=-1) for mode in (action, -action)))
     print(f"K = {num_steps}: {100 * jnp.mean(distance < 0.2):.0f} % of the samples within 0.2 of a mode")

@@ -41,7 +41,7 @@ class VarianceExploding(OwnPolicySettings):
     sigma_max: float = setting(10.0, "Largest time, where sampling starts.", range=POSITIVE)
     rho: float = setting(7.0, "Curvature of the schedule; larger values place more times near 0.", range=Range(1, 100))
     sigma_data: float = setting(
-        0.3,
+        0.35,
         "Standard deviation of actions given an observation, which preconditioning, weights and sampling times assume.",
         range=POSITIVE,
         structural=True,
@@ -93,7 +93,7 @@ class ConsistencySettings(VarianceExploding):
     first_intervals: int = setting(
         10, "Intervals of the time grid at the start, doubled in equal stages.", range=INTERVALS
     )
-    intervals: int = setting(320, "Intervals of the time grid at the end.", range=INTERVALS)
+    intervals: int = setting(1280, "Intervals of the time grid at the end.", range=INTERVALS)
 
     def __post_init__(self):
         super().__post_init__()
