@@ -19,6 +19,7 @@ import numpy as np
 
 from benchmarks import shared
 from gtp_jax.agent import build
+from gtp_jax.config import methods
 from gtp_jax.config.settings import Settings
 from gtp_jax.parallel.seeds import Seeds
 from gtp_jax.types import Batch
@@ -30,7 +31,9 @@ DIRECTIONS = np.array([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]])
 DRAWN_STEPS = (1, 5)  # K of the samples that figures.py draws
 
 # The policy settings of each policy class and ablation.
-MEMBERS, ROWS = shared.ROWS["members"], shared.ROWS["members"] | shared.ROWS["ablations"]
+MEMBERS = shared.ROWS["members"]
+PAPER_TIMES = {name.removeprefix("policy."): value for name, value in methods.PAPER_TIMES.items()}
+ROWS = MEMBERS | {"gtp-paper-times": PAPER_TIMES} | shared.ROWS["ablations"]
 # Policy classes that sample in a fixed number of steps.
 FIXED_STEPS = {"vp_diffusion": (5,), "gaussian": (1,)}
 

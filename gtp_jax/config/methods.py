@@ -69,10 +69,20 @@ HIERARCHY = {
     "data.observation": "maze-egocentric",
 }
 
+# Times and weights over them as in the paper (docs/method.md).
+PAPER_TIMES = {
+    "policy.sigma_max": 80.0,
+    "policy.sigma_data": 0.5,
+    "policy.sampling": "karras",
+    "policy.zero_share": 0.0,
+    "policy.consistency_weighting": "none",
+}
+
 
 METHODS: dict[str, Callable[[Task], dict[str, Any]]] = {
     "gtp": lambda task: {},  # the configuration's own defaults
     "gtp-paper": lambda task: {
+        **PAPER_TIMES,
         "policy.num_steps": 5,
         "policy.temperature": 1.0,
         "policy.target": "ema",
@@ -102,6 +112,7 @@ METHODS: dict[str, Callable[[Task], dict[str, Any]]] = {
         "data.reward": TASK_FAMILIES[task.family].iql_reward,
     },
     "gtp-bc": lambda task: {"guidance.name": "none"},
+    "gtp-paper-times": lambda task: PAPER_TIMES | {"guidance.name": "none"},
     # Cloning of the episodes that reached the goal.
     "gtp-success": lambda task: {"guidance.name": "none", "data.episodes": "successful"},
     # Advantage-conditioned (CFGRL at guidance weight 1, arXiv 2505.23458), by the Monte Carlo advantage.
