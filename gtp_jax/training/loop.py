@@ -20,7 +20,7 @@ from gtp_jax.agent.acting import acting
 from gtp_jax.agent.build import build_agent
 from gtp_jax.config import trials
 from gtp_jax.config.settings import Settings
-from gtp_jax.datasets import Dataset, check_batch_size, returns
+from gtp_jax.datasets import Dataset, returns
 from gtp_jax.envs.evaluation import Episodes, Evaluator
 from gtp_jax.parallel import hosts
 from gtp_jax.parallel.seeds import Seeds, choose_devices, device_beside
@@ -30,7 +30,7 @@ from gtp_jax.runs.directory import UNSAVED
 from gtp_jax.runs.loggers import MetricsLog
 from gtp_jax.runs.terminal import Terminal
 from gtp_jax.serving.policy import LoadedPolicy
-from gtp_jax.training import divergence, playing, warm_start
+from gtp_jax.training import checks, divergence, playing, warm_start
 from gtp_jax.training.interruption import Interruption
 from gtp_jax.training.results import Results
 from gtp_jax.training.saving import Saving
@@ -74,7 +74,7 @@ class Training:
 
         Raises ValueError for settings that fit neither data nor devices, and a source that cannot be continued.
         """
-        check_batch_size(settings.batch_size, len(dataset.batch.reward), dataset.id)
+        checks.check_data(settings, dataset)
         self.settings, self.directory, self.dataset = settings, directory, dataset
         self.terminal, self.progress = terminal, progress
         self.results = Results(settings, directory, dataset)
