@@ -80,7 +80,7 @@ def check_onnx(policy, num_steps, model, obs, trial=1, counts=(1, 3, 4), atol=1e
     rows = {part.name: obs[part.name] if isinstance(obs, dict) else obs for part in parts} | {"noise": noise}
     for count in counts:
         (got,) = session.run(["action"], {name: array[:count] for name, array in rows.items()})
-        # The rounding of the first point, which lies 80 times the temperature away, is less.
+        # The rounding of the first point, which lies sigma_max times the temperature away, is less.
         np.testing.assert_allclose(got, action[:count], rtol=0, atol=atol)
         assert got.dtype == np.float32 and got.shape == action[:count].shape
     assert np.ptp(action) > 0.1
@@ -215,7 +215,7 @@ def test_weights_say_where_they_come_from(whole, policy, tmp_path):
     assert sorted(weights) == [f"params/Dense_{i}/{part}" for i in range(2) for part in ("bias", "kernel")]
     kernel = policy.params["params"]["Dense_0"]["kernel"][1]
     np.testing.assert_array_equal(weights["params/Dense_0/kernel"], kernel, strict=True)
-    expected = {"format": 5, "time_scale": "log", "label": None, "hierarchy": None, "trial": {"seed": 1}}
+    expected = {"format": 6, "time_scale": "log", "label": None, "hierarchy": None, "trial": {"seed": 1}}
     expected |= {"policy": policy.settings.to_json()["policy"], "observer": policy.observe.spec()}
     expected |= {"action_low": [-1.0] * 8, "action_high": [1.0] * 8, "updates": policy.step}
     assert about == expected | {"dataset": policy.settings.dataset, "versions": about["versions"]}
