@@ -1,5 +1,6 @@
 """The suite: which cells there are, that an interrupted one goes on where it stopped, and the report from its files."""
 
+import functools
 import re
 
 import numpy as np
@@ -55,6 +56,33 @@ def test_what_the_rows_change_are_settings():
         assert preset(config).num_seeds == 5
     for row in study.ROWS:
         assert Settings.of({"guidance.name": "none"} | study.policy_settings(row))
+
+
+@pytest.mark.parametrize("task", study.TASKS)
+def test_the_study_in_two_dimensions_tells_an_exact_policy_from_one_of_half_its_steps(task):
+    draw, rng = study.TASKS[task].data, np.random.default_rng(5)
+
+    def towards_the_nearest(obs):
+        """The goals' law but for the first step, whose goal is drawn."""
+        position, goals = 5 * obs, 5 * study.DIRECTIONS
+        nearest = goals[np.linalg.norm(position[..., None, :] - goals, axis=-1).argmin(axis=-1)]
+        drawn = goals[rng.integers(4, size=obs.shape[:-1])]
+        offset = np.where(np.linalg.norm(position, axis=-1, keepdims=True) < 0.5, drawn, nearest) - position
+        return offset / np.maximum(np.linalg.norm(offset, axis=-1, keepdims=True), 1.0)
+
+    def act(key, obs, scale):
+        obs = np.broadcast_to(obs, (2, *np.shape(obs)[-2:]))
+        if task == "goals":
+            return scale * (towards_the_nearest(obs) + 0.05 * rng.standard_normal(obs.shape))
+        return scale * np.stack([draw(rng, obs.shape[1])[1] for _ in obs])
+
+    exact, halved = (
+        study.TASKS[task].measure(functools.partial(act, scale=scale), np.random.default_rng(1)) for scale in (1.0, 0.5)
+    )
+    assert len(exact["energy_distance"]) == 2
+    assert max(exact["energy_distance"]) < 0.01 < 0.05 < min(halved["energy_distance"])
+    if "off_every_mode" in exact:
+        assert max(exact["off_every_mode"]) < 0.01 and min(halved["off_every_mode"]) > 0.9
 
 
 def test_an_interrupted_suite_goes_on_where_it_stopped(tmp_path, monkeypatch, one):

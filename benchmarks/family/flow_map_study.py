@@ -127,12 +127,12 @@ def goals_data(rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray
 def goals_measure(act: Callable, rng: np.random.Generator) -> dict[str, Any]:
     """The first step's distribution, and where walks of 6 steps end: within 0.5 of each goal, or of none."""
     walks = 500
-    position = 0.1 * rng.standard_normal((walks, 2))
+    first = act(jax.random.key(99), np.zeros((NUM_SAMPLES, 2)))
+    position = np.broadcast_to(0.1 * rng.standard_normal((walks, 2)), (len(first), walks, 2))
     paths = [position]
     for i in range(6):
         position = position + act(jax.random.key(i), position / 5)
         paths.append(position)
-    first = act(jax.random.key(99), np.zeros((NUM_SAMPLES, 2)))
     held_out = DIRECTIONS[rng.integers(4, size=NUM_SAMPLES)] + 0.05 * rng.standard_normal((NUM_SAMPLES, 2))
     return numbers(first, held_out, position, 5 * DIRECTIONS, 0.5, np.stack(paths)[:, 0, :100].swapaxes(0, 1))
 
