@@ -33,16 +33,15 @@ def suite_cells(tasks: Sequence[str] = suite.ORDER, methods: Sequence[str] = tup
     return {(task, method): each for (task, method), each in found.items() if task in tasks and method in methods}
 
 
-def u_maze(*, short: bool = False) -> str:
-    """The suite's U-Maze at every K and temperature; `short`: at the preset's temperature alone."""
+def u_maze() -> str:
+    """The suite's U-Maze at every K and temperature."""
     rows, shown, cells = {}, [], [suite_cells()["antmaze-umaze", method] for method in umaze.METHODS]
     first = cells[0]["summary"]
     for cell in cells:
         for each in sorted(cell["evaluations"], key=lambda each: -each["temperature"]):
-            if not short or each["temperature"] == first["temperature"]:
-                name = f"{cell['method']} | {each['temperature']:g}"
-                rows.setdefault(name, {"k": {}})["k"][str(each["num_steps"])] = interval(each["score"])
-                shown.append(cell | {"summary": cell["summary"] | {"temperature": each["temperature"]}})
+            name = f"{cell['method']} | {each['temperature']:g}"
+            rows.setdefault(name, {"k": {}})["k"][str(each["num_steps"])] = interval(each["score"])
+            shown.append(cell | {"summary": cell["summary"] | {"temperature": each["temperature"]}})
     behaviour = first["behaviour"]
     facts = {"dataset": first["dataset"], "transitions": behaviour["transitions"], "origin": origin(shown)}
     facts["behaviour"] = 100 * behaviour["behaviour_success"]
@@ -239,7 +238,6 @@ def measured() -> str:
 
 
 TABLES: dict[str, Callable[[], str]] = {
-    "umaze_short": lambda: u_maze(short=True),
     "mazes": lambda: mazes("gtp-bc", "gtp", "gtp-hierarchical"),
     "umaze": u_maze,
     "suite": lambda: markdown(suite_cells()),

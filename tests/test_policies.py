@@ -110,13 +110,12 @@ def test_the_target_is_the_one_chosen(name):
     assert (loss(ema, other) != loss(ema, params)).any() and (loss(ema, other) != loss(online, other)).any()
 
 
-@pytest.mark.parametrize("name", ["consistency", "ctm", "gtp"])
-def test_the_consistency_loss_is_weighted_over_the_times_that_are_drawn(name, monkeypatch):
-    module, t = policies.FAMILY[name], jnp.geomspace(0.01, 10, len(BATCH.reward))
-    monkeypatch.setattr(module, "adjacent_times", lambda *_, **__: Times(t, 0.9 * t, 0.5 * t))
-    losses, (_, params) = {}, compiled_policy(name)
+def test_gtps_consistency_loss_is_weighted_over_the_times_that_are_drawn(monkeypatch):
+    t = jnp.geomspace(0.01, 10, len(BATCH.reward))
+    monkeypatch.setattr(gtp, "adjacent_times", lambda *_, **__: Times(t, 0.9 * t, 0.5 * t))
+    losses, (_, params) = {}, compiled_policy("gtp")
     for weighting in ("balanced", "none"):
-        policy, given = make_policy(name, consistency_weighting=weighting), hparams(lambda_flow=0.0)
+        policy, given = make_policy(consistency_weighting=weighting), hparams(lambda_flow=0.0)
         losses[weighting] = policy.loss(params, params, jax.random.key(1), BATCH, given, jnp.int32(0))[0]
     np.testing.assert_allclose(losses["balanced"], (t / 0.35 + 0.35 / t) / 2 * losses["none"], rtol=1e-5)
 

@@ -46,12 +46,14 @@ def draw_samples(task: str, path: Path) -> None:
 
 
 def draw_latency(path: Path) -> None:
-    """Score against milliseconds per action, one line for each policy class, one point for each K."""
+    """Score against milliseconds per action, a line for each policy class that was run, a point for each K."""
     latency = shared.read(shared.RESULTS / "speed" / "latency.json")
     times = {(e["row"], e["num_steps"]): e["milliseconds"] for e in latency["cells"] if e["batch"] == 1}
     figure, [[axes]] = canvas(7.2, 4.4, 1, 1)
+    cells = shared.load_cells(shared.RESULTS / "family" / "umaze_study")
     for row, colour in zip(MEMBERS, COLOURS, strict=True):
-        cell = shared.read(shared.RESULTS / "family" / "umaze_study" / f"{row}.json")
+        if (cell := cells.get(row)) is None:
+            continue
         scores = {each["num_steps"]: each["score"]["mean"] for each in cell["evaluations"]}
         x = [times[row, k] for k in scores]
         axes.plot(x, scores.values(), color=colour, marker="o", ms=4, lw=1.3, label=row.replace("_", " "))

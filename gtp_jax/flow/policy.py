@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from gtp_jax.declare import COEFFICIENT, POSITIVE, Range, check_declared, setting
 from gtp_jax.flow import map as flow_map
 from gtp_jax.flow.map import Step
-from gtp_jax.flow.times import Schedule, angular_times, balanced_weight, curriculum, uniform_times
+from gtp_jax.flow.times import Schedule, angular_times, curriculum, uniform_times
 from gtp_jax.types import Array, Batch, FlowApply, HParams, Key, Metrics, Network, Params, Policy, Velocity
 
 INTERVALS = Range(1, 1_000_000)
@@ -84,11 +84,6 @@ class ConsistencySettings(VarianceExploding):
         "Whose map the consistency loss follows: that of the online parameters, without gradient, or of their average.",
         choices=("online", "ema"),
     )
-    consistency_weighting: str = setting(
-        "balanced",
-        "Weight of the consistency loss at time t beside 1/(t - u): (t/sigma_data + sigma_data/t)/2, or 1.",
-        choices=("balanced", "none"),
-    )
 
     first_intervals: int = setting(
         10, "Intervals of the time grid at the start, doubled in equal stages.", range=INTERVALS
@@ -104,10 +99,6 @@ class ConsistencySettings(VarianceExploding):
     def num_intervals(self, step: Array, curriculum_updates: int) -> Array:
         """The intervals of the grid after so many updates."""
         return curriculum(step, curriculum_updates, self.first_intervals, self.intervals)
-
-    def consistency_weight(self, t: Array) -> Array | float:
-        """The weight at times [*B]."""
-        return balanced_weight(t, self.sigma_data) if self.consistency_weighting == "balanced" else 1.0
 
 
 def clip_action(action: Array, low: Array, high: Array) -> Array:

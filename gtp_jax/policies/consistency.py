@@ -63,7 +63,6 @@ def make(
         times = adjacent_times(key_times, given.action.shape[:1], settings.schedule, intervals)
         z = jax.random.normal(key_noise, given.action.shape)
         loss = consistency_loss(given.velocity, given.followed(settings.target), given.action, z, times.t, times.u)
-        loss = settings.consistency_weight(times.t) * loss
         return loss, {"policy/consistency": jnp.mean(loss)}
 
     velocity, times = settings.velocity, settings.sampling_times

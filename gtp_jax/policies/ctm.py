@@ -64,7 +64,6 @@ def make(
         z = jax.random.normal(key_noise, given.action.shape)
         followed, step = given.followed(settings.target), flow_map.SOLVERS[settings.solver]
         consistency = soft_consistency_loss(given.velocity, followed, given.ema, given.action, z, times, step=step)
-        consistency = settings.consistency_weight(times.t) * consistency
         flow = flow_map.denoising_loss(given.velocity, given.action, z, times.t)
         metrics = {"policy/consistency": jnp.mean(consistency), "policy/flow": jnp.mean(flow)}
         return consistency + given.hparams["lambda_flow"] * flow, metrics

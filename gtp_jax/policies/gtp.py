@@ -17,7 +17,7 @@ from gtp_jax.flow import policy as flow_policy
 from gtp_jax.flow.map import Step, squared_norm
 from gtp_jax.flow.paths import VARIANCE_EXPLODING, interpolate
 from gtp_jax.flow.policy import ConsistencySettings, LossInputs
-from gtp_jax.flow.times import GAPS, Times, adjacent_times
+from gtp_jax.flow.times import GAPS, Times, adjacent_times, balanced_weight
 from gtp_jax.types import Array, FlowApply, Metrics, Network, Policy, Velocity
 
 
@@ -86,6 +86,11 @@ class Settings(ConsistencySettings):
     zero_share: float = setting(
         0.3, "Share of the jumps of eq. 17 that end at 0; the others end at any grid point up to u.", range=Range(0, 1)
     )
+    consistency_weighting: str = setting(
+        "balanced",
+        "Weight of eq. 17 at time t beside 1/(t - u): (t/sigma_data + sigma_data/t)/2, or 1.",
+        choices=("balanced", "none"),
+    )
     teacher: str = setting(
         "score",
         "What brings x_t to time u: the score approximation (eq. 11), or a solver along the averaged field.",
@@ -108,7 +113,8 @@ def make(
         followed, teacher = given.followed(settings.target), given.ema if settings.teacher != "score" else None
         step = flow_map.SOLVERS.get(settings.teacher, flow_map.euler_step)
         terms = trajectory_losses(given.velocity, followed, given.action, z, times, teacher=teacher, step=step)
-        consistency = settings.consistency_weight(times.t) * terms.consistency
+        weight = balanced_weight(times.t, settings.sigma_data) if settings.consistency_weighting == "balanced" else 1.0
+        consistency = weight * terms.consistency
         metrics = {"policy/consistency": jnp.mean(consistency), "policy/flow": jnp.mean(terms.flow)}
         hparams = given.hparams
         return hparams["lambda_consistency"] * consistency + hparams["lambda_flow"] * terms.flow, metrics

@@ -16,7 +16,7 @@ def check_data(settings: Settings, dataset: Dataset) -> None:
     widest = int(spread.argmax())
     if FARTHEST * spread[widest] > largest:
         raise ValueError(
-            f"{dataset.id}: column {widest} of the actions has a standard deviation of {spread[widest]:.3g}, and policy."
-            f"sigma_max = {largest:g} must be at least {FARTHEST} times that: scale actions and bounds to [-1, 1], or "
-            f"multiply policy.sigma_max and policy.sigma_data"
+            f"{dataset.id}: column {widest} of the actions has a standard deviation of {spread[widest]:.3g}, and "
+            f"policy.sigma_max = {largest:g} must be at least {FARTHEST} times that: scale actions and bounds to [-1, 1], "
+            f"or multiply policy.sigma_max and policy.sigma_data"
         )
