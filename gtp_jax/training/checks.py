@@ -17,6 +17,6 @@ def check_data(settings: Settings, dataset: Dataset) -> None:
     if FARTHEST * spread[widest] > largest:
         raise ValueError(
             f"{dataset.id}: column {widest} of the actions has a standard deviation of {spread[widest]:.3g}, and "
-            f"policy.sigma_max = {largest:g} must be at least {FARTHEST} times that: scale actions and bounds to [-1, 1], "
-            f"or multiply policy.sigma_max and policy.sigma_data"
+            f"policy.sigma_max = {largest:g} must be at least {FARTHEST} times that: scale actions and bounds to "
+            "[-1, 1], or multiply policy.sigma_max and policy.sigma_data"
         )
