@@ -15,7 +15,6 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
-from scipy import stats
 
 from benchmarks import shared
 from benchmarks.family.flow_map_study import CHOSEN_ON, MEMBERS
@@ -33,10 +32,9 @@ def suite_cells(tasks: Sequence[str] = suite.ORDER, methods: Sequence[str] = tup
     return {(task, method): each for (task, method), each in found.items() if task in tasks and method in methods}
 
 
-def u_maze() -> str:
-    """The suite's U-Maze at every K and temperature."""
-    rows, shown, cells = {}, [], [suite_cells()["antmaze-umaze", method] for method in umaze.METHODS]
-    first = cells[0]["summary"]
+def u_maze(*cells: Mapping[str, Any]) -> str:
+    """Cells of U-Maze at every K and temperature."""
+    rows, shown, first = {}, [], cells[0]["summary"]
     for cell in cells:
         for each in sorted(cell["evaluations"], key=lambda each: -each["temperature"]):
             name = f"{cell['method']} | {each['temperature']:g}"
@@ -157,20 +155,15 @@ def chosen() -> str:
     return fill("chosen", rows, cells["gtp"] | {"source": source(cells["gtp"], *cells.values())})
 
 
-def mean_scores(cell: Mapping[str, Any]) -> dict[str, float]:
-    """The mean score over seeds and episodes by K."""
-    return {str(each["num_steps"]): each["score"]["mean"] for each in cell["evaluations"]}
-
-
 def umaze_study() -> str:
     """Mean score at each K, the half-width of its widest interval, and the error of samples at temperature 0."""
-    cells, rows, pairs = study("umaze_study"), {}, []
+    cells, rows = study("umaze_study"), {}
     for row, cell in cells.items():
-        scores, error = mean_scores(cell), {k: 1000 * np.mean(each) for k, each in cell["held_out_errors"].items()}
         widest = max(np.ptp(each["score"]["ci95"]) / 2 for each in cell["evaluations"])
+        error = {k: 1000 * np.mean(each) for k, each in cell["held_out_errors"].items()}
+        scores = {str(each["num_steps"]): each["score"]["mean"] for each in cell["evaluations"]}
         rows[row] = {"k": scores, "error": error, "widest": widest}
-        pairs += [(error[k], scores[k]) for k in error]
-    return fill("umaze_study", rows, {"origin": origin(cells.values()), "correlation": stats.spearmanr(pairs)[0]})
+    return fill("umaze_study", rows, {"origin": origin(cells.values())})
 
 
 def peers(name: str = "peers") -> str:
@@ -239,7 +232,8 @@ def measured() -> str:
 
 TABLES: dict[str, Callable[[], str]] = {
     "mazes": lambda: mazes("gtp-bc", "gtp", "gtp-hierarchical"),
-    "umaze": u_maze,
+    "umaze": lambda: u_maze(*(suite_cells()["antmaze-umaze", method] for method in umaze.METHODS)),
+    "first_command": lambda: u_maze(shared.read(shared.RESULTS / "scores" / "first_command.json")),
     "suite": lambda: markdown(suite_cells()),
     "report": lambda: mazes(*(method for method in suite.METHODS if method.startswith("gtp"))),
     "levels": lambda: tuning(guidance.ENCODINGS),
