@@ -44,8 +44,8 @@ METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "iql-weights": ("gtp", {"guidance.name": "unnormalised"}),
     "gtp-q": ("gtp-q", {}),
     "gtp-q-unfiltered": ("gtp-q", {"guidance.filter_temperature": 0.0}),
-    "flow-matching-q": ("gtp-q", {"policy.name": "flow_matching"}),
-    "diffusion-q": ("gtp-q", {"policy.name": "diffusion"}),
+    "flow-matching-q": ("flow-matching-q", {}),
+    "diffusion-q": ("diffusion-q", {}),
 }
 
 

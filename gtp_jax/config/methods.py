@@ -48,6 +48,29 @@ def _expectile(policy: str, num_steps: int, task: Task) -> dict[str, Any]:
     }
 
 
+def _jump_as_actor(task: Task) -> dict[str, Any]:
+    """A Q term on the policy's own jump, held to the averaged policy's path from the same noise.
+
+    The filter carries what it gains into the clone, and so to every number of steps.
+    """
+    return {
+        "policy.num_steps": 1,
+        "policy.temperature": 1.0,
+        "critic.name": "twin_q",
+        "critic.num_steps": 1,
+        "critic.n_step": 3,
+        "critic.discount": 0.99,
+        "critic.layer_norm": True,
+        "critic.learning_rate": 1e-3,
+        "guidance.name": "q",
+        "guidance.eta": 4.0,
+        "guidance.relative": True,
+        "guidance.anchor": 1.0,
+        "guidance.filter_temperature": 0.01,
+        "data.reward": TASK_FAMILIES[task.family].iql_reward,
+    }
+
+
 def _monte_carlo(task: Task) -> dict[str, Any]:
     """A critic whose advantage is the Monte Carlo return against a baseline of positions alone."""
     return {
@@ -93,26 +116,10 @@ METHODS: dict[str, Callable[[Task], dict[str, Any]]] = {
         "guidance.name": "advantage",
         "guidance.eta": 1.0,  # not published
     },
-    # The flow map's own jump as the actor: a Q term on it, held to the averaged policy's path from the same noise. The
-    # filter carries what it gains into the clone, and so to every number of steps. With the present times, whose weight
-    # holds the first jump to the clone's, it gains more slowly.
-    "gtp-q": lambda task: {
-        **PAPER_TIMES,
-        "policy.num_steps": 1,
-        "policy.temperature": 1.0,
-        "critic.name": "twin_q",
-        "critic.num_steps": 1,
-        "critic.n_step": 3,
-        "critic.discount": 0.99,
-        "critic.layer_norm": True,
-        "critic.learning_rate": 1e-3,
-        "guidance.name": "q",
-        "guidance.eta": 4.0,
-        "guidance.relative": True,
-        "guidance.anchor": 1.0,
-        "guidance.filter_temperature": 0.01,
-        "data.reward": TASK_FAMILIES[task.family].iql_reward,
-    },
+    # With the present times, whose weight holds the first jump to the clone's, it gains more slowly.
+    "gtp-q": lambda task: PAPER_TIMES | _jump_as_actor(task),
+    "flow-matching-q": lambda task: {"policy.name": "flow_matching"} | _jump_as_actor(task),
+    "diffusion-q": lambda task: {"policy.name": "diffusion"} | _jump_as_actor(task),
     "gtp-bc": lambda task: {"guidance.name": "none"},
     "gtp-paper-times": lambda task: PAPER_TIMES | {"guidance.name": "none"},
     # Cloning of the episodes that reached the goal.
