@@ -156,13 +156,16 @@ def chosen() -> str:
 
 
 def umaze_study() -> str:
-    """Mean score at each K, the half-width of its widest interval, and the error of samples at temperature 0."""
+    """Mean score at each K, the half-width of its widest interval, and what samples on held-out data are like."""
     cells, rows = study("umaze_study"), {}
     for row, cell in cells.items():
         widest = max(np.ptp(each["score"]["ci95"]) / 2 for each in cell["evaluations"])
-        error = {k: 1000 * np.mean(each) for k, each in cell["held_out_errors"].items()}
+        found = {
+            name: {k: 1000 * np.mean(each) for k, each in by_steps.items()}
+            for name, by_steps in cell["held_out"].items()
+        }
         scores = {str(each["num_steps"]): each["score"]["mean"] for each in cell["evaluations"]}
-        rows[row] = {"k": scores, "error": error, "widest": widest}
+        rows[row] = {"k": scores, "widest": widest} | found
     return fill("umaze_study", rows, {"origin": origin(cells.values())})
 
 

@@ -2,8 +2,8 @@
 
 Same network, data, 20,000 updates and evaluation, three seeds of 100 episodes, temperature 1; only the policy's
 objective changes. The rows are those of flow_map_study.py; a finished one is RESULTS/ROW.json and is not run again.
-Beside the scores stand the errors of samples at temperature 0 on 20,000 transitions that were collected with another
-seed.
+Beside the scores stand, on 20,000 transitions that were collected with another seed, the errors of samples at
+temperature 0 and the spread of samples at temperature 1.
 """
 
 from dataclasses import asdict
@@ -24,19 +24,28 @@ from gtp_jax.datasets.builtin import ids
 RESULTS = shared.RESULTS / "family" / "umaze_study"
 
 
-def held_out_errors(run: Path, steps: tuple[int, ...]) -> dict[int, list[float]]:
-    """By K, the mean squared error per number of the action of samples at temperature 0, [seed]."""
+DRAWS = 4  # samples for each observation
+
+
+def held_out(run: Path, steps: tuple[int, ...]) -> dict[str, dict[int, list[float]]]:
+    """By K, for each seed: the mean squared error per number of the action of samples at temperature 0 ("errors"), and
+    the variance of samples at temperature 1 for one observation ("spread").
+    """
     policy = load_policy(run)
     other, transforms = ids.parse_id(policy.settings.dataset, 20_000, seed=1).id, asdict(policy.settings.data)
     dataset = datasets.load(other, **transforms)
     # The dataset was standardised by its own statistics.
     features = np.asarray(dataset.batch.obs) * dataset.observe.std + dataset.observe.mean
     obs, action = (features - policy.observe.mean) / policy.observe.std, np.asarray(dataset.batch.action)
-    bound, found = np.ones(action.shape[1], np.float32), {}
+    bound, found = np.ones(action.shape[1], np.float32), {"errors": {}, "spread": {}}
     made = build.build_policy(policy.settings, -bound, bound, None)
     for k in steps:
-        sample = jax.jit(jax.vmap(lambda params, k=k: made.sample(params, jax.random.key(0), obs, k, 0.0)))
-        found[k] = jnp.mean((sample(policy.params) - action) ** 2, axis=(1, 2)).tolist()
+        act = lambda params, key, temperature, k=k: made.sample(params, key, obs, k, temperature)
+        sample = jax.jit(jax.vmap(act, in_axes=(0, None, None)))  # [S, N, A]
+        exact = sample(policy.params, jax.random.key(0), 0.0)
+        drawn = jnp.stack([sample(policy.params, jax.random.key(i), 1.0) for i in range(DRAWS)])
+        found["errors"][k] = jnp.mean((exact - action) ** 2, axis=(1, 2)).tolist()
+        found["spread"][k] = jnp.mean(jnp.var(drawn, axis=0, ddof=1), axis=(1, 2)).tolist()
     return found
 
 
@@ -48,8 +57,8 @@ def run_cell(row: str, workdir: Path) -> dict[str, Any]:
     settings |= {"policy.temperature": 1.0, "policy.num_steps": steps[-1]} | policy_settings(row)
     trained = shared.train("antmaze.py:umaze,gtp", workdir, settings)
     evaluations = shared.evaluate(workdir, num_steps=",".join(map(str, steps)), temperature=1, episodes=100)
-    errors = held_out_errors(shared.ROOT / workdir, steps)
-    return {"row": row, "command": command, **trained, "evaluations": evaluations, "held_out_errors": errors}
+    found = held_out(shared.ROOT / workdir, steps)
+    return {"row": row, "command": command, **trained, "evaluations": evaluations, "held_out": found}
 
 
 def main(argv: list[str] | None = None) -> None:
