@@ -39,11 +39,10 @@ def held_out(run: Path, steps: tuple[int, ...]) -> dict[str, dict[int, list[floa
     obs, action = (features - policy.observe.mean) / policy.observe.std, np.asarray(dataset.batch.action)
     bound, found = np.ones(action.shape[1], np.float32), {"errors": {}, "spread": {}}
     made = build.build_policy(policy.settings, -bound, bound, None)
+    sample = jax.jit(jax.vmap(made.sample, in_axes=(0, None, None, None, None)), static_argnums=3)  # [S, N, A]
     for k in steps:
-        act = lambda params, key, temperature, k=k: made.sample(params, key, obs, k, temperature)
-        sample = jax.jit(jax.vmap(act, in_axes=(0, None, None)))  # [S, N, A]
-        exact = sample(policy.params, jax.random.key(0), 0.0)
-        drawn = jnp.stack([sample(policy.params, jax.random.key(i), 1.0) for i in range(DRAWS)])
+        exact = sample(policy.params, jax.random.key(0), obs, k, 0.0)
+        drawn = jnp.stack([sample(policy.params, jax.random.key(i), obs, k, 1.0) for i in range(DRAWS)])
         found["errors"][k] = jnp.mean((exact - action) ** 2, axis=(1, 2)).tolist()
         found["spread"][k] = jnp.mean(jnp.var(drawn, axis=0, ddof=1), axis=(1, 2)).tolist()
     return found
