@@ -84,7 +84,6 @@ class ConsistencySettings(VarianceExploding):
         "Whose map the consistency loss follows: that of the online parameters, without gradient, or of their average.",
         choices=("online", "ema"),
     )
-
     first_intervals: int = setting(
         10, "Intervals of the time grid at the start, doubled in equal stages.", range=INTERVALS
     )
