@@ -27,7 +27,7 @@ def test_the_q_term_moves_the_policy_towards_higher_values(name):
     @quick_jit
     def mean_action(eta):
         state = agent.init(jax.random.key(0), batch, hparams(policy_lr=1e-2) | {"eta": eta})
-        state, _ = jax.lax.scan(lambda state, _: agent.update(state, batch), state, length=300)
+        state, _ = jax.lax.scan(lambda state, _: agent.update(state, batch), state, length=900)
         return jnp.mean(agent.act(state.policy, jax.random.key(1), batch.obs, 2))
 
     assert abs(mean_action(jnp.float32(0)) + 0.4) < 0.15

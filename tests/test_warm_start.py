@@ -100,7 +100,7 @@ WITH_LABELS = {"policy.subgoal_steps": 20, "guidance.name": "conditioning"}
             ["policy.hidden: .* there, .*9", "ensemble: 2 there"],
         ),
         ({"policy.name": "ctm"}, {}, ["policy.name: 'gtp' there, 'ctm' now"]),
-        ({"policy.sigma_data": 1.0}, {}, ["policy.sigma_data: 0.5 there, 1.0 now"]),
+        ({"policy.sigma_data": 1.0}, {}, ["policy.sigma_data: 0.35 there, 1.0 now"]),
         ({"critic.name": "expectile"}, {}, ["critic.name: 'twin_q' there, 'expectile' now"]),
         ({"critic.layer_norm": True}, {}, ["critic.layer_norm: False there, True now"]),
         ({"guidance.eta": 0.0}, {}, ["critic: 'trained' there, 'none' now"]),
