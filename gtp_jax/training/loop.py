@@ -74,7 +74,7 @@ class Training:
 
         Raises ValueError for settings that fit neither data nor devices, and a source that cannot be continued.
         """
-        checks.check_data(settings, dataset)
+        checks.check_data(settings, dataset, terminal.say)
         self.settings, self.directory, self.dataset = settings, directory, dataset
         self.terminal, self.progress = terminal, progress
         self.results = Results(settings, directory, dataset)
