@@ -19,6 +19,6 @@ def check_data(settings: Settings, dataset: Dataset, say: Callable[[str], None])
     if FARTHEST * spread[widest] > largest:
         say(
             f"warning: {dataset.id}: column {widest} of the actions has a standard deviation of {spread[widest]:.3g}. "
-            f"policy.sigma_max = {largest:g} is less than {FARTHEST} times that, and samples will be poor: scale actions "
-            "and bounds to [-1, 1], or multiply policy.sigma_max and policy.sigma_data"
+            f"policy.sigma_max = {largest:g} is less than {FARTHEST} times that, and samples will be poor: scale "
+            "actions and bounds to [-1, 1], or multiply policy.sigma_max and policy.sigma_data"
         )
