@@ -31,7 +31,7 @@ def gtp_loss(network, key):
     rows = jax.random.randint(key_rows, (256,), 0, len(obs))
     o, a = obs[rows], action[rows]
     velocity = losses.edm_velocity(lambda x, t, s: network(o, x, t, s), sigma_data=0.35)
-    times = losses.adjacent_times(key_times, a.shape[:1], SCHEDULE, num_intervals=20, zero_share=0.2)
+    times = losses.adjacent_times(key_times, a.shape[:1], SCHEDULE, num_intervals=20, zero_share=0.3)
     terms = losses.trajectory_losses(velocity, velocity, a, jax.random.normal(key_noise, a.shape), times)
     return jnp.mean(losses.balanced_weight(times.t, sigma_data=0.35) * terms.consistency + terms.flow)
 

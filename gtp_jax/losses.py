@@ -4,7 +4,7 @@ import jax, gtp_jax.losses as losses
 
 def loss(params, key, obs, action):
     key_times, key_noise = jax.random.split(key)
-    times = losses.adjacent_times(key_times, action.shape[:1], losses.Schedule(), 80, zero_share=0.2)
+    times = losses.adjacent_times(key_times, action.shape[:1], losses.Schedule(), 80, zero_share=0.3)
     velocity = losses.edm_velocity(lambda x, t, s: my_network(params, obs, x, t, s), sigma_data=0.35)
     z = jax.random.normal(key_noise, action.shape)
     terms = losses.trajectory_losses(velocity, velocity, action, z, times)

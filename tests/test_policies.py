@@ -13,6 +13,7 @@ from gtp_jax.flow import map as flow_map
 from gtp_jax.flow.paths import LINEAR
 from gtp_jax.flow.times import Times
 from gtp_jax.policies import consistency, ctm, gtp, mean_flow, shortcut
+from gtp_jax.types import Network
 
 ROWS = 12
 NAMES = policies.FAMILY.names()
@@ -118,6 +119,29 @@ def test_gtps_consistency_loss_is_weighted_over_the_times_that_are_drawn(monkeyp
         policy, given = make_policy(consistency_weighting=weighting), hparams(lambda_flow=0.0)
         losses[weighting] = policy.loss(params, params, jax.random.key(1), BATCH, given, jnp.int32(0))[0]
     np.testing.assert_allclose(losses["balanced"], (t / 0.35 + 0.35 / t) / 2 * losses["none"], rtol=1e-5)
+
+
+def test_gtp_draws_its_times_as_it_is_set(monkeypatch):
+    asked = []
+    monkeypatch.setattr(gtp, "adjacent_times", lambda key, shape, *given, **kw: asked.append(kw) or cycled_times(shape))
+    policy, (_, params) = make_policy(gap="any", zero_share=0.6), compiled_policy("gtp")
+    policy.loss(params, params, jax.random.key(1), BATCH, hparams(), jnp.int32(0))
+    assert asked == [{"gap": "any", "zero_share": 0.6}]
+
+
+@pytest.mark.parametrize("sampling", ["angles", "karras"])
+@pytest.mark.parametrize("name", ["consistency", "ctm", "diffusion", "gtp"])
+def test_the_sampler_stands_at_the_times_that_are_set(name, sampling):
+    """From sigma_max, at equal angles of t / sigma_data or at Karras' points: what the network is asked for."""
+    seen, module = [], policies.FAMILY[name]
+    network = Network(lambda *_: {}, lambda params, obs, x, t, s: seen.append(float(t[0])) or jnp.zeros_like(x))
+    given = {"network": network, "action_low": jnp.asarray(LOW), "action_high": jnp.asarray(HIGH)}
+    given |= {} if name == "diffusion" else {"curriculum_updates": 80}
+    policy = module.make(module.Settings(sigma_max=7.0, sigma_data=0.2, sampling=sampling), **given)
+    policy.sample({}, jax.random.key(0), jnp.zeros((5, 3)), 3)
+    angles = 0.2 * np.tan(np.arctan(7 / 0.2) * np.array([1, 2 / 3, 1 / 3]))
+    karras = (7 ** (1 / 7) + np.array([0, 1 / 3, 2 / 3]) * (0.002 ** (1 / 7) - 7 ** (1 / 7))) ** 7
+    np.testing.assert_allclose(seen, {"angles": angles, "karras": karras}[sampling], rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["consistency", "ctm", "gtp"])

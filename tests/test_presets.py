@@ -103,6 +103,27 @@ def test_every_method_has_settings_for_every_task_or_says_why_not(method, family
             assert settings.policy.num_steps == settings.critic.num_steps
 
 
+def test_the_papers_times_are_those_of_three_methods_and_of_no_other():
+    expected = {"sigma_min": 0.002, "sigma_max": 80.0, "rho": 7.0, "sigma_data": 0.5, "sampling": "karras"}
+    expected |= {"first_intervals": 10, "intervals": 1280, "gap": "adjacent", "zero_share": 0.0}
+    expected |= {"consistency_weighting": "none"}
+    with_them = []
+    for method in methods.METHODS:
+        if not methods.method_refusal(method, tasks.TASKS["antmaze-umaze"]):
+            own = dataclasses.asdict(preset(f"antmaze:umaze,{method}").policy.own)
+            with_them += [method] if expected.items() <= own.items() else []
+    assert with_them == ["gtp-paper", "gtp-q", "gtp-paper-times"]
+
+
+def test_the_jump_as_the_actor_is_the_same_guidance_for_every_policy():
+    def rest(method):
+        flat = preset(f"ogbench:cube-single-play-singletask-task1-v0,{method}").flat()
+        own = dataclasses.asdict(preset(f"ogbench:cube-single-play-singletask-task1-v0,{method}").policy.own)
+        return {name: value for name, value in flat.items() if name.removeprefix("policy.") not in {"name", *own}}
+
+    assert rest("flow-matching-q") == rest("diffusion-q") == rest("gtp-q") and rest("gtp-q")["guidance.name"] == "q"
+
+
 @pytest.mark.parametrize(
     ("name", "row"),
     [  # table 6 of Diffusion-QL, four of its rows, one of Consistency-AC's

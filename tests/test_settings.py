@@ -54,14 +54,10 @@ def companions(name, value):
         found["policy.sigma_max"] = min(2 * value, 1e6)
     elif name == "policy.sigma_max":
         found["policy.sigma_min"] = max(value / 2, 1e-30)  # less counts as 0
-    elif name == "policy.intervals":
-        found["policy.first_intervals"] = value
-    elif name == "policy.first_intervals":
-        found["policy.intervals"] = value
-    elif name == "seed_offset":
-        found["num_seeds"] = 1
-    elif name == "devices":
-        found["num_seeds"] = value or 1
+    elif name in ("policy.intervals", "policy.first_intervals"):
+        found |= {"policy.intervals": value, "policy.first_intervals": value}
+    elif name in ("seed_offset", "devices"):
+        found["num_seeds"] = (name == "devices" and value) or 1
     elif name in ("guidance.relative", "guidance.anchor", "guidance.anchor_steps", "guidance.filter_temperature"):
         found["guidance.name"] = "q"
     elif name == "policy.high_level_hidden":

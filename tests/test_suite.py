@@ -3,6 +3,7 @@
 import functools
 import re
 
+import jax
 import numpy as np
 import pytest
 from runs import benchmark
@@ -17,6 +18,7 @@ shared, suite, umaze = benchmark("shared"), benchmark("scores/suite"), benchmark
 cells, report, aggregates = benchmark("scores/cells"), benchmark("scores/report"), benchmark("scores/aggregates")
 published = benchmark("scores/published")
 guidance, study = benchmark("scores/guidance"), benchmark("family/flow_map_study")
+umaze_study = benchmark("family/umaze_study")
 
 
 def committed():
@@ -83,6 +85,19 @@ def test_the_study_in_two_dimensions_tells_an_exact_policy_from_one_of_half_its_
     assert max(exact["energy_distance"]) < 0.01 < 0.05 < min(halved["energy_distance"])
     if "off_every_mode" in exact:
         assert max(exact["off_every_mode"]) < 0.01 and min(halved["off_every_mode"]) > 0.9
+
+
+def test_the_u_maze_study_measures_error_and_spread_of_each_seed():
+    """Of normal samples, whose mean is off the actions by 0.1 and 0.3 and whose deviation is 0.2 and 0.5."""
+    action = np.random.default_rng(0).uniform(-1, 1, (20_000, 3))
+    off, deviation = np.array([0.1, 0.3])[:, None, None], np.array([0.2, 0.5])[:, None, None]
+
+    def sample(key, temperature):
+        return action + off + temperature * deviation * jax.random.normal(key, (2, *action.shape))
+
+    errors, spread = umaze_study.beside_actions(sample, action)
+    np.testing.assert_allclose(errors, [0.01, 0.09], rtol=1e-4)
+    np.testing.assert_allclose(spread, [0.04, 0.25], rtol=0.02)
 
 
 def test_an_interrupted_suite_goes_on_where_it_stopped(tmp_path, monkeypatch, one):

@@ -145,9 +145,11 @@ def test_actions_that_spread_beyond_the_times_are_warned_of_before_any_update():
         loop.checks.check_data(settings_with(batch_size=8, **changes), wide, said.append)
     loop.checks.check_data(settings_with(batch_size=8), data, said.append)
     [text] = said
-    assert re.search(
-        r"column 1 of the actions has a standard deviation of \d+.*sigma_max = 10 is less than 5 times", text
-    )
+    assert re.search(r"column 1 of the actions has a standard deviation of \d+.*= 10 is less than 5 times that", text)
+    terminal, settings = toy.Terminal(), settings_with(**toy.SETTINGS | {"policy__name": "gtp"})
+    with mock.patch.object(terminal, "say", side_effect=said.append):
+        loop.Training(settings, None, wide, terminal).close()
+    assert said == [text, text]
 
 
 def test_presets_ids_and_changes_become_settings(monkeypatch):

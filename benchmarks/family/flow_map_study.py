@@ -33,7 +33,9 @@ DRAWN_STEPS = (1, 5)  # K of the samples that figures.py draws
 # The policy settings of each policy class and ablation.
 MEMBERS = shared.ROWS["members"]
 PAPER_TIMES = {name.removeprefix("policy."): value for name, value in methods.PAPER_TIMES.items()}
+SHARED_TIMES = {name: PAPER_TIMES[name] for name in ("sigma_max", "sigma_data", "sampling")}
 ROWS = MEMBERS | {"gtp-paper-times": PAPER_TIMES} | shared.ROWS["ablations"]
+ROWS |= {f"{name}-paper-times": {"name": name} | SHARED_TIMES for name in ("consistency", "ctm", "diffusion")}
 # Policy classes that sample in a fixed number of steps.
 FIXED_STEPS = {"vp_diffusion": (5,), "gaussian": (1,)}
 

@@ -6,6 +6,7 @@ Beside the scores stand, on 20,000 transitions that were collected with another 
 temperature 0 and the spread of samples at temperature 1.
 """
 
+from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -22,15 +23,23 @@ from gtp_jax.agent import build
 from gtp_jax.datasets.builtin import ids
 
 RESULTS = shared.RESULTS / "family" / "umaze_study"
-
-
 DRAWS = 4  # samples for each observation
 
 
-def held_out(run: Path, steps: tuple[int, ...]) -> dict[str, dict[int, list[float]]]:
-    """By K, for each seed: the mean squared error per number of the action of samples at temperature 0 ("errors"), and
-    the variance of samples at temperature 1 for one observation ("spread").
+def beside_actions(sample: Callable, action: np.ndarray) -> tuple[list[float], list[float]]:
+    """What samples [S, N, A] of (key, temperature) are like beside actions [N, A] of the data, for each seed.
+
+    Returns:
+      The mean squared error per number of the action at temperature 0, and the variance at temperature 1 for one
+      observation.
     """
+    error = jnp.mean((sample(jax.random.key(0), 0.0) - action[None]) ** 2, axis=(1, 2))
+    drawn = jnp.stack([sample(jax.random.key(i), 1.0) for i in range(DRAWS)])
+    return error.tolist(), jnp.mean(jnp.var(drawn, axis=0, ddof=1), axis=(1, 2)).tolist()
+
+
+def held_out(run: Path, steps: tuple[int, ...]) -> dict[str, dict[int, list[float]]]:
+    """By K, the "errors" and the "spread" of samples for each seed, on data that were collected with another seed."""
     policy = load_policy(run)
     other, transforms = ids.parse_id(policy.settings.dataset, 20_000, seed=1).id, asdict(policy.settings.data)
     dataset = datasets.load(other, **transforms)
@@ -39,12 +48,13 @@ def held_out(run: Path, steps: tuple[int, ...]) -> dict[str, dict[int, list[floa
     obs, action = (features - policy.observe.mean) / policy.observe.std, np.asarray(dataset.batch.action)
     bound, found = np.ones(action.shape[1], np.float32), {"errors": {}, "spread": {}}
     made = build.build_policy(policy.settings, -bound, bound, None)
-    sample = jax.jit(jax.vmap(made.sample, in_axes=(0, None, None, None, None)), static_argnums=3)  # [S, N, A]
+    sample = jax.jit(jax.vmap(made.sample, in_axes=(0, None, None, None, None)), static_argnums=3)
     for k in steps:
-        exact = sample(policy.params, jax.random.key(0), obs, k, 0.0)
-        drawn = jnp.stack([sample(policy.params, jax.random.key(i), obs, k, 1.0) for i in range(DRAWS)])
-        found["errors"][k] = jnp.mean((exact - action) ** 2, axis=(1, 2)).tolist()
-        found["spread"][k] = jnp.mean(jnp.var(drawn, axis=0, ddof=1), axis=(1, 2)).tolist()
+
+        def draw(key, temperature, k=k):
+            return sample(policy.params, key, obs, k, temperature)
+
+        found["errors"][k], found["spread"][k] = beside_actions(draw, action)
     return found
 
 

@@ -116,7 +116,7 @@ METHODS: dict[str, Callable[[Task], dict[str, Any]]] = {
         "guidance.name": "advantage",
         "guidance.eta": 1.0,  # not published
     },
-    # With the present times, whose weight holds the first jump to the clone's, it gains more slowly.
+    # Its numbers were chosen with the paper's times.
     "gtp-q": lambda task: PAPER_TIMES | _jump_as_actor(task),
     "flow-matching-q": lambda task: {"policy.name": "flow_matching"} | _jump_as_actor(task),
     "diffusion-q": lambda task: {"policy.name": "diffusion"} | _jump_as_actor(task),
