@@ -86,7 +86,7 @@ def test_a_critic_of_positions_observes_no_body():
     """Its values of two bodies in one position are equal."""
     layout = Observer("maze-scales", np.zeros(60), np.ones(60)).layout
     of_positions, of_all = (
-        build_critic(settings_with(critic__name="value", critic__observation=observation), layout)
+        build_critic(settings_with(critic__name="value", critic__observation=observation), LOW, HIGH, layout)
         for observation in ("position", "all")
     )
     batch = random_batch(4, obs_dim=60)

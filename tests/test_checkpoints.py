@@ -137,7 +137,7 @@ def test_a_checkpoint_of_an_earlier_layout_is_not_called_damaged(two_steps, tmp_
     copy = shutil.copytree(two_steps[0], tmp_path / "copy")
     (copy / "2" / "info").rename(copy / "2" / "about")
     path = copy / "2" / "about" / "metadata"
-    path.write_text(path.read_text().replace('"schema": 3', '"schema": 2'))
+    path.write_text(path.read_text().replace('"schema": 4', '"schema": 2'))
     with pytest.raises(ValueError, match="written in layout 2 by gtp_jax None, and this version reads") as error:
         Checkpoints(copy).info(2)
     assert not isinstance(error.value, DamagedCheckpoint)

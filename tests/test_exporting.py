@@ -215,7 +215,7 @@ def test_weights_say_where_they_come_from(whole, policy, tmp_path):
     assert sorted(weights) == [f"params/Dense_{i}/{part}" for i in range(2) for part in ("bias", "kernel")]
     kernel = policy.params["params"]["Dense_0"]["kernel"][1]
     np.testing.assert_array_equal(weights["params/Dense_0/kernel"], kernel, strict=True)
-    expected = {"format": 6, "time_scale": "log", "label": None, "hierarchy": None, "trial": {"seed": 1}}
+    expected = {"format": 7, "time_scale": "log", "label": None, "hierarchy": None, "trial": {"seed": 1}}
     expected |= {"policy": policy.settings.to_json()["policy"], "observer": policy.observe.spec()}
     expected |= {"action_low": [-1.0] * 8, "action_high": [1.0] * 8, "updates": policy.step}
     assert about == expected | {"dataset": policy.settings.dataset, "versions": about["versions"]}

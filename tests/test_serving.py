@@ -111,7 +111,7 @@ def test_a_critic_of_states_alone_chooses_no_action(tmp_path):
 def test_a_loaded_run_acts_and_values_by_its_averaged_critic(guided):
     """Best-of-N and values from a checkpoint are those with the state's own parameters."""
     policy, state, settings = guided.policy, guided.state, guided.settings
-    critic = build_critic(settings, None)
+    critic = build_critic(settings, LOW, HIGH, None)
     best = BestOf(3, critic.q, state.critic_ema)
     sample = build_policy(settings, LOW, HIGH, None).sample
     expected = acting(sample, state.policy_ema, SEEDS, **ONCE, best=best)(0, TABLE_OBS)

@@ -138,18 +138,34 @@ def test_one_build_of_the_agent_and_no_second_check_of_its_settings():
     assert policies.call_count == 1 + 2  # the policy that is returned is built as it acts
 
 
-def test_actions_that_spread_beyond_the_times_are_warned_of_before_any_update():
+def test_actions_that_do_not_fit_the_times_are_warned_of_before_any_update():
+    """In units of their bounds: too wide for where sampling starts, or narrow in every column."""
     data, said = toy.dataset(), []
-    wide = data._replace(batch=data.batch._replace(action=data.batch.action * np.array([1, 50], np.float32)))
-    for changes in ({}, {"policy__sigma_max": 500.0}, {"policy__name": "gaussian"}):
-        loop.checks.check_data(settings_with(batch_size=8, **changes), wide, said.append)
-    loop.checks.check_data(settings_with(batch_size=8), data, said.append)
-    [text] = said
-    assert re.search(r"column 1 of the actions has a standard deviation of \d+.*= 10 is less than 5 times that", text)
+
+    def within(bound):
+        return data._replace(action_low=-bound * np.ones(2, np.float32), action_high=bound * np.ones(2, np.float32))
+
+    def check(dataset, **changes):
+        loop.checks.check_data(settings_with(batch_size=8, **changes), dataset, said.append)
+
+    for fitting in (data, within(5.0)):
+        check(fitting)
+    check(data, policy__name="gaussian")
+    check(within(100.0), policy__name="gaussian")
+    constant = data._replace(batch=data.batch._replace(action=0 * data.batch.action))
+    check(constant)
+    assert not said
+    check(data, policy__sigma_max=2.0)
+    check(within(50.0))
+    narrowed = {f"policy__{name}": 0.033 * value for name, value in (("sigma_data", 0.35), ("sigma_max", 10.0))}
+    check(within(50.0), **narrowed)
+    wide, narrow = said
+    assert re.search(r"of the actions has a standard deviation of 0\.\d+ where .* = 2 is less than 5 times that", wide)
+    assert re.search(r"deviation of 0\.01\d+ .*little of what the bounds allow.*sigma_min by 0\.03\d", narrow)
     terminal, settings = toy.Terminal(), settings_with(**toy.SETTINGS | {"policy__name": "gtp"})
     with mock.patch.object(terminal, "say", side_effect=said.append):
-        loop.Training(settings, None, wide, terminal).close()
-    assert said == [text, text]
+        loop.Training(settings, None, within(50.0), terminal).close()
+    assert said == [wide, narrow, narrow]
 
 
 def test_presets_ids_and_changes_become_settings(monkeypatch):

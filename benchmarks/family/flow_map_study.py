@@ -159,7 +159,7 @@ def run_cell(task_name: str, row: str, updates: int) -> dict[str, Any]:
     zero = np.zeros(len(obs), np.float32)
     batch = Batch(obs.astype(np.float32), action.astype(np.float32), zero, zero, obs.astype(np.float32))
     bound = np.full(2, 2.0, np.float32)
-    agent, hparams = build.build_agent(settings, -bound, bound, None)
+    agent, hparams = build.build_unscaled_agent(settings, -bound, bound, None)
     example = jax.tree.map(lambda column: column[:1], batch)
     engine = Seeds(
         lambda key: agent.init(key, example, hparams),

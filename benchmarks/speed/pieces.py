@@ -23,7 +23,8 @@ from gtp_jax.parallel.compiler import update_options
 def pieces(settings: Settings) -> dict[str, tuple]:
     """Functions and arguments by name."""
     (agent, hparams), bound = work.make_agent(settings), np.ones(work.ACTIONS, np.float32)
-    policy, critic = build.build_policy(settings, -bound, bound, None), build.build_critic(settings, None)
+    how = (settings, -bound, bound, None)
+    policy, critic = build.build_policy(*how), build.build_critic(*how)
     batch = jax.tree.map(lambda column: jnp.asarray(column[: settings.batch_size]), work.make_data(1000))
     key = jax.random.key(0)
     state = agent.init(key, batch, hparams)

@@ -10,6 +10,7 @@ import numpy as np
 from gtp_jax import critics, policies
 from gtp_jax.agent import hierarchy, networks
 from gtp_jax.agent.guidance import GUIDANCE, label_conditioned
+from gtp_jax.agent.scaling import Scaling
 from gtp_jax.agent.update import make_agent
 from gtp_jax.config.settings import Settings, hparam_names, is_cloning, uses_labels
 from gtp_jax.types import Agent, Array, Critic, Data, Layout, Policy
@@ -60,14 +61,23 @@ def _needed(layout: Layout | None, setting: str) -> Layout:
 def build_policy(settings: Settings, action_low: Data, action_high: Data, layout: Layout | None) -> Policy:
     """Builds the policy as it acts, between bounds [A]; an advantage-conditioned one acts with label 1.
 
-    Raises ValueError for a hierarchical policy without the layout of its observations.
+    Its network sees actions scaled to [-1, 1]. Raises ValueError for a hierarchical policy without the layout of its
+    observations.
     """
-    policy = _unlabelled_policy(settings, action_low, action_high, layout)
-    return label_conditioned(policy) if uses_labels(settings) else policy
+    scaling = Scaling.between(action_low, action_high)
+    policy = _unlabelled_policy(settings, *scaling.bounds, layout)
+    return scaling.policy(label_conditioned(policy) if uses_labels(settings) else policy)
 
 
-def build_critic(settings: Settings, layout: Layout | None) -> Critic:
-    """Builds the critic. Raises ValueError for a critic of positions without the layout of its observations."""
+def build_critic(settings: Settings, action_low: Data, action_high: Data, layout: Layout | None) -> Critic:
+    """Builds the critic of actions between bounds [A], which its network sees scaled to [-1, 1].
+
+    Raises ValueError for a critic of positions without the layout of its observations.
+    """
+    return Scaling.between(action_low, action_high).critic(_critic(settings, layout))
+
+
+def _critic(settings: Settings, layout: Layout | None) -> Critic:
     critic = settings.critic
     shape = (critic.hidden, critic.activation, critic.layer_norm)
     v_network = networks.v_network(*shape)
@@ -84,10 +94,19 @@ def build_agent(
 
     Arguments and errors as in `build_policy` and `build_critic`.
     """
+    scaling = Scaling.between(action_low, action_high)
+    agent, hparams = build_unscaled_agent(settings, *scaling.bounds, layout)
+    return scaling.agent(agent), hparams
+
+
+def build_unscaled_agent(
+    settings: Settings, action_low: Data, action_high: Data, layout: Layout | None
+) -> tuple[Agent, dict[str, Array]]:
+    """Builds the same agent for actions that its networks see as they are; the bounds [A] only limit its samples."""
     cloning, flat = is_cloning(settings), settings.flat()
     agent = make_agent(
         _unlabelled_policy(settings, action_low, action_high, layout),
-        None if cloning else build_critic(settings, layout),
+        None if cloning else _critic(settings, layout),
         GUIDANCE["none" if cloning else settings.guidance.name](),
         num_steps=settings.critic.num_steps,
         relative=settings.guidance.relative,

@@ -8,7 +8,7 @@ from gtp_jax.config.trials import Trial, from_labels
 from gtp_jax.files import plain
 from gtp_jax.types import Layout
 
-SCHEMA = 3  # of `RunInfo` and of summary.json
+SCHEMA = 4  # of `RunInfo` and of summary.json
 _NONE = type(None)
 
 

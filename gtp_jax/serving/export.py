@@ -20,7 +20,7 @@ from gtp_jax.runs import provenance
 from gtp_jax.serving.policy import LoadedPolicy, load_policy
 from gtp_jax.types import Array, Key
 
-FORMAT = 6  # of the weights' metadata
+FORMAT = 7  # of the weights' metadata
 PLATFORMS = ("cpu", "cuda", "tpu")
 # The formats, which are the files' suffixes, each with the package that writes it and the extra that installs that.
 FORMATS = {

@@ -40,8 +40,8 @@ class LoadedPolicy:
         self.seeds = tuple(trial.seed for trial in info.trials)
         self.observe = Observer.from_spec(info.observer)
         self.action_low, self.action_high = (np.asarray(b, np.float32) for b in (info.action_low, info.action_high))
-        self._policy = build_policy(self.settings, self.action_low, self.action_high, info.layout)
-        self._critic = None if is_cloning(self.settings) else build_critic(self.settings, info.layout)
+        how = (self.settings, self.action_low, self.action_high, info.layout)
+        self._policy, self._critic = build_policy(*how), None if is_cloning(self.settings) else build_critic(*how)
         obs, action = jnp.zeros((1, len(self.observe.mean))), jnp.zeros((1, len(self.action_low)))
         example = Batch(obs=obs, action=action, reward=jnp.zeros(1), discount=jnp.zeros(1), next_obs=obs)
 

@@ -4,21 +4,30 @@ from collections.abc import Callable
 
 import numpy as np
 
+from gtp_jax.agent.scaling import Scaling
 from gtp_jax.config.settings import Settings
 from gtp_jax.datasets import Dataset, check_batch_size
 
-FARTHEST = 5  # standard deviations of the data, at least, from 0 to where a sampler starts
+FARTHEST = 5  # standard deviations of the scaled actions, at least, from 0 to where a sampler starts
+NARROWEST = 5  # times narrower than sigma_data, at most, the widest column of the scaled actions may be
 
 
 def check_data(settings: Settings, dataset: Dataset, say: Callable[[str], None]) -> None:
-    """Raises ValueError for a minibatch larger than the data, and warns of actions that spread too widely."""
+    """Raises ValueError for a minibatch larger than the data, and warns of actions that do not fit a policy's times."""
     check_batch_size(settings.batch_size, len(dataset.batch.reward), dataset.id)
-    largest = getattr(settings.policy.own, "sigma_max", np.inf)
-    spread = np.std(dataset.batch.action, axis=0)
+    own, scaling = settings.policy.own, Scaling.between(dataset.action_low, dataset.action_high)
+    start, expected = getattr(own, "sigma_max", np.inf), getattr(own, "sigma_data", 0.0)
+    spread = np.std(dataset.batch.action, axis=0) / scaling.half
     widest = int(spread.argmax())
-    if FARTHEST * spread[widest] > largest:
+    told = (
+        f"warning: {dataset.id}: column {widest} of the actions has a standard deviation of {spread[widest]:.3g} where "
+        "their bounds are scaled to [-1, 1]"
+    )
+    if FARTHEST * spread[widest] > start:
+        say(f"{told}. policy.sigma_max = {start:g} is less than {FARTHEST} times that: samples will be poor; raise it")
+    elif 0 < NARROWEST * spread[widest] < expected:
         say(
-            f"warning: {dataset.id}: column {widest} of the actions has a standard deviation of {spread[widest]:.3g}. "
-            f"policy.sigma_max = {largest:g} is less than {FARTHEST} times that, and samples will be poor: scale "
-            "actions and bounds to [-1, 1], or multiply policy.sigma_max and policy.sigma_data"
+            f"{told}, and no column has more: the actions use little of what the bounds allow, and samples will be "
+            "poor. Give narrower bounds (from_arrays, or an environment that rescales actions), or multiply "
+            f"policy.sigma_data, sigma_max and sigma_min by {spread[widest] / expected:.2g}"
         )
