@@ -1,10 +1,11 @@
-"""The report of the suite: one HTML page that needs nothing else, docs/report.html.
+"""The report of the suite: one HTML page that needs nothing else, docs/report.html; and all scores, docs/scores.csv.
 
 Cells that were not run are named so. tables.py prints the same scores in Markdown.
 """
 
 import html
 import io
+import json
 import re
 import string
 from pathlib import Path
@@ -15,7 +16,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from benchmarks import shared
-from benchmarks.scores import published
+from benchmarks.scores import per_seed, published
 from benchmarks.scores.aggregates import aggregate, improvement
 from benchmarks.scores.cells import Cells, behaviour, by_place, diverged_seeds, origin, score_of, tasks_of
 from benchmarks.scores.suite import METHODS, RESULTS
@@ -33,8 +34,13 @@ def _table(header: list[str], rows: list[list[str]]) -> str:
     return '<div class="wide"><table>' + "\n".join(f"<tr>{line}</tr>" for line in lines) + "</table></div>"
 
 
+def _place(cell: dict[str, Any]) -> str:
+    """The anchor of a cell's command."""
+    return f"{cell['data']}-{cell['task']}-{cell['method']}"
+
+
 def _score(cell: dict[str, Any] | None, best: float) -> str:
-    """A cell's mean, interval and seeds."""
+    """A cell's mean, which leads to its command, its interval and seeds."""
     if cell is None:
         return '<td class="none">not run</td>'
     found, gone = cell["summary"]["score"], diverged_seeds(cell)
@@ -46,7 +52,8 @@ def _score(cell: dict[str, Any] | None, best: float) -> str:
         return f'<td class="none">diverged<small>{seeds}</small></td>'
     kind = ' class="best"' if score_of(cell) == best else ""
     low, high = found["ci95"]
-    return f"<td{kind}>{found['mean']:.1f}<small>[{low:.1f}, {high:.1f}]</small><small>{seeds}</small></td>"
+    mean = f'<a href="#{_place(cell)}">{found["mean"]:.1f}</a>'
+    return f"<td{kind}>{mean}<small>[{low:.1f}, {high:.1f}]</small><small>{seeds}</small></td>"
 
 
 def scores_table(cells: Cells) -> str:
@@ -142,7 +149,7 @@ def curves(cells: Cells) -> str:
 
 
 def commands(cells: Cells) -> str:
-    """How to repeat each cell, and which data it had."""
+    """How to repeat each cell, which data it had, and its summary as it was written."""
     parts = []
     for task, method in ((task, method) for task in tasks_of(cells) for method in METHODS if (task, method) in cells):
         each = cells[task, method]
@@ -152,8 +159,9 @@ def commands(cells: Cells) -> str:
             f"{summary['fingerprint'][:16]}; commit {str(summary['commit'])[:10]}; {summary['timing']['finished']}"
         )
         parts.append(
-            f"<details><summary>{task}, {method}</summary><p>{html.escape(facts)}</p>"
-            f"<p><code>{html.escape(each['run'])}</code></p></details>"
+            f'<details id="{_place(each)}"><summary>{task}, {method}</summary><p>{html.escape(facts)}</p>'
+            f"<p><code>{html.escape(each['run'])}</code></p>"
+            f"<pre>{html.escape(json.dumps(summary, indent=1))}</pre></details>"
         )
     return "\n".join(parts)
 
@@ -179,15 +187,16 @@ def page(found: list[dict[str, Any]]) -> str:
         hosted=hosted_part,
         aggregates=aggregates_table(cells),
         curves=curves(cells),
-        commands=commands(cells),
+        commands=commands(cells) + commands(hosted),
     )
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Writes the page."""
+    """Writes the page, and the scores beside it."""
     arguments = shared.parse(__doc__, argv, results=RESULTS, page=shared.ROOT / "docs" / "report.html")
     found = list(shared.load_cells(arguments.results).values())
     if not found:
         raise SystemExit(f"--results={arguments.results} holds no cell")
     arguments.page.write_text(page(found))
+    arguments.page.with_name("scores.csv").write_text(per_seed.text())
     print(f"{arguments.page}: {len(found)} cells")
