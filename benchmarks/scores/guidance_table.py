@@ -117,7 +117,7 @@ def peer_cell(task: str, peer: str, checkout: Path, told: str, sizes: Sizes) -> 
     dataset, config = gtp_jax.datasets.load(settings.dataset, standardise=False), q_peers.hyperparameters(peer, task)
     config |= {"actor_hidden_dims": sizes.network, "value_hidden_dims": sizes.network}
     made, seeds, started = q_peers.agent_class(peer, checkout), range(sizes.num_seeds), time.perf_counter()
-    agents = q_peers.train(made, config, q_peers.columns(dataset), seeds, sizes.num_updates)
+    agents = q_peers.trainer(made, config, q_peers.columns(dataset), seeds)(sizes.num_updates)
     seconds = time.perf_counter() - started
     facts = {"dataset": settings.dataset, "method": peer, "algorithm": f"{peer}, alpha = {config['alpha']:g}"}
     facts |= sizes.facts() | {"seconds": seconds, "fingerprint": dataset.fingerprint}

@@ -84,12 +84,14 @@ def columns(dataset: Dataset) -> dict[str, np.ndarray]:
     return {name: np.asarray(column) for name, column in (found | {"next_observations": batch.next_obs}).items()}
 
 
-def train(made: Any, config: Mapping[str, Any], data: Mapping[str, np.ndarray], seeds: range, num_updates: int) -> Any:
-    """Trains an agent of class `made` for each seed on random batches; returns them as one, with arrays [S, ...]."""
+def trainer(made: Any, config: Mapping[str, Any], data: Mapping[str, np.ndarray], seeds: range) -> Callable[[int], Any]:
+    """A function that trains an agent of class `made` for each seed on random batches, from where it stopped.
+
+    It maps a number of updates to the agents as one, with arrays [S, ...].
+    """
     first, *others = (made.create(seed, data["observations"][:1], data["actions"][:1], dict(config)) for seed in seeds)
-    structure = jax.tree.structure(first)
     leaves = zip(*(jax.tree.leaves(each) for each in (first, *others)), strict=True)
-    agents = jax.tree.unflatten(structure, [jnp.stack(each) for each in leaves])
+    agents, done = jax.tree.unflatten(jax.tree.structure(first), [jnp.stack(each) for each in leaves]), 0
 
     @jax.jit
     def updates(agents: Any, keys: jax.Array, data: Mapping[str, jax.Array]) -> Any:
@@ -102,12 +104,18 @@ def train(made: Any, config: Mapping[str, Any], data: Mapping[str, np.ndarray], 
 
         return jax.lax.scan(update, agents, keys)[0]
 
-    placed, chunk = jax.device_put(dict(data)), min(500, num_updates)
-    for start in range(0, num_updates, chunk):
-        roots = jnp.stack([jax.random.fold_in(jax.random.key(seed), start) for seed in seeds])
-        keys = jax.vmap(lambda root: jax.random.split(root, chunk))(roots).swapaxes(0, 1)
-        agents = updates(agents, keys[: num_updates - start], placed)
-    return jax.block_until_ready(agents)
+    placed = jax.device_put(dict(data))
+
+    def advance(num_updates: int) -> Any:
+        nonlocal agents, done
+        end, chunk = done + num_updates, min(500, num_updates)
+        while done < end:
+            roots = jnp.stack([jax.random.fold_in(jax.random.key(seed), done) for seed in seeds])
+            keys = jax.vmap(lambda root: jax.random.split(root, chunk))(roots).swapaxes(0, 1)
+            agents, done = updates(agents, keys[: end - done], placed), min(done + chunk, end)
+        return jax.block_until_ready(agents)
+
+    return advance
 
 
 def acting(agents: Any, seeds: range) -> Callable[[int, np.ndarray], jax.Array]:
