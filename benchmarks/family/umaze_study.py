@@ -3,7 +3,8 @@
 Same network, data, 20,000 updates and evaluation, three seeds of 100 episodes, temperature 1; only the policy's
 objective changes. The rows are those of flow_map_study.py; a finished one is RESULTS/ROW.json and is not run again.
 Beside the scores stand, on 20,000 transitions that were collected with another seed, the errors of samples at
-temperature 0 and the spread of samples at temperature 1.
+temperature 0, the spread of samples at temperature 1, and the self-consistency of the map: how far a sample in K steps
+lies from one in many from the same noise.
 """
 
 from collections.abc import Callable
@@ -24,6 +25,9 @@ from gtp_jax.datasets.builtin import ids
 
 RESULTS = shared.RESULTS / "family" / "umaze_study"
 DRAWS = 4  # samples for each observation
+MANY = 64  # steps
+# Classes whose samples have one noise alone, so that any number of steps leads along one path.
+PATHS = ("gtp", "ctm", "shortcut", "mean_flow", "flow_matching", "diffusion")
 
 
 def beside_actions(sample: Callable, action: np.ndarray) -> tuple[list[float], list[float]]:
@@ -39,14 +43,17 @@ def beside_actions(sample: Callable, action: np.ndarray) -> tuple[list[float], l
 
 
 def held_out(run: Path, steps: tuple[int, ...]) -> dict[str, dict[int, list[float]]]:
-    """By K, the "errors" and the "spread" of samples for each seed, on data that were collected with another seed."""
+    """By K, the "errors", "spread" and "distances" of samples for each seed, on data collected with another seed.
+
+    A distance is the mean squared one, per number of the action, to the sample in MANY steps from the same noise.
+    """
     policy = load_policy(run)
     other, transforms = ids.parse_id(policy.settings.dataset, 20_000, seed=1).id, asdict(policy.settings.data)
     dataset = datasets.load(other, **transforms)
     # The dataset was standardised by its own statistics.
     features = np.asarray(dataset.batch.obs) * dataset.observe.std + dataset.observe.mean
     obs, action = (features - policy.observe.mean) / policy.observe.std, np.asarray(dataset.batch.action)
-    bound, found = np.ones(action.shape[1], np.float32), {"errors": {}, "spread": {}}
+    bound, found = np.ones(action.shape[1], np.float32), {"errors": {}, "spread": {}, "distances": {}}
     made = build.build_policy(policy.settings, -bound, bound, None)
     sample = jax.jit(jax.vmap(made.sample, in_axes=(0, None, None, None, None)), static_argnums=3)
     for k in steps:
@@ -55,6 +62,9 @@ def held_out(run: Path, steps: tuple[int, ...]) -> dict[str, dict[int, list[floa
             return sample(policy.params, key, obs, k, temperature)
 
         found["errors"][k], found["spread"][k] = beside_actions(draw, action)
+        if policy.settings.policy.name in PATHS:
+            short, fine = (sample(policy.params, jax.random.key(0), obs, each, 1.0) for each in (k, MANY))
+            found["distances"][k] = jnp.mean((short - fine) ** 2, axis=(1, 2)).tolist()
     return found
 
 
