@@ -39,15 +39,17 @@ np.savez(out, **{str(n): act({k: v[:n] for k, v in obs.items()}, key) for n in (
 """
 
 
-def untrained(observer="identity", size=3, **changes):
+def untrained(observer="identity", size=3, low=(-1.0, -1.0), high=(1.0, 1.0), **changes):
     """A LoadedPolicy of two trials as they are initialised, for array observations and two actions."""
-    settings, bound, batch = settings_with(**changes), np.ones(2, np.float32), random_batch(1, size, 2)
+    settings, batch = settings_with(**changes), random_batch(1, size, 2)
     observer = Observer(observer, np.zeros(size, np.float32), np.ones(size, np.float32))
-    agent, hparams = build_agent(settings, -bound, bound, observer.layout)
+    agent, hparams = build_agent(settings, np.array(low), np.array(high), observer.layout)
     init = quick_jit(jax.vmap(lambda key: agent.init(key, batch, hparams)))
     state = init(jax.random.split(jax.random.key(0), 2))
     spec = Observer("identity", observer.mean, observer.std).spec()
-    info = run_info(settings=settings, trials=(Trial(0, {}), Trial(1, {})), observer=spec, layout=observer.layout)
+    bounds = {"action_low": low, "action_high": high}
+    trials = (Trial(0, {}), Trial(1, {}))
+    info = run_info(settings=settings, trials=trials, observer=spec, layout=observer.layout, **bounds)
     return LoadedPolicy(info, 1, lambda like: Saved(state.policy_ema, state.critic_ema, None))
 
 
@@ -148,6 +150,19 @@ def test_label_and_hierarchy_are_exported(observer, size, changes):
     assert np.ptp(ours) > 0.1
     model = export.onnx_model(policy, num_steps=2, temperature=0.25, trial=1)
     assert check_onnx(policy, 2, model.SerializeToString(), obs) == (4 if changes else 2)
+
+
+def test_actions_are_exported_in_the_environments_units():
+    """Those of the same policy between -1 and 1, moved to its bounds."""
+    changes = {"policy__name": "gtp", "guidance__name": "none", "policy__temperature": 0.25}
+    scaled, own = untrained(**changes), untrained(low=(0.0, -0.25), high=(8.0, 0.25), **changes)
+    obs, key = np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32), jax.random.key(2)
+    expected = [4, 0] + np.array([4, 0.25]) * scaled(obs, key=key, trial=1)
+    got = export.program(own, trial=1).call(obs, jax.random.key_data(key))
+    np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(own(obs, key=key, trial=1), expected, rtol=1e-4, atol=1e-5)
+    model = export.onnx_model(own, num_steps=2, trial=1).SerializeToString()
+    assert check_onnx(own, 2, model, obs, atol=4e-5) == 2
 
 
 @pytest.mark.parametrize("transform", ["maze-scales", "maze-egocentric"])
