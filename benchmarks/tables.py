@@ -244,6 +244,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "published": published.markdown,
     "density": lambda: two_dimensions("density"),
     "goals": lambda: two_dimensions("goals"),
+    "methods": lambda: fill("methods", (found := result("speed/speed-cpu")["guidance"])["programs"], found),
     "peers": peers,
     "peers_elsewhere": lambda: peers("peers-other-machine"),
     **{

@@ -7,6 +7,7 @@ what it did not measure this time. The machine must be idle.
 
 import gc
 import resource
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,11 @@ import jax
 from benchmarks import shared
 from benchmarks.speed import work
 from benchmarks.speed.flops import matmul_mflop
+from gtp_jax.config.presets import preset
+from gtp_jax.config.settings import describe
 from gtp_jax.parallel.compiler import update_options
+
+TASK = "ogbench:gtp/ogbench/cube-single-play-singletask-task1-500k-v0"  # whose settings the methods have
 
 
 def updates_of(on_cpu: int, elsewhere: int) -> int:
@@ -72,6 +77,20 @@ def compiler(rounds: int) -> dict[str, Any]:
     return {"options": options} | compare(both, updates_of(24, 200), rounds)
 
 
+def guidance(rounds: int) -> dict[str, Any]:
+    """What an update costs by the method, and times the update with the paper's weights; CPU time on a CPU."""
+    methods = ("gtp-bc", "gtp", "gtp-paper", "gtp-q")
+    data, clock = work.make_data(100_000), time.process_time if jax.default_backend() == "cpu" else None
+    settings = {each: preset(f"{TASK},{each}").replace({"num_seeds": 1}) for each in methods}
+    programs = {name: work.Program(each, data, updates_of(24, 500)) for name, each in settings.items()}
+    found = work.time_programs(programs, rounds, clock)
+    paper = found["gtp-paper"]["milliseconds_per_seed_update"]
+    for name, each in found.items():
+        each["times_the_papers"] = each["milliseconds_per_seed_update"] / paper
+        each["algorithm"] = describe(settings[name])
+    return {"programs": found}
+
+
 def growth(rounds: int) -> dict[str, Any]:
     """By batch size, by width, and by rows of data with the memory they take."""
     data, updates = work.make_data(100_000), updates_of(4, 200)
@@ -108,7 +127,7 @@ def memory(rounds: int) -> dict[str, Any]:
     return {"megabytes": megabytes, "growth_after_100_chunks": megabytes[-1] - megabytes[1]}
 
 
-SECTIONS = {section.__name__: section for section in (seeds, sweep, growth, compiler, memory)}
+SECTIONS = {section.__name__: section for section in (seeds, sweep, guidance, growth, compiler, memory)}
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -73,10 +73,10 @@ class Program:
         jax.block_until_ready((self.state, self.metrics))
 
 
-def time_programs(programs: dict[str, Program], rounds: int) -> dict[str, dict[str, float]]:
-    """Updates per second, milliseconds and seconds of compilation of programs that take turns."""
+def time_programs(programs: dict[str, Program], rounds: int, clock: Any = None) -> dict[str, dict[str, Any]]:
+    """Updates per second, milliseconds and seconds of compilation of programs that take turns, by wall time or CPU time."""
     found = {}
-    for name, seconds in shared.in_turns(programs, rounds).items():
+    for name, seconds in shared.in_turns(programs, rounds, clock=clock).items():
         program = programs[name]
         update = float(np.median(seconds)) / program.updates
         found[name] = {
