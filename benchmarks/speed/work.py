@@ -74,7 +74,7 @@ class Program:
 
 
 def time_programs(programs: dict[str, Program], rounds: int, clock: Any = None) -> dict[str, dict[str, Any]]:
-    """Updates per second, milliseconds and seconds of compilation of programs that take turns, by a clock of `shared.in_turns`."""
+    """Updates per second, milliseconds and seconds of compilation of programs that take turns, as in `in_turns`."""
     found = {}
     for name, seconds in shared.in_turns(programs, rounds, clock=clock).items():
         program = programs[name]
