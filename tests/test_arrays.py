@@ -74,6 +74,7 @@ def test_transitions_are_those_of_a_plain_loop(with_next):
         ({"bounds": (0, 1)}, r"actions: .* is outside \[0, 1\]"),
         ({"bounds": (np.zeros(3), 1)}, "bounds"),
         ({"bounds": (np.nan, 1)}, r"bounds = \(nan, 1\) must be finite, low at most high"),
+        ({"bounds": (-1e35, 1e35)}, r"bounds = \(-1e\+35, 1e\+35\) must be finite"),
         ({"bounds": np.array([[1, 1], [-1, -1]])}, r"bounds = \[\[ 1 1\] \[-1 -1\]\] must be finite"),
         ({"rewards": np.ma.masked_array(np.zeros(N), np.arange(N) == 3)}, "rewards has masked numbers"),
         ({"rewards": [[]] + [0.0] * (N - 1)}, "arrays/arrays: rewards must be numbers: .*inhomogeneous"),
@@ -95,6 +96,29 @@ def test_transitions_are_those_of_a_plain_loop(with_next):
 def test_arrays_that_do_not_go_together_are_refused(changes, message):
     with pytest.raises(ValueError, match=message):
         from_arrays(**rows(**changes))
+
+
+def test_bounds_may_lie_inside_the_environments():
+    """Then policies keep to them; outside the environment's they are refused, at either end."""
+    actions = 0.1 * rows()["actions"]
+    data = from_arrays(**rows(actions=actions), env=toy.ThreeSteps, bounds=(-0.1, [0.1, 1.0]))
+    acted = toy.train(data=data, **{"eval.num_episodes": 0}).policy(np.random.default_rng(0).normal(size=(50, 3)))
+    assert np.abs(acted[:, 0]).max() <= np.float32(0.1) and acted[:, 1].max() > 0.2
+    for bounds in ((-2, 0.1), (-0.1, 2)):
+        with pytest.raises(
+            ValueError, match="ThreeSteps as it would be evaluated and the data differ in their actions"
+        ):
+            from_arrays(**rows(actions=actions), env=toy.ThreeSteps, bounds=bounds)
+
+
+@pytest.mark.parametrize("size", [1e-6, 3e3, 5000.7, 1e12])
+def test_actions_of_any_size_lie_inside_their_own_bounds(size):
+    """As float32 rounds both; the tolerance is a share of the bounds' width."""
+    actions = size * np.random.default_rng(0).uniform(-1, 1, (N, 2))
+    data = from_arrays(**rows(actions=actions))
+    np.testing.assert_allclose(data.action_high, actions.max(axis=0), rtol=1e-6)
+    with pytest.raises(ValueError, match="actions: .* is outside"):
+        from_arrays(**rows(actions=actions), bounds=(-0.9 * size, 0.9 * size))
 
 
 def test_own_arrays_train_with_and_without_an_environment(tmp_path):

@@ -22,15 +22,17 @@ def run(folder, *words):
 def test_what_was_measured_is_saved_before_what_comes_next(tmp_path, monkeypatch, capsys):
     """Also where a step fails half-way, and where the time is over; what was not measured is named."""
     clock, seen = [0.0], []
+    errors = iter((RuntimeError("out of memory"), SystemExit("a package is missing")))
 
     def first(sizes, peers):
         yield "one", {"milliseconds": 1.0}
+        assert not seen
         seen.append(json.loads(next(tmp_path.glob("*.json")).read_text())["first"])
         yield "two", {"milliseconds": 2.0}
 
     def second(sizes, peers):
         yield "one", {"milliseconds": 3.0}
-        raise RuntimeError("out of memory")
+        raise next(errors)
 
     def third(sizes, peers):
         yield "one", {"milliseconds": 4.0}
@@ -45,11 +47,16 @@ def test_what_was_measured_is_saved_before_what_comes_next(tmp_path, monkeypatch
     monkeypatch.setattr(gpu, "STEPS", (first, second, third, fourth))
     monkeypatch.setattr(gpu.time, "monotonic", lambda: clock[0])
     code, found = run(tmp_path)
-    assert seen == [{"state": "begun", "one": {"milliseconds": 1.0}}]
-    assert found["first"] == {"state": "done", "one": {"milliseconds": 1.0}, "two": {"milliseconds": 2.0}}
-    assert found["second"] == {"state": "failed: RuntimeError: out of memory", "one": {"milliseconds": 3.0}}
+    assert seen[0]["state"] == "begun" and seen[0]["one"] == {"milliseconds": 1.0} and "two" not in seen[0]
+    assert found["first"]["state"] == "done" and found["first"]["two"] == {"milliseconds": 2.0}
+    assert found["second"]["state"] == "failed: RuntimeError: out of memory"
+    assert found["second"]["one"] == {"milliseconds": 3.0} and found["second"]["commit"]
     assert found["third"]["state"] == "begun" and found["third"]["two"] == {"milliseconds": 5.0}
     assert found["fourth"] == {"state": "not measured"} and "some steps failed" in code
+    clock[0] = 0.0
+    code, again = run(tmp_path, "--only=second")
+    assert again["second"]["state"] == "failed: SystemExit: a package is missing"
+    assert again["first"] == found["first"] and again["third"] == found["third"] and "some steps failed" in code
     printed = capsys.readouterr().out
     assert "third, two: {'milliseconds': 5.0}" in printed and "fourth: not measured, the 480 seconds are" in printed
 

@@ -152,20 +152,28 @@ def test_actions_that_do_not_fit_the_times_are_warned_of_before_any_update():
         check(fitting)
     check(data, policy__name="gaussian")
     check(within(100.0), policy__name="gaussian")
-    constant = data._replace(batch=data.batch._replace(action=0 * data.batch.action))
-    check(constant)
+    constant = np.full_like(data.batch.action, 0.1)  # whose mean float32 rounds
+    check(data._replace(batch=data.batch._replace(action=constant)))
     assert not said
     check(data, policy__sigma_max=2.0)
     check(within(50.0))
-    narrowed = {f"policy__{name}": 0.033 * value for name, value in (("sigma_data", 0.35), ("sigma_max", 10.0))}
-    check(within(50.0), **narrowed)
+    check(within(50.0), policy__sigma_data=0.035)
     wide, narrow = said
     assert re.search(r"of the actions has a standard deviation of 0\.\d+ where .* = 2 is less than 5 times that", wide)
-    assert re.search(r"deviation of 0\.01\d+ .*little of what the bounds allow.*sigma_min by 0\.03\d", narrow)
+    assert re.search(r"deviation of 0\.01\d+ .*little of what the bounds allow.*narrower bounds", narrow)
     terminal, settings = toy.Terminal(), settings_with(**toy.SETTINGS | {"policy__name": "gtp"})
     with mock.patch.object(terminal, "say", side_effect=said.append):
         loop.Training(settings, None, within(50.0), terminal).close()
     assert said == [wide, narrow, narrow]
+
+
+def test_a_directory_goes_on_with_the_same_bounds_of_actions_alone(tmp_path):
+    """A data set's fingerprint need not tell of them, and the parameters are those of actions between them."""
+    data = toy.dataset()
+    toy.train(tmp_path, data=data, **{"eval.num_episodes": 0})
+    wider = data._replace(action_high=2 * data.action_high)
+    with pytest.raises(ValueError, match=r"action_high: \(1.0, 1.0\) there, \(2.0, 2.0\) now"):
+        toy.train(tmp_path, data=wider, num_updates=40, **{"eval.num_episodes": 0})
 
 
 def test_presets_ids_and_changes_become_settings(monkeypatch):

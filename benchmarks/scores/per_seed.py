@@ -45,6 +45,10 @@ def entries() -> Iterator[dict[str, Any]]:
             found = _of_run(cell)
         elif "scores" in cell:
             found = _by_steps(cell, cell)
+        elif name == "scores/d4rl_data":
+            made = {name: cell[name] for name in ("device", "versions", "commit")}
+            made |= {"algorithm": "gtp-bc", "timing": {"finished": cell["date"]}}
+            found = _of_run({"summary": cell["clone"] | made, "method": "gtp-bc"})
         elif name == "scores/ogbench_tour":
             found = (each for method, row in cell["rows"].items() for each in _by_steps(cell, row | {"method": method}))
         for each in found:

@@ -2,14 +2,15 @@
 
 Every number is printed and saved as soon as it is there, so that a machine that goes away early loses nothing. What is
 left when the time is over stands in the file as not measured, and a step that fails with its error; the others go on.
+Another call keeps the steps that it does not measure: --only=NAME,... measures those that are missing.
 The update is that of the recommended method `gtp-q` on transitions of noise, AntMaze size. FQL stands beside it where
 --peers=fql=CHECKOUT names it. --small tries every step at sizes for a CPU. The machine must be idle.
 """
 
+import functools
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,6 +27,9 @@ from gtp_jax.config.settings import Settings
 WANTED = "3,000 updates/s of one seed, 60,000 seed-updates/s of many, 16 seeds at most 1.5 times one, 0.2 ms at K = 2"
 METHOD = "ogbench:gtp/ogbench/cube-single-play-singletask-task1-500k-v0,gtp-q"
 MAZE = "d4rl:gtp/d4rl-antmaze/umaze-{rows}-v0,gtp-q"
+
+
+make_data = functools.cache(work.make_data)
 
 
 class Sizes(NamedTuple):
@@ -60,7 +64,7 @@ def settings_with(hidden: tuple[int, ...], **changes: Any) -> Settings:
 def rate(settings: Settings, sizes: Sizes, updates: int | None = None, precision: str = USUAL) -> dict[str, Any]:
     """Updates per second of one program, warm, and the device's memory in use."""
     with jax.default_matmul_precision(precision):
-        program = work.Program(settings, work.make_data(sizes.rows), updates or sizes.updates)
+        program = work.Program(settings, make_data(sizes.rows), updates or sizes.updates)
         found: dict[str, Any] = work.time_programs({"": program}, sizes.rounds)[""]
     in_use = (jax.devices()[0].memory_stats() or {}).get("bytes_in_use")
     return found | {"megabytes_in_use": None if in_use is None else in_use / 1e6}
@@ -80,7 +84,8 @@ def latencies(sizes: Sizes, _: str) -> Found:
     for batch in sizes.batches:
         for num_steps in (2, 1, 5):
             sample = {"": latency.sampler("gtp", num_steps, batch)}
-            milliseconds = 1000 * np.median(shared.in_turns(sample, 4 * sizes.rounds, 25)[""])
+            with jax.default_matmul_precision(USUAL):
+                milliseconds = 1000 * np.median(shared.in_turns(sample, 4 * sizes.rounds, 25)[""])
             yield f"K = {num_steps}, batch {batch}", {"milliseconds": float(milliseconds)}
 
 
@@ -101,7 +106,7 @@ def rerun(sizes: Sizes, _: str) -> Found:
     ends = []
     for _ in range(2):
         with jax.default_matmul_precision(USUAL):
-            program = work.Program(settings_with(sizes.hidden), work.make_data(sizes.rows), sizes.updates)
+            program = work.Program(settings_with(sizes.hidden), make_data(sizes.rows), sizes.updates)
             program()
         ends.append(program.engine.gather(program.state.policy_ema))
     same = jax.tree.map(lambda a, b: bool((np.asarray(a) == np.asarray(b)).all()), *ends)
@@ -118,14 +123,14 @@ def large(sizes: Sizes, peers: str) -> Found:
     ours = rate(settings_with(sizes.large), sizes)
     yield "gtp-q", ours
     for name, checkout in shared.checkouts(peers, ("fql",)).items():
-        made, batch = q_peers.agent_class(name, checkout), work.make_data(sizes.rows)
+        made, batch = q_peers.agent_class(name, checkout), make_data(sizes.rows)
         config = q_peers.hyperparameters(name, "cube-single-play")
         config |= {"actor_hidden_dims": sizes.large, "value_hidden_dims": sizes.large}
         data = {"observations": batch.obs, "actions": batch.action, "rewards": batch.reward}
         data |= {"masks": batch.discount, "next_observations": batch.next_obs}
         with jax.default_matmul_precision(USUAL):
             train = q_peers.trainer(made, config, data, range(1))
-            seconds = shared.in_turns({"": partial(train, sizes.updates)}, sizes.rounds)[""]
+            seconds = shared.in_turns({"": functools.partial(train, sizes.updates)}, sizes.rounds)[""]
         theirs = sizes.updates / float(np.median(seconds))
         yield name, {"updates_per_second": theirs, "ours_relative": ours["updates_per_second"] / theirs}
 
@@ -159,11 +164,13 @@ def main(argv: list[str] | None = None) -> None:
     path: Path = given.results / f"gpu-{jax.default_backend()}{'-small' * given.small}.json"
     only = "" if len(given.only) == len(STEPS) else ",".join(given.only)
     told = {"only": only, "peers": given.peers, "seconds": given.seconds, "small": given.small}
-    result = shared.source(shared.command(__file__, **told)) | {"wanted": WANTED, "sizes": sizes._asdict()}
-    result |= {step.__name__: {"state": "not measured"} for step in STEPS}
+    about = shared.source(shared.command(__file__, **told))
+    result = {step.__name__: {"state": "not measured"} for step in STEPS}
+    result |= shared.read(path) if path.exists() else {}
+    result |= {"wanted": WANTED, "sizes": sizes._asdict()}
     failed = False
     for step in (step for step in STEPS if step.__name__ in given.only):
-        here = result[step.__name__]
+        here = result[step.__name__] = {"state": "not measured"} | about
         if time.monotonic() > deadline:
             print(f"{step.__name__}: not measured, the {given.seconds:g} seconds are over", flush=True)
             continue
@@ -176,7 +183,7 @@ def main(argv: list[str] | None = None) -> None:
                     break
             else:
                 here["state"] = "done"
-        except Exception as error:  # of whatever kind: the next step may still be measured
+        except (Exception, SystemExit) as error:  # of whatever kind: the next step may still be measured
             failed, here["state"] = True, f"failed: {type(error).__name__}: {error!s:.300}"
             traceback.print_exc()
         shared.write(path, result)

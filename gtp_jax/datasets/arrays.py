@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 
 from gtp_jax.datasets.hdf5 import BadDataset
 from gtp_jax.datasets.loading import Dataset, Source, assemble
+from gtp_jax.datasets.reader import are_bounds
 from gtp_jax.datasets.rows import raw_of_rows
 from gtp_jax.envs import registry
 from gtp_jax.envs.making import made
@@ -46,7 +47,8 @@ def from_arrays(
       timeouts: [N] of 0 and 1: whether it was cut off there, which bootstraps.
       next_observations: as `observations`.
       env: where policies are evaluated: a registered id, a function () -> gymnasium.Env, or None for nowhere.
-      bounds: (low, high) of the actions, [A] or numbers. By default the environment's, without one the data's own.
+      bounds: (low, high) of the actions, [A] or numbers, inside the environment's where there is one. By default the
+        environment's, without one the data's own.
       by_success: whether the score is the share of episodes with a true info["success"], and not the return.
       name: of the data, in titles and summaries: letters, digits and hyphens.
       reward: a name of `transforms.REWARDS`.
@@ -83,6 +85,7 @@ def from_arrays(
         now = columns.get(path.removeprefix("next_"))
         if now is None or now.shape != each.shape:
             raise BadDataset(f"{dataset_id}: {path} must have the shape of observations, got {each.shape}")
+    narrower = bounds is not None
     lost = [path for path in columns if path.startswith("observations") and f"next_{path}" not in columns]
     if lost and next_observations is not None:
         raise BadDataset(f"{dataset_id}: next_{lost[0]} is missing, {lost[0]} is there")
@@ -103,11 +106,13 @@ def from_arrays(
             )
     except (TypeError, ValueError) as error:
         raise ValueError(f"{_shown(bounds)} must be (low, high), numbers or arrays of shape {size}") from error
-    if bounds is not None and not (np.isfinite(high - low) & (low <= high)).all():
+    if bounds is not None and not are_bounds(low, high):
         raise ValueError(f"{_shown(bounds)} must be finite, low at most high")
     raw = raw_of_rows(dataset_id, columns, np.stack([low, high]))
     if named is not None:
-        registry.check_spaces(f"{dataset_id}: env", named, raw.observations, raw.action_low, raw.action_high)
+        registry.check_spaces(
+            f"{dataset_id}: env", named, raw.observations, raw.action_low, raw.action_high, narrower=narrower
+        )
     transforms = {"reward": reward, "observation": observation, "standardise": standardise}
     return assemble(dataset_id, Source(raw, named), **transforms, episodes="all")
 

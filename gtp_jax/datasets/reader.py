@@ -12,7 +12,8 @@ from gtp_jax.datasets.hdf5 import CURE, BadDataset
 from gtp_jax.files import check_file, read_json, write_json
 from gtp_jax.names import by_path
 
-ACTION_TOLERANCE = 1e-4
+ACTION_TOLERANCE = 1e-4  # of the half-width of the bounds
+WIDEST = 1e30  # half-width of bounds that float32 can scale by; the narrowest is its inverse
 EXACT_INTEGERS = 2**24
 SEAL = "content_sha256"  # the key in metadata.json under which this project's own datasets state their fingerprint
 
@@ -41,7 +42,8 @@ def read(folder: Path, dataset_id: str, sealed: bool = False) -> Raw:
 
     Raises BadDataset, naming dataset, episode, field and first bad index, for no episodes or transitions, shapes that
     are not those of the dataset's spaces, types that are not numbers, NaN or infinity, numbers that float32 does not
-    hold, actions more than 1e-4 outside their bounds; and for files that are unreadable, too large, or lead elsewhere.
+    hold, actions beyond their bounds by more than 1e-4 of half the bounds' width; and for files that are unreadable,
+    too large, or lead elsewhere.
     """
     try:
         metadata = _metadata(folder, dataset_id)
@@ -115,13 +117,20 @@ def _spaces(dataset_id: str, metadata: dict) -> tuple[dict[str, tuple[int, ...]]
     if not isinstance(action, spaces.Box) or len(action.shape) != 1:
         raise BadDataset(f"{dataset_id}: actions must be a Box of one axis, got {action!s:.200}")
     bounds = np.stack([action.low, action.high]).astype(np.float32)
-    if not np.isfinite(bounds).all() or (bounds[0] > bounds[1]).any():
+    if not are_bounds(*bounds):
         raise BadDataset(f"{dataset_id}: actions must have finite bounds, low below high, got {action!s:.200}")
     parts = by_path(observation, "observations")
     for path, space in parts.items():
         if not isinstance(space, spaces.Box):
             raise BadDataset(f"{dataset_id}: {path} must be a Box, got {space!s:.200}")
     return {path: space.shape for path, space in parts.items()}, bounds
+
+
+def are_bounds(low: np.ndarray, high: np.ndarray) -> bool:
+    """Whether actions can be scaled by these bounds [A]: finite, low at most high, of a width that float32 holds."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        half = high / 2 - low / 2
+    return bool(np.all((half == 0) | ((half >= 1 / WIDEST) & (half <= WIDEST))))
 
 
 def check_transitions(
@@ -135,7 +144,9 @@ def check_transitions(
         elif array.dtype != bool and not (array.min() >= 0 and array.max() <= 1):
             _refuse(dataset_id, path, array, lengths, (array != 0) & (array != 1), "neither 0 nor 1")
     actions = columns["actions"]
-    outside = (actions < bounds[0] - ACTION_TOLERANCE) | (actions > bounds[1] + ACTION_TOLERANCE)
+    half = bounds[1] / 2 - bounds[0] / 2
+    tolerance = ACTION_TOLERANCE * np.where(half > 0, half, 1) + np.spacing(np.abs(bounds).max(axis=0))
+    outside = (actions < bounds[0] - tolerance) | (actions > bounds[1] + tolerance)
     if outside.any():
         why = f"outside [{bounds[0].min():g}, {bounds[1].max():g}]"
         _refuse(dataset_id, "actions", actions, lengths, outside, why)

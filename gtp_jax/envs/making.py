@@ -170,11 +170,14 @@ def made(where: str, env_id: str, make_env: Callable[[], Any]) -> Iterator["gymn
         env.close()
 
 
-def check_spaces(where: str, found: EvalEnv, observations: Any, low: np.ndarray, high: np.ndarray) -> None:
+def check_spaces(
+    where: str, found: EvalEnv, observations: Any, low: np.ndarray, high: np.ndarray, *, narrower: bool = False
+) -> None:
     """Makes an environment and takes one step; raises ValueError, beginning with `where`, unless it fits the data.
 
     `observations` are the data's as stored, [N, ...] or a dict of such arrays by path, of which shapes alone are read;
-    `low` and `high` [A] bound the data's actions. An environment that takes any action takes theirs.
+    `low` and `high` [A] bound the data's actions; they are the environment's, or, with `narrower`, inside them. An
+    environment that takes any action takes theirs.
     """
     from gymnasium import spaces
 
@@ -194,7 +197,9 @@ def check_spaces(where: str, found: EvalEnv, observations: Any, low: np.ndarray,
         differ = f"{where}: {found.env_id} as it would be evaluated and the data differ in their"
         if ours != stored:
             raise ValueError(f"{differ} observations, {_shown(ours)} and {_shown(stored)}; {CURE}")
-        if action.shape != low.shape or not all(map(_takes, (action.low, action.high), (low, high))):
+        if action.shape != low.shape or not all(
+            map(_takes, (action.low, action.high), (low, high), (1, -1) if narrower else (0, 0))
+        ):
             raise ValueError(f"{differ} actions, {action!s:.150} and {spaces.Box(low, high)!s:.150}; {CURE}")
         try:
             with quiet():
@@ -209,8 +214,10 @@ def check_spaces(where: str, found: EvalEnv, observations: Any, low: np.ndarray,
             raise ValueError(f"{where}: {found.env_id} gives {gives} where its space is {_shown(ours)}; {CURE}")
 
 
-def _takes(bound: np.ndarray, stored: np.ndarray) -> bool:
-    return bool(np.all(np.isinf(bound) | np.isclose(bound, stored, BOUNDS_TOLERANCE, BOUNDS_TOLERANCE)))
+def _takes(bound: np.ndarray, stored: np.ndarray, inwards: int) -> bool:
+    """Whether stored bounds are the environment's, or lie further in that direction."""
+    close = np.isclose(bound, stored, BOUNDS_TOLERANCE, BOUNDS_TOLERANCE)
+    return bool(np.all(np.isinf(bound) | close | (inwards * (stored - bound) > 0)))
 
 
 def _shown(shapes: Mapping[str, tuple[int, ...]]) -> str:

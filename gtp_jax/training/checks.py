@@ -9,7 +9,7 @@ from gtp_jax.config.settings import Settings
 from gtp_jax.datasets import Dataset, check_batch_size
 
 FARTHEST = 5  # standard deviations of the scaled actions, at least, from 0 to where a sampler starts
-NARROWEST = 5  # times narrower than sigma_data, at most, the widest column of the scaled actions may be
+NARROWEST = 5  # times less than sigma_data, at most, the largest deviation of a column of the scaled actions may be
 
 
 def check_data(settings: Settings, dataset: Dataset, say: Callable[[str], None]) -> None:
@@ -17,7 +17,8 @@ def check_data(settings: Settings, dataset: Dataset, say: Callable[[str], None])
     check_batch_size(settings.batch_size, len(dataset.batch.reward), dataset.id)
     own, scaling = settings.policy.own, Scaling.between(dataset.action_low, dataset.action_high)
     start, expected = getattr(own, "sigma_max", np.inf), getattr(own, "sigma_data", 0.0)
-    spread = np.std(dataset.batch.action, axis=0) / scaling.half
+    varies = np.ptp(dataset.batch.action, axis=0) > 0
+    spread = varies * np.std(dataset.batch.action, axis=0, dtype=np.float64) / scaling.half
     widest = int(spread.argmax())
     told = (
         f"warning: {dataset.id}: column {widest} of the actions has a standard deviation of {spread[widest]:.3g} where "
@@ -28,6 +29,5 @@ def check_data(settings: Settings, dataset: Dataset, say: Callable[[str], None])
     elif 0 < NARROWEST * spread[widest] < expected:
         say(
             f"{told}, and no column has more: the actions use little of what the bounds allow, and samples will be "
-            "poor. Give narrower bounds (from_arrays, or an environment that rescales actions), or multiply "
-            f"policy.sigma_data, sigma_max and sigma_min by {spread[widest] / expected:.2g}"
+            "poor. Give the actions narrower bounds: bounds=(LOW, HIGH) of gtp_jax.datasets.from_arrays"
         )

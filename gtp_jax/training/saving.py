@@ -39,7 +39,8 @@ class Saving:
 
         def content(info: RunInfo) -> dict[str, Any]:
             data = f"{info.settings.dataset} of content {info.fingerprint}"
-            return info.settings.flat() | {"dataset": data, "environment": info.environment}
+            bounds = {"action_low": info.action_low, "action_high": info.action_high}
+            return info.settings.flat() | {"dataset": data, "environment": info.environment} | bounds
 
         def read(step: int) -> tuple[RunInfo, Saved]:
             there = checkpoints.info(step)
