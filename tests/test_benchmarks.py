@@ -182,7 +182,8 @@ def test_a_peers_seeds_are_trained_and_act_apart():
     """501 updates are two chunks; each seed has its own rows, and its own noise at every step."""
     peers, obs = benchmark("scores/q_peers"), np.arange(8, dtype=np.float32)[:, None]
     data = {"observations": obs, "actions": obs, "rewards": obs[:, 0]}
-    agents = peers.train(Counting, {"first": 3}, data, range(2), 501)
+    train = peers.trainer(Counting, {"first": 3}, data, range(2))
+    agents = train(501)
     assert agents.updates.tolist() == [504, 504]
     np.testing.assert_allclose(agents.seen - np.arange(2), 501 * obs.mean(), rtol=0.01)
     assert agents.seen[0] != agents.seen[1] - 1
@@ -190,10 +191,11 @@ def test_a_peers_seeds_are_trained_and_act_apart():
     one, two = act(0, np.zeros((2, 3, 1))), act(1, np.zeros((2, 3, 1)))
     assert one.shape == (2, 3, 1) and len(np.unique([one, two])) == 12
     np.testing.assert_array_equal(act(0, np.zeros((2, 3, 1))), one)
+    assert train(7).updates.tolist() == [511, 511]  # it goes on
 
 
 def test_an_update_of_the_recommended_guidance_takes_at_most_1_3_times_the_work_of_the_papers():
-    """Floating-point operations of matrix products, at the size and on the shapes of the guidance table's arms."""
+    """Floating-point operations of matrix products, on the shapes of the guidance table's arms; and the time."""
 
     def work(method):
         settings = preset(f"ogbench.py:cube-single-play-singletask-task3-v0,{method}")
@@ -203,6 +205,7 @@ def test_an_update_of_the_recommended_guidance_takes_at_most_1_3_times_the_work_
         return benchmark("speed/flops").matmul_mflop(agent.update, state, batch)
 
     assert 0.5 < work("gtp-q") / work("gtp-paper") < 1.3
+    assert result("speed/speed-cpu")["guidance"]["programs"]["gtp-q"]["times_the_papers"] < 1.3
 
 
 def test_kills_damages_and_bad_inputs_lost_nothing_and_the_checks_cost_little():
