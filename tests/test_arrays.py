@@ -1,5 +1,7 @@
 """Datasets from plain arrays, against the loop that D4RL's rules describe."""
 
+import warnings
+
 import gymnasium
 import numpy as np
 import pytest
@@ -59,19 +61,25 @@ def test_transitions_are_those_of_a_plain_loop(with_next):
     ("changes", "message"),
     [
         ({"actions": np.zeros((N - 1, 2))}, r"actions must be numbers \[N, \*\]"),
-        ({"actions": np.zeros(N)}, r"actions must be numbers \[N, \*\]"),
+        ({"actions": np.zeros(N)}, r"\[N, \*\], N = 200 as of rewards, .*; one number a row is actions\[:, None\]"),
+        ({"rewards": np.zeros((N, 1))}, r"rewards must be numbers \[N\], got .*; the rows are rewards\[:, 0\]"),
+        ({"actions": np.zeros((4, 50, 2))}, "put the episodes one behind the other, and mark their ends"),
         ({"actions": np.zeros((N, 2), int)}, "actions must be real, got int64; discrete"),
-        ({"rewards": np.zeros(0)}, "rewards must be numbers"),
+        ({"rewards": np.zeros(0)}, r"rewards must be numbers \[N\], N > 0, got"),
         ({"observations": np.array([["a"] * 3] * N)}, "observations must be numbers"),
         ({"next_observations": np.zeros((N, 4))}, "next_observations must have the shape of observations"),
-        ({"rewards": np.where(np.arange(N) == 150, np.nan, 0.0)}, "episode .*rewards: nan is not finite"),
+        (
+            {"rewards": np.where(np.arange(N) == 150, np.nan, 0.0)},
+            "episode .*rewards: nan is not finite; mend or leave out",
+        ),
+        ({"actions": np.where(np.arange(2 * N) == 9, np.nan, 0.0).reshape(N, 2)}, "nan is not finite; mend or leave"),
         ({"terminals": np.full(N, 2)}, "terminals must be 0 or 1, got 2 at row 0"),
         ({"timeouts": np.full(N, np.nan)}, "timeouts must be 0 or 1, got nan at row 0"),
         ({"terminals": np.zeros(N), "timeouts": np.ones(N)}, "no row has a next observation"),
         ({"env": "NoSuch-v0"}, "environment 'NoSuch-v0' is not registered"),
         ({"env": 3}, "env = 3 must be"),
         ({"env": "Pendulum-v1"}, "Pendulum-v1 as it would be evaluated and the data differ in their actions"),
-        ({"bounds": (0, 1)}, r"actions: .* is outside \[0, 1\]"),
+        ({"bounds": (0, 1)}, r"actions: .* is outside \[0, 1\]; clip or rescale them, or give"),
         ({"bounds": (np.zeros(3), 1)}, "bounds"),
         ({"bounds": (np.nan, 1)}, r"bounds = \(nan, 1\) must be finite, low at most high"),
         ({"bounds": (-1e35, 1e35)}, r"bounds = \(-1e\+35, 1e\+35\) must be finite"),
@@ -121,6 +129,21 @@ def test_actions_of_any_size_lie_inside_their_own_bounds(size):
         from_arrays(**rows(actions=actions), bounds=(-0.9 * size, 0.9 * size))
 
 
+def test_rows_that_run_on_into_the_next_episode_are_warned_of():
+    """Where nothing ends an episode, and where one is longer than the environment lets it be; not with successors."""
+    never = {"terminals": np.zeros(N), "timeouts": None}
+    with pytest.warns(UserWarning, match="no row ends an episode, so that all 200 are read as one; mark where"):
+        from_arrays(**rows(**never))
+    pendulum = rows(**never, actions=RNG.uniform(-2, 2, (N, 1)))
+    tripled = {name: value if value is None else np.concatenate([value] * 3) for name, value in pendulum.items()}
+    with pytest.warns(UserWarning, match="an episode of 599 rows is longer than Pendulum-v1 lets one be, 200; mark"):
+        from_arrays(**tripled, env="Pendulum-v1")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        from_arrays(**pendulum | {"timeouts": np.arange(N) == N - 1}, env="Pendulum-v1")
+        from_arrays(**rows(**never, next_observations=X))
+
+
 def test_own_arrays_train_with_and_without_an_environment(tmp_path):
     data = from_arrays(**(given := rows()), env=toy.ThreeSteps)
     assert data.action_low.tolist() == [-1, -1] and data.summary["environment"] == "ThreeSteps"
@@ -128,6 +151,8 @@ def test_own_arrays_train_with_and_without_an_environment(tmp_path):
     assert reached.env.by_success and reached.summary["behaviour_success"] is None  # rewards do not tell
     evaluated = toy.train(tmp_path, data=data)
     assert evaluated.summary["score_of"] == "return" and evaluated.summary["score"]["mean"] is not None
+    with pytest.raises(ValueError, match="names no environment.*; this run was evaluated in ThreeSteps; give one: env"):
+        gtp_jax.evaluate(evaluated.policy)
     silent = toy.train(data=from_arrays(**rows(), bounds=(-1, 1)))
     assert silent.summary["score"] is silent.summary["score_of"] is None and silent.summary["eval_episodes"] == 0
     assert silent.policy(np.zeros(3)).shape == (2,)

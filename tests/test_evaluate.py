@@ -119,6 +119,8 @@ def test_a_policy_is_evaluated_in_any_environment_from_python_and_from_the_comma
     assert f"{says}--env=ID" in refused(*words)
     for env, changes, message in (
         (None, {}, f"{says}env=ID"),
+        ("Pendulum-v1", {}, r"shows \[3\] and acts \[1\]; the policy observes \[3\] and acts \[2\]"),
+        ("MountainCarContinuous-v0", {}, r"MountainCarContinuous-v0 shows \[2\] and acts \[1\]; the policy obs"),
         ("toy/ThreeStep-v0", {}, "not registered; .*; did you mean 'toy/ThreeSteps-v0'"),
         (ThreeSteps, {"num_episodes": 0}, "num_episodes = 0 must be a whole number at least 1"),
         (ThreeSteps, {"num_envs": 2.5}, "num_envs = 2.5 must be a whole number at least 1"),

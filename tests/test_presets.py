@@ -151,6 +151,8 @@ def test_iql_has_its_own_weights_and_expectile():
     ("name", "says"),
     [
         ("nosuch", "unknown preset 'nosuch'; there are antmaze, gym"),
+        ("gtp-bc", "unknown preset 'gtp-bc'; .*'gtp-bc' is a method, and stands behind a comma: 'gym:,gtp-bc'"),
+        ("antmaze:gtp-q", "unknown task 'gtp-q'.*; 'gtp-q' is a method.*: 'antmaze:,gtp-q'"),
         ("antmase.py:umaze", "did you mean 'antmaze'"),
         ("antmaze:umazes", "unknown task 'umazes'.*did you mean 'umaze'"),
         ("antmaze:tinny", "unknown task 'tinny'.*large-diverse, .*tiny; did you mean 'tiny'"),

@@ -167,6 +167,15 @@ def test_actions_that_do_not_fit_the_times_are_warned_of_before_any_update():
     assert said == [wide, narrow, narrow]
 
 
+def test_things_of_another_kind_are_refused_by_what_is_wanted(tmp_path):
+    with pytest.raises(ValueError, match="settings must be a preset's name or gtp_jax.Settings; data go into dataset="):
+        gtp_jax.train(toy.dataset())
+    with pytest.raises(ValueError, match=r"policy must be what .*load_policy\(DIRECTORY\) returns; got 'runs/a'"):
+        gtp_jax.evaluate("runs/a", "Pendulum-v1")
+    with pytest.raises(ValueError, match="the policy is read from the directory of its run"):
+        gtp_jax.export(toy.train(num_updates=5, **{"eval.num_episodes": 0}).policy, tmp_path / "a.onnx")
+
+
 def test_a_directory_goes_on_with_the_same_bounds_of_actions_alone(tmp_path):
     """A data set's fingerprint need not tell of them, and the parameters are those of actions between them."""
     data = toy.dataset()

@@ -82,6 +82,7 @@ def main(argv: list[str] | None = None) -> int:
     from gtp_jax.runs import scores
     from gtp_jax.runs.directory import differences
     from gtp_jax.training import divergence
+    from gtp_jax.training.evaluate import check_fit, no_environment
     from gtp_jax.training.playing import FAILED, EvaluationFailed, play
     from gtp_jax.training.train import load_dataset
 
@@ -98,13 +99,14 @@ def main(argv: list[str] | None = None) -> int:
         video.choose_backend()
     if arguments.env:
         env, other = of_user(arguments.env), {"environment": arguments.env}
+        check_fit(policy, env)
     elif policy.settings.dataset.startswith("arrays/"):
-        raise ValueError(f"{policy.settings.dataset} names no environment to evaluate in; give one: --env=ID")
+        raise no_environment(policy, "--env=ID")
     else:
         dataset = load_dataset(policy.settings.replace({"eval.num_episodes": arguments.episodes}), terminal)
         env, other, then = dataset.env, {}, policy.info
         if env is None:
-            raise ValueError(f"{dataset.id} names no environment to evaluate in; give one: --env=ID")
+            raise no_environment(policy, "--env=ID")
         now = {"fingerprint": dataset.fingerprint, "environment": f"{env.env_id}, {scores.scale(env).name}"}
         there = {"fingerprint": then.fingerprint, "environment": then.environment or now["environment"]}
         if different := differences(there, now):

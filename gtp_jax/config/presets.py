@@ -89,7 +89,8 @@ def preset(name: str) -> Settings:
 
     Args:
       name: FILE is a key of `DEFAULT_TASKS`, also with ".py" behind it; TASK the name of one of its tasks, `tiny` for
-        the smallest run of a key of `TINY_TASKS`, or a dataset's id; METHOD a key of `methods.METHODS`.
+        the smallest run of a key of `TINY_TASKS`, a dataset's id, or nothing for the file's default task; METHOD a key
+        of `methods.METHODS`.
 
     Raises:
       ValueError: for a file, task or method that does not exist, or that do not go together.
@@ -97,13 +98,18 @@ def preset(name: str) -> Settings:
     file, _, variant = name.partition(":")
     file = file.removesuffix(".py")
     if file not in DEFAULT_TASKS:
-        raise ValueError(f"unknown preset {name!r}; {there_are(file, DEFAULT_TASKS)}")
+        raise ValueError(f"unknown preset {name!r}; {there_are(file, DEFAULT_TASKS)}{_as_method(file, 'gym')}")
     task, _, method = variant.partition(",")
     tiny = task == "tiny" and file in TINY_TASKS
     found, dataset = find(file, TINY_TASKS[file] if tiny else task or DEFAULT_TASKS[file])
     method = method or ("gtp" if tiny else DEFAULT_METHODS.get(file, "gtp"))
     values = {"dataset": dataset, "eval.num_episodes": tasks.TASK_FAMILIES[found.family].episodes}
     return Settings.of(values | PRESETS[found.family] | dict(methods.overrides(method, found)) | (TINY if tiny else {}))
+
+
+def _as_method(name: str, file: str) -> str:
+    """The end of a sentence about an unknown name that is a method's."""
+    return f"; {name!r} is a method, and stands behind a comma: '{file}:,{name}'" if name in methods.METHODS else ""
 
 
 def find(file: str, name: str) -> tuple[tasks.Task, str]:
@@ -124,5 +130,6 @@ def find(file: str, name: str) -> tuple[tasks.Task, str]:
         return known._replace(family=family if known.family == "antmaze" else known.family), dataset
     if not tasks.is_id(name) and name not in tasks.of_family(file):
         known = (*tasks.of_family(file), *["tiny"] * (file in TINY_TASKS))
-        raise ValueError(f"unknown task {name!r} (a dataset may also be named by its id); {there_are(name, known)}")
+        unknown = f"unknown task {name!r} (a dataset may also be named by its id)"
+        raise ValueError(f"{unknown}; {there_are(name, known)}{_as_method(name, file)}")
     return tasks.find(file, name)

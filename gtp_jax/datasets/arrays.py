@@ -1,6 +1,9 @@
 """Datasets from plain arrays, by the rules of D4RL's `qlearning_dataset` (arXiv 2004.07219)."""
 
+from __future__ import annotations  # help() shows ArrayLike by its name, and not all that it may be
+
 import re
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -73,8 +76,12 @@ def from_arrays(
         axes = 2 if path == "actions" or "observations" in path else 1
         if each.dtype.kind not in "fiub" or each.ndim != axes or each.shape != shape or 0 in each.shape:
             wanted = "[N, *]" if axes == 2 else "[N]"
+            if 0 in each.shape:
+                wanted += ", N > 0"
+            elif path != "rewards":
+                wanted += f", N = {shape[0]} as of rewards"
             raise BadDataset(
-                f"{dataset_id}: {path} must be numbers {wanted}, N > 0 that of rewards, got {each.dtype} {each.shape}"
+                f"{dataset_id}: {path} must be numbers {wanted}, got {each.dtype} {each.shape}{_cure(path, each, axes)}"
             )
         if path == "actions" and each.dtype.kind != "f":
             raise BadDataset(f"{dataset_id}: actions must be real, got {each.dtype}; discrete ones are not learned")
@@ -114,7 +121,22 @@ def from_arrays(
             f"{dataset_id}: env", named, raw.observations, raw.action_low, raw.action_high, narrower=narrower
         )
     transforms = {"reward": reward, "observation": observation, "standardise": standardise}
-    return assemble(dataset_id, Source(raw, named), **transforms, episodes="all")
+    made_of = assemble(dataset_id, Source(raw, named), **transforms, episodes="all")
+    if next_observations is None:
+        _warn_of_ends(made_of, columns)
+    return made_of
+
+
+def _warn_of_ends(dataset: Dataset, columns: Mapping[str, np.ndarray]) -> None:
+    """Warns of rows that seem to run on into the next episode, which no rule can tell from one long episode."""
+    longest, limit = int(np.bincount(dataset.episode).max()), dataset.summary.get("time_limit")
+    if limit is not None and longest > limit:
+        why = f"an episode of {longest:,} rows is longer than {dataset.summary['environment']} lets one be, {limit:,}"
+    elif not columns["terminals"].any() and not columns["timeouts"].any():
+        why = f"no row ends an episode, so that all {len(columns['rewards']):,} are read as one"
+    else:
+        return
+    warnings.warn(f"{dataset.id}: {why}; mark where episodes are cut off in timeouts", stacklevel=3)
 
 
 def _parts(path: str, value: Any) -> dict[str, Any]:
@@ -123,6 +145,17 @@ def _parts(path: str, value: Any) -> dict[str, Any]:
     if not value:
         raise ValueError(f"{path} is a dict without arrays")
     return {f"{path}/{key}": value[key] for key in sorted(value, key=str)}
+
+
+def _cure(path: str, array: np.ndarray, axes: int) -> str:
+    """The end of a sentence about an array of a wrong shape: how to shape it, for the commonest ones."""
+    if array.ndim == axes - 1 == 1:
+        return f"; one number a row is {path}[:, None]"
+    if array.ndim == axes + 1 == 2 and array.shape[1] == 1:
+        return f"; the rows are {path}[:, 0]"
+    if array.ndim == axes + 1:
+        return "; put the episodes one behind the other, and mark their ends in terminals and timeouts"
+    return ""
 
 
 def _array(where: str, value: Any) -> np.ndarray:

@@ -170,4 +170,8 @@ def _refuse(dataset_id: str, path: str, array: np.ndarray, lengths: np.ndarray, 
     episode = int(np.searchsorted(starts, row, side="right")) - 1
     index = [int(row - starts[episode]), *map(int, rest)]
     value = array[(row, *rest)]
-    raise BadDataset(f"{dataset_id}: episode {episode}, first at index {index}, {path}: {value} is {why}; {CURE}")
+    cure = CURE
+    if dataset_id.startswith("arrays/"):
+        beyond = "clip or rescale them, or give wider bounds"
+        cure = beyond if why.startswith("outside") else "mend or leave out that episode"
+    raise BadDataset(f"{dataset_id}: episode {episode}, first at index {index}, {path}: {value} is {why}; {cure}")

@@ -120,6 +120,10 @@ def export(
         cannot express.
       FileNotFoundError: where there is no checkpoint, or no folder to write to.
     """
+    if isinstance(directory, LoadedPolicy):
+        raise ValueError(
+            "the policy is read from the directory of its run; train with directory=DIRECTORY, and pass that"
+        )
     out = files.user_path(out)
     kind, source = (out.suffix[1:], "the suffix") if format is None else (format, f"format = {format!r:.100}")
     if kind not in FORMATS:

@@ -8,7 +8,9 @@ from gtp_jax.config import trials
 from gtp_jax.datasets.loading import load
 from gtp_jax.declare import COUNT, ENVS, MANY, MAX_INT, NOT_NEGATIVE, Range
 from gtp_jax.envs.evaluation import Evaluator
+from gtp_jax.envs.making import made
 from gtp_jax.envs.registry import EvalEnv, of_user
+from gtp_jax.names import by_path
 from gtp_jax.runs import scores
 from gtp_jax.serving.arguments import whole
 from gtp_jax.serving.policy import LoadedPolicy
@@ -20,8 +22,30 @@ def environment(policy: LoadedPolicy, env: str | Callable[[], Any] | EvalEnv | N
     dataset = policy.settings.dataset
     found = of_user(env) if env is not None else None if dataset.startswith("arrays/") else load(dataset).env
     if found is None:
-        raise ValueError(f"{dataset} names no environment to evaluate in; give one: env=ID")
+        raise no_environment(policy, "env=ID")
     return found
+
+
+def no_environment(policy: LoadedPolicy, cure: str) -> ValueError:
+    """What tells that a policy's data name no environment."""
+    there = policy.info.environment
+    known = f"this run was evaluated in {there.partition(', ')[0]}; " if there else ""
+    return ValueError(f"{policy.settings.dataset} names no environment to evaluate in; {known}give one: {cure}")
+
+
+def check_fit(policy: LoadedPolicy, found: EvalEnv) -> None:
+    """Raises ValueError for an environment that does not show what a policy observes, or takes other actions."""
+    wanted = {path: (size,) for path, size in by_path(policy.observe.sizes()).items()}
+    with made("env", found.env_id, found.make_env) as example:
+        seen = {path: getattr(space, "shape", None) for path, space in by_path(example.observation_space).items()}
+        shown, taken = {path: seen.get(path) for path in wanted}, example.action_space.shape
+    if (shown, taken) != (wanted, policy.action_low.shape):
+        there, ours = (
+            f"{', '.join(f'{path} {shape and list(shape)}'.strip() for path, shape in each.items())}"
+            for each in (shown, wanted)
+        )
+        acts = f"acts {taken and list(taken)}", f"acts {list(policy.action_low.shape)}"
+        raise ValueError(f"{found.env_id} shows {there} and {acts[0]}; the policy observes {ours} and {acts[1]}")
 
 
 def evaluate(
@@ -54,9 +78,13 @@ def evaluate(
       `success` and `length`, [S, E] for S trials of E episodes.
 
     Raises:
-      ValueError: for numbers out of range, and an environment that does not exist.
-      EvaluationFailed: for whatever environment and policy raise while they play, such as where their spaces differ.
+      ValueError: for numbers out of range, what is no policy, and an environment that does not exist or has other
+        observations or actions.
+      EvaluationFailed: for whatever environment and policy raise while they play.
     """
+    if not isinstance(policy, LoadedPolicy):
+        why = "must be what gtp_jax.train(...).policy is, or gtp_jax.load_policy(DIRECTORY) returns"
+        raise ValueError(f"policy {why}; got {policy!r:.80}")
     settings = policy.settings.policy
     num_steps = settings.num_steps if num_steps is None else num_steps
     temperature = settings.temperature if temperature is None else temperature
@@ -68,6 +96,7 @@ def evaluate(
     if temperature not in NOT_NEGATIVE:
         raise ValueError(f"temperature = {temperature!r:.80} must be {NOT_NEGATIVE}")
     found = environment(policy, env)
+    check_fit(policy, found)
     scale = scores.scale(found)
     evaluator = Evaluator(found.make_env, policy.observe, policy.seeds, num_envs, by_success=scale.by_success)
     with contextlib.closing(evaluator):

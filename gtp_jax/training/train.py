@@ -73,6 +73,9 @@ def train(
       OSError: where the last state could not be saved.
     """
     refuse_forked()
+    if not isinstance(settings, str | Settings):
+        why = "must be a preset's name or gtp_jax.Settings; data go into dataset="
+        raise ValueError(f"settings {why}; got {type(settings).__name__}")
     settings = (preset(settings) if isinstance(settings, str) else settings).replace(changes or {})
     if isinstance(dataset, str):
         settings, dataset = settings.replace({"dataset": dataset}), None
@@ -166,7 +169,9 @@ def load_dataset(settings: Settings, terminal: Terminal) -> Dataset:
 
 def _evaluation(training: Training) -> str:
     if training.evaluator is None:
-        return "none, " + ("the data have no environment" if training.settings.eval.num_episodes else "as was asked")
+        return "none, " + (
+            "the data have no environment" if training.settings.eval.num_episodes else "eval.num_episodes = 0"
+        )
     assert training.results.scale is not None
     when = "beside the updates, on the CPU" if training.beside else "between updates"
     return f"{training.dataset.summary['environment']}, {when}; score: {training.results.scale.name}"
@@ -176,7 +181,10 @@ def _facts(training: Training) -> dict[str, str]:
     """What is run, on what, for a person to read before it starts."""
     settings, dataset, combinations = training.settings, training.dataset, trials.combinations(training.trials)
     behaviour, devices = dataset.summary.get("behaviour_success"), training.engine.devices
-    reached = "" if behaviour is None else f", {100 * behaviour:.1f} % of the episodes reach the goal"
+    number, mean_return = (dataset.summary.get(name) for name in ("episodes", "mean_return"))
+    reached = f", {100 * behaviour:.1f} % of the episodes reach the goal" if behaviour is not None else ""
+    if behaviour is None and number is not None and mean_return is not None:
+        reached = f", mean return {mean_return:.4g} of {number:,} episodes"
     used = f"{', '.join(map(str, devices))} ({devices[0].device_kind})"
     facts = {
         "method": describe(settings) + (" (no critic)" if is_cloning(settings) else ""),
