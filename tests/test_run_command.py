@@ -98,6 +98,10 @@ CONFIG_FILES = {
 MISTAKES = [
     ([], ["--config is missing"]),
     (["--config"], ["there is no file ''"]),
+    (
+        ["--config=antmaz.py:tiny"],
+        ["there is no file 'antmaz.py:tiny'; of presets there are", "did you mean 'antmaze.py'?"],
+    ),
     (["--config=nosuch.py"], ["nosuch.py", "antmaze.py"]),
     (["--config=antmaze.py:umazes"], ["unknown task 'umazes'", "did you mean 'umaze'"]),
     ([TINY, "--config.lerning_rate=1"], ["lerning_rate", "did you mean policy.learning_rate"]),

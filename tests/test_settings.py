@@ -195,7 +195,7 @@ EGOCENTRIC, BODY = {"policy.subgoal_encoding": "egocentric"}, {"data.observation
     ("changes", "says"),
     [
         ({"policy.rh": 1.0}, "there is no setting 'policy.rh'; did you mean policy.rho?"),
-        ({"learning_rate": 1.0}, "did you mean policy.learning_rate?"),
+        *(({name: 1.0}, "did you mean policy.learning_rate?") for name in ("learning_rate", "lr")),
         ({"policy.subgoal_way": "vector"}, "there is no setting 'policy.subgoal_way'"),
         ({"sweep.eat": (1.0,)}, "there is no setting 'sweep.eat'; did you mean sweep.eta?"),
         ({"sweep.sigma_min": (1.0,)}, "policy.sigma_min cannot be swept: .*; sweeps may vary .*eta"),

@@ -27,7 +27,7 @@ from gtp_jax.config.table import declarations, nearest_setting, reference, refus
 from gtp_jax.config.tasks import of_family
 from gtp_jax.config.trials import name_values, trials
 from gtp_jax.declare import shown
-from gtp_jax.names import nearest
+from gtp_jax.names import nearest, there_are
 from gtp_jax.runs.terminal import Terminal
 
 _FLAGS = ("config", "workdir", "distributed")
@@ -144,8 +144,8 @@ def read_config(name: str) -> Settings:
     """
     file, path, variant = split_name(name)
     if file is None and path.removesuffix(".py") not in DEFAULT_TASKS:
-        there = ", ".join(f"{family}.py" for family in DEFAULT_TASKS)
-        raise ValueError(f"--config={name}: there is no file {name!r}, and the presets are {there}")
+        presets = there_are(path, [f"{family}.py" for family in DEFAULT_TASKS])
+        raise ValueError(f"--config={name}: there is no file {name!r}; of presets {presets}")
     try:
         return preset(name) if file is None else _settings_of(file, variant)
     except ValueError as error:

@@ -96,8 +96,14 @@ def unknown(name: str) -> str:
     return f"there is no setting {shown(name)}" + (f"; did you mean {near}?" if near else "")
 
 
+# What other codebases call a setting, where no spelling is near.
+ELSEWHERE = {"lr": "policy.learning_rate", "epochs": "num_updates", "steps": "num_updates", "seed": "seed_offset"}
+
+
 def nearest_setting(name: str) -> str | None:
     """The setting that a wrong name is most like, with its group or without, if it is like any."""
+    if name in ELSEWHERE:
+        return ELSEWHERE[name]
     known = declarations()
     full = {key.rpartition(".")[2]: key for key in reversed(known)} | {key: key for key in known}
     return full.get(nearest(name, full) or "")

@@ -60,7 +60,8 @@ class LoadedPolicy:
         self._params_of = functools.cache(self._parameters)
 
     def __repr__(self) -> str:
-        return f"LoadedPolicy({describe(self.settings)}; {self.step:,} updates, {len(self.trials)} trials)"
+        count = f"{len(self.trials)} trial{'s' * (len(self.trials) != 1)}"
+        return f"LoadedPolicy({describe(self.settings)}; {self.step:,} updates, {count})"
 
     def __reduce__(self) -> tuple[Any, ...]:
         """For pickle and copy: what a checkpoint holds, JSON and NumPy arrays."""
