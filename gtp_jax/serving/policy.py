@@ -60,8 +60,7 @@ class LoadedPolicy:
         self._params_of = functools.cache(self._parameters)
 
     def __repr__(self) -> str:
-        count = f"{len(self.trials)} trial{'s' * (len(self.trials) != 1)}"
-        return f"LoadedPolicy({describe(self.settings)}; {self.step:,} updates, {count})"
+        return f"LoadedPolicy({describe(self.settings)}; {self.step:,} updates, {len(self.trials)} trials)"
 
     def __reduce__(self) -> tuple[Any, ...]:
         """For pickle and copy: what a checkpoint holds, JSON and NumPy arrays."""
