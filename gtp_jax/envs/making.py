@@ -215,9 +215,10 @@ def check_spaces(
 
 
 def _takes(bound: np.ndarray, stored: np.ndarray, inwards: int) -> bool:
-    """Whether stored bounds are the environment's, or lie further in that direction."""
+    """Whether stored bounds are the environment's, or lie further in that direction, 1 or -1; 0 is none."""
     close = np.isclose(bound, stored, BOUNDS_TOLERANCE, BOUNDS_TOLERANCE)
-    return bool(np.all(np.isinf(bound) | close | (inwards * (stored - bound) > 0)))
+    inside = (stored > bound) if inwards > 0 else (stored < bound) if inwards < 0 else np.False_
+    return bool(np.all(np.isinf(bound) | close | inside))
 
 
 def _shown(shapes: Mapping[str, tuple[int, ...]]) -> str:
