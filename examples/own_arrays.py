@@ -10,7 +10,7 @@ import numpy as np
 import gtp_jax
 
 NUM_ROWS = 20_000
-NUM_UPDATES = 1_000  # larger problems take 20,000 to 1,000,000, and the default networks
+NUM_UPDATES = 3_000  # larger problems take 20,000 to 1,000,000, and the default networks
 SMALL = {"policy.hidden": (64, 64), "eval.num_episodes": 10, "eval.num_envs": 10}
 
 

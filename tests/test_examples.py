@@ -48,7 +48,7 @@ def test_a_script_runs(name, elsewhere):
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
     assert done.stdout.strip() and {*os.listdir(elsewhere)} <= {"runs"}
     if name in ("own_arrays.py", "own_policy.py"):  # which learn what their data often fail at
-        assert "1000" in done.stdout
+        assert "(per seed: 1000 1000)" in done.stdout
     if name == "robot_loop.py":
         assert "the pole stands" in done.stdout
 
