@@ -70,6 +70,7 @@ def companions(name, value):
 
 def accepted(name, value):
     """Makes settings with the value, which they hold in their own place, flat, and after a trip through JSON."""
+    value = float(value) if isinstance(DECLARED[name].default, float) else value  # which rounds whole numbers
     changes = companions(name, value) | {name: value}
     if changes.get("policy.sigma_min", 0.002) >= changes.get("policy.sigma_max", 10.0):
         return None
@@ -77,15 +78,14 @@ def accepted(name, value):
     again = Settings.from_json(json.loads(json.dumps(made.to_json())))
     assert again == made and repr(again) == repr(made) and made.replace({}) == made
     assert made.flat()[name] == value and type(again.flat()[name]) is type(DECLARED[name].default)
-    part, _, last = name.rpartition(".")
-    group = getattr(made, part) if part else made
+    *part, last = name.rsplit(".", 1)
+    group = getattr(made, *part) if part else made
     assert getattr(group if hasattr(group, last) else group.own, last) == value
     return made
 
 
 def test_every_setting_has_a_kind_a_documentation_and_an_allowed_default():
-    kinds = (NUMBERS, WORDS, TEXTS, SWITCHES, TUPLES)
-    assert sorted(sum(kinds, [])) == sorted(DECLARED)
+    assert sorted([*NUMBERS, *WORDS, *TEXTS, *SWITCHES, *TUPLES]) == sorted(DECLARED)
     for name, each in DECLARED.items():
         assert each.allows(each.default) and each.allowed() and each.doc.endswith("."), name
         assert (each.range is None) == (name not in NUMBERS + TUPLES), name

@@ -56,15 +56,16 @@ def held_out(run: Path, steps: tuple[int, ...]) -> dict[str, dict[int, list[floa
     bound, found = np.ones(action.shape[1], np.float32), {"errors": {}, "spread": {}, "distances": {}}
     made = build.build_policy(policy.settings, -bound, bound, None)
     sample = jax.jit(jax.vmap(made.sample, in_axes=(0, None, None, None, None)), static_argnums=3)
+    once = jax.random.key(0)
+    fine = sample(policy.params, once, obs, MANY, 1.0) if policy.settings.policy.name in PATHS else None
     for k in steps:
 
         def draw(key, temperature, k=k):
             return sample(policy.params, key, obs, k, temperature)
 
         found["errors"][k], found["spread"][k] = beside_actions(draw, action)
-        if policy.settings.policy.name in PATHS:
-            short, fine = (sample(policy.params, jax.random.key(0), obs, each, 1.0) for each in (k, MANY))
-            found["distances"][k] = jnp.mean((short - fine) ** 2, axis=(1, 2)).tolist()
+        if fine is not None:
+            found["distances"][k] = jnp.mean((draw(once, 1.0) - fine) ** 2, axis=(1, 2)).tolist()
     return found
 
 

@@ -121,10 +121,10 @@ def from_arrays(
             f"{dataset_id}: env", named, raw.observations, raw.action_low, raw.action_high, narrower=narrower
         )
     transforms = {"reward": reward, "observation": observation, "standardise": standardise}
-    made_of = assemble(dataset_id, Source(raw, named), **transforms, episodes="all")
+    dataset = assemble(dataset_id, Source(raw, named), **transforms, episodes="all")
     if next_observations is None:
-        _warn_of_ends(made_of, columns)
-    return made_of
+        _warn_of_ends(dataset, columns)
+    return dataset
 
 
 def _warn_of_ends(dataset: Dataset, columns: Mapping[str, np.ndarray]) -> None:

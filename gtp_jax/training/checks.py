@@ -20,14 +20,14 @@ def check_data(settings: Settings, dataset: Dataset, say: Callable[[str], None])
     varies = np.ptp(dataset.batch.action, axis=0) > 0
     spread = varies * np.std(dataset.batch.action, axis=0, dtype=np.float64) / scaling.half
     widest = int(spread.argmax())
-    told = (
+    found = (
         f"warning: {dataset.id}: column {widest} of the actions has a standard deviation of {spread[widest]:.3g} where "
         "their bounds are scaled to [-1, 1]"
     )
     if FARTHEST * spread[widest] > start:
-        say(f"{told}. policy.sigma_max = {start:g} is less than {FARTHEST} times that: samples will be poor; raise it")
+        say(f"{found}. policy.sigma_max = {start:g} is less than {FARTHEST} times that: samples will be poor; raise it")
     elif 0 < NARROWEST * spread[widest] < expected:
         say(
-            f"{told}, and no column has more: the actions use little of what the bounds allow, and samples will be "
+            f"{found}, and no column has more: the actions use little of what the bounds allow, and samples will be "
             "poor. Give the actions narrower bounds: bounds=(LOW, HIGH) of gtp_jax.datasets.from_arrays"
         )
