@@ -1,6 +1,7 @@
 """`gtp_jax.train` writes nothing without a directory, works anywhere, and returns a policy that acts."""
 
 import asyncio
+import contextlib
 import json
 import os
 import re
@@ -174,6 +175,19 @@ def test_things_of_another_kind_are_refused_by_what_is_wanted(tmp_path):
         gtp_jax.evaluate("runs/a", "Pendulum-v1")
     with pytest.raises(ValueError, match="the policy is read from the directory of its run"):
         gtp_jax.export(toy.train(num_updates=5, **{"eval.num_episodes": 0}).policy, tmp_path / "a.onnx")
+
+
+def test_a_run_says_how_good_its_data_are():
+    """By the share of episodes that succeed where that is known, and else by their return."""
+    data, terminal, settings = toy.dataset(), toy.Terminal(), settings_with(**toy.SETTINGS)
+    known = {"episodes": 1200, "mean_return": -158.13}
+    for behaviour, says in (
+        (0.25, ", 25.0 % of the episodes reach the goal"),
+        (None, ", mean return -158.1 of 1,200 ep"),
+    ):
+        described = data._replace(summary=data.summary | known | {"behaviour_success": behaviour})
+        with contextlib.closing(loop.Training(settings, None, described, terminal)) as training:
+            assert says in train._facts(training)["data"]
 
 
 def test_a_directory_goes_on_with_the_same_bounds_of_actions_alone(tmp_path):
