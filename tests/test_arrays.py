@@ -82,6 +82,7 @@ def test_transitions_are_those_of_a_plain_loop(with_next):
         ({"bounds": (0, 1)}, r"actions: .* is outside \[0, 1\]; clip or rescale them, or give"),
         ({"bounds": (np.zeros(3), 1)}, "bounds"),
         ({"bounds": (np.nan, 1)}, r"bounds = \(nan, 1\) must be finite, low at most high"),
+        ({"actions": RNG.uniform(-1e35, 1e35, (N, 2))}, "which float32 does not scale; rescale them"),
         ({"bounds": (-1e35, 1e35)}, r"bounds = \(-1e\+35, 1e\+35\) must be finite"),
         ({"bounds": np.array([[1, 1], [-1, -1]])}, r"bounds = \[\[ 1 1\] \[-1 -1\]\] must be finite"),
         ({"rewards": np.ma.masked_array(np.zeros(N), np.arange(N) == 3)}, "rewards has masked numbers"),

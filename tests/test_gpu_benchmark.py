@@ -57,6 +57,7 @@ def test_what_was_measured_is_saved_before_what_comes_next(tmp_path, monkeypatch
     code, again = run(tmp_path, "--only=second")
     assert again["second"]["state"] == "failed: SystemExit: a package is missing"
     assert again["first"] == found["first"] and again["third"] == found["third"] and "some steps failed" in code
+    assert run(tmp_path, "--seconds=-1") == (0, again)  # no time for anything: nothing is lost
     printed = capsys.readouterr().out
     assert "third, two: {'milliseconds': 5.0}" in printed and "fourth: not measured, the 480 seconds are" in printed
 

@@ -170,10 +170,10 @@ def main(argv: list[str] | None = None) -> None:
     result |= {"wanted": WANTED, "sizes": sizes._asdict()}
     failed = False
     for step in (step for step in STEPS if step.__name__ in given.only):
-        here = result[step.__name__] = {"state": "not measured"} | about
         if time.monotonic() > deadline:
             print(f"{step.__name__}: not measured, the {given.seconds:g} seconds are over", flush=True)
             continue
+        here = result[step.__name__] = {"state": "not measured"} | about
         try:
             for name, found in step(sizes, given.peers):
                 here |= {name: found, "state": "begun"}

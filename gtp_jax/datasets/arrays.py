@@ -116,6 +116,10 @@ def from_arrays(
     if bounds is not None and not are_bounds(low, high):
         raise ValueError(f"{_shown(bounds)} must be finite, low at most high")
     raw = raw_of_rows(dataset_id, columns, np.stack([low, high]))
+    if not are_bounds(low, high):
+        raise BadDataset(
+            f"{dataset_id}: actions reach from {low} to {high}, which float32 does not scale; rescale them"
+        )
     if named is not None:
         registry.check_spaces(
             f"{dataset_id}: env", named, raw.observations, raw.action_low, raw.action_high, narrower=narrower
