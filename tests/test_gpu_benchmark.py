@@ -50,7 +50,7 @@ def test_what_was_measured_is_saved_before_what_comes_next(tmp_path, monkeypatch
     assert seen[0]["state"] == "begun" and seen[0]["one"] == {"milliseconds": 1.0} and "two" not in seen[0]
     assert found["first"]["state"] == "done" and found["first"]["two"] == {"milliseconds": 2.0}
     assert found["second"]["state"] == "failed: RuntimeError: out of memory"
-    assert found["second"]["one"] == {"milliseconds": 3.0} and found["second"]["commit"]
+    assert found["second"]["one"] == {"milliseconds": 3.0} and found["second"]["command"]
     assert found["third"]["state"] == "begun" and found["third"]["two"] == {"milliseconds": 5.0}
     assert found["fourth"] == {"state": "not measured"} and "some steps failed" in code
     clock[0] = 0.0
