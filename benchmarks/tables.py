@@ -20,6 +20,7 @@ from benchmarks import shared
 from benchmarks.family.flow_map_study import CHOSEN_ON, MEMBERS
 from benchmarks.scores import guidance, published, suite, umaze
 from benchmarks.scores.cells import Cells, by_place, interval, markdown, origin
+from benchmarks.speed import tables as speed_tables
 from benchmarks.templates import Rows, fill, result, source
 from gtp_jax.config.tasks import TASKS
 from gtp_jax.datasets.builtin.d4rl_antmaze import D4RL_ANTMAZE
@@ -169,58 +170,6 @@ def umaze_study() -> str:
     return fill("umaze_study", rows, {"origin": origin(cells.values())})
 
 
-def peers(name: str = "peers") -> str:
-    """CPU time of an update beside the peers'."""
-    found = result(f"speed/{name}")
-    rows = {each["program"]: each | found["times_the_rate_of"].get(each["program"], {}) for each in found["programs"]}
-    return fill("peers", rows, found)
-
-
-def seeds() -> str:
-    """By the number of seeds on one device."""
-    found = result("speed/speed-cpu")["seeds"]
-    return fill("seeds", found["programs"], found)
-
-
-def pieces() -> str:
-    """Where the time of an update goes."""
-    found = result("speed/pieces")
-    for name, each in found["mish"].items():
-        each |= {"relu": found["relu"][name], "least": each["matmul_mflop"] / found["matmul_peak_gflops"]}
-    return fill("pieces", found["mish"], found)
-
-
-def growth() -> str:
-    """By batch, width and rows of data."""
-    found = result("speed/speed-cpu")["growth"]
-    return fill("growth", found["work"] | {f"{name} rows": each for name, each in found["rows"].items()}, found)
-
-
-def devices() -> str:
-    """Over devices and processes."""
-    found = result("speed/devices")
-    rows = found["seed_updates_per_second"]
-    for name, rates in rows.items():
-        rates |= {each: found[f"pmap_relative_to_1_seed_on_{each}"][name] for each in ("one_core", "1_device")}
-    return fill("devices", rows, found)
-
-
-def latency() -> str:
-    """Milliseconds per action."""
-    found, rows = result("speed/latency"), {}
-    for each in found["cells"]:
-        name = each["row"] if each["batch"] == 1 else f"{each['row']}, batch {each['batch']:,}"
-        rows.setdefault(name, {"k": {}})["k"][str(each["num_steps"])] = each["milliseconds"]
-    return fill("latency", rows, found)
-
-
-def others() -> str:
-    """The sweep, the evaluation, the compiler, the memory: a line each."""
-    found = result("speed/speed-cpu") | {"evaluation": result("speed/evaluation")}
-    options = ", ".join(f"`{name}={value}`" for name, value in found["compiler"]["options"].items())
-    return fill("others", {}, found | {"options": options})
-
-
 def measured() -> str:
     """Kills, damages and bad inputs."""
     names = ("soak", "damages", "bad_inputs", "field_inputs")
@@ -244,9 +193,6 @@ TABLES: dict[str, Callable[[], str]] = {
     "published": published.markdown,
     "density": lambda: two_dimensions("density"),
     "goals": lambda: two_dimensions("goals"),
-    "methods": lambda: fill("methods", (found := result("speed/speed-cpu")["guidance"])["programs"], found),
-    "peers": peers,
-    "peers_elsewhere": lambda: peers("peers-other-machine"),
     **{
         each.__name__: each
         for each in (
@@ -259,13 +205,10 @@ TABLES: dict[str, Callable[[], str]] = {
             d4rl_data,
             chosen,
             umaze_study,
-            pieces,
-            seeds,
-            growth,
-            devices,
+            measured,
         )
     },
-    **{each.__name__: each for each in (latency, others, measured)},
+    **speed_tables.TABLES,
 }
 
 

@@ -141,9 +141,12 @@ def test_the_theorem_page_has_the_measured_orders():
 
 def test_peers_are_compared_within_each_round():
     """A round in which the whole machine was three times slower moves no ratio."""
-    rounds = {"gtp": [10.0, 30.0, 10.0], "gtp-relu": [8.0, 24.0, 8.0], "flowrl": [20.0, 60.0, 20.0]}
+    rounds = {"gtp-q": [10.0, 30.0, 10.0], "gtp-paper": [5.0, 15.0, 5.0], "gtp-paper-relu": [4.0, 12.0, 4.0]}
+    rounds["flowrl"] = [20.0, 60.0, 20.0]
     compared = benchmark("speed/peers").compare([{"program": name, "rounds": each} for name, each in rounds.items()])
-    assert compared["times_the_rate_of"]["flowrl"] == {"median": 2.0, "quartiles": [2.0, 2.0], "required": 2.0}
+    for ours, ratio in {"gtp-q": 2.0, "gtp-paper": 4.0}.items():
+        found = compared["times_the_rate_of"][ours]
+        assert found == {"flowrl": {"median": ratio, "quartiles": [ratio, ratio], "required": 2.5}}
     assert compared["share_of_relu_rate"]["median"] == pytest.approx(0.8)
 
 

@@ -142,7 +142,7 @@ def test_a_run_is_diagnosed_in_one_command(whole, runner, tmp_path, monkeypatch,
 def test_what_cannot_be_diagnosed_is_refused(tmp_path, monkeypatch, refused):
     for settings, trial, says in (
         ({"guidance__name": "none"}, 0, "this run cloned and has no critic to diagnose"),
-        ({}, 1, "--trial=1: this run has 1 trials"),
+        ({}, 1, "--trial=1: this run has 1 trial,"),
         ({"data__reward": "standardise"}, 0, "data.reward = 'standardise' depends on all data"),
         ({"dataset": "D4RL/antmaze/umaze-v1"}, 0, "only built-in AntMaze data can be collected anew"),
     ):

@@ -1,9 +1,9 @@
 """Seeds over devices and processes: `pmap` beside `jit` with a NamedSharding, 1, 2 and 4 mocked devices, two processes.
 
-The update of work.py, one seed a device but for one case. Mocked devices share the machine's cores, so what can be
-gained ends at their number; and one device alone uses more than one core where operations do not depend on each other,
-hence the first case, of a process pinned to one. Each case is a process of its own, since JAX counts its devices once.
-Writes RESULTS/devices.json. The machine must be idle.
+The update of work.py. Five seeds do not divide by two: one device has three of them. Mocked devices share the machine's
+cores, so what can be gained ends at their number; and one device alone uses more than one core where operations do not
+depend on each other, hence the first case, of a process pinned to one. Each case is a process of its own, since JAX
+counts its devices once. Writes RESULTS/devices.json. The machine must be idle.
 """
 
 import json
@@ -22,6 +22,8 @@ CASES = {
     "2 seeds on 1 device": (1, 2, 1, 0),
     "2 seeds on 2 devices": (2, 2, 1, 0),
     "4 seeds on 4 devices": (4, 4, 1, 0),
+    "5 seeds on 1 device": (1, 5, 1, 0),
+    "5 seeds on 2 devices": (2, 5, 1, 0),
     "2 seeds on 2 processes of 1 device": (1, 1, 2, 0),
 }
 
@@ -61,8 +63,7 @@ def child(devices: int, num_seeds: int, cores: int, rounds: int, updates: int, s
 
     options, mapped = update_options(jax.local_devices()[0]), jax.vmap(one, in_axes=(0, 0, None))
     over_mesh = jax.jit(mapped, donate_argnums=0, out_shardings=split, compiler_options=options)
-    flat = jax.device_put(jax.jit(jax.vmap(lambda key: agent.init(key, example, hparams)))(learner), split)
-    keys, placed, state = jax.device_put(data_keys, split), jax.device_put(data, whole), engine.init()
+    state, calls = engine.init(), {}
 
     def by_pmap():
         nonlocal state
@@ -72,7 +73,12 @@ def child(devices: int, num_seeds: int, cores: int, rounds: int, updates: int, s
         nonlocal flat
         flat = jax.block_until_ready(over_mesh(flat, keys, placed))
 
-    seconds = shared.in_turns({"pmap": by_pmap, "jit over a mesh": by_jit}, rounds)
+    calls["pmap"] = by_pmap
+    if num_seeds % devices == 0:  # a mesh splits an axis evenly
+        flat = jax.device_put(jax.jit(jax.vmap(lambda key: agent.init(key, example, hparams)))(learner), split)
+        keys, placed = jax.device_put(data_keys, split), jax.device_put(data, whole)
+        calls["jit over a mesh"] = by_jit
+    seconds = shared.in_turns(calls, rounds)
     if spec:
         hosts.agree(0)  # none leaves while another measures
     print(json.dumps({name: num_seeds * updates / float(np.median(each)) for name, each in seconds.items()}))

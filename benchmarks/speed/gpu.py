@@ -25,7 +25,7 @@ from gtp_jax.config.presets import preset
 from gtp_jax.config.settings import Settings
 
 WANTED = "3,000 updates/s of one seed, 60,000 seed-updates/s of many, 16 seeds at most 1.5 times one, 0.2 ms at K = 2"
-METHOD = "ogbench:gtp/ogbench/cube-single-play-singletask-task1-500k-v0,gtp-q"
+METHOD = f"{work.TASK},gtp-q"
 MAZE = "d4rl:gtp/d4rl-antmaze/umaze-{rows}-v0,gtp-q"
 
 

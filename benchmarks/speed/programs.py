@@ -24,21 +24,19 @@ import numpy as np
 OBS, ACTIONS, BATCH, ROWS = 29, 8, 256, 100_000
 
 
-def gtp(data, batch_size, activation):
-    """Ours: one seed, as a run trains it, so many updates in one dispatch.
-
-    K = 5 for the critic's target and for one sampled action as the baseline; advantage weights with eta = 1.
-    """
+def gtp(data, batch_size, method, hidden, activation="mish"):
+    """Ours: one seed, as a run trains it, so many updates in one dispatch; `method` is a preset."""
     import jax
 
     from gtp_jax.agent import build
-    from gtp_jax.config.settings import Settings
+    from gtp_jax.config.presets import preset
     from gtp_jax.parallel.compiler import acting_options
     from gtp_jax.parallel.seeds import Seeds
     from gtp_jax.types import Batch
 
-    changes = {"policy.activation": activation, "critic.activation": activation, "critic.num_steps": 5}
-    settings = Settings.of(changes | {"guidance.name": "advantage", "guidance.eta": 1.0})
+    changes = {f"{part}.activation": activation for part in ("policy", "critic")}
+    changes |= {f"{part}.hidden": tuple(hidden) for part in ("policy", "critic")}
+    settings = preset(method).replace(changes | {"batch_size": batch_size})
     obs, action, reward, terminal, next_obs = data.values()
     batch, bound = Batch(obs, action, reward, 1.0 - terminal, next_obs), np.ones(ACTIONS, np.float32)
     agent, hparams = build.build_agent(settings, -bound, bound, None)
@@ -57,7 +55,8 @@ def gtp(data, batch_size, activation):
 
     key, params = jax.random.key(0), init(jax.random.key(0)).policy_ema
     options = acting_options(jax.devices()[0])
-    sample = jax.jit(lambda params, key, obs: agent.act(params, key, obs, 5), compiler_options=options)
+    num_steps = settings.policy.num_steps
+    sample = jax.jit(lambda params, key, obs: agent.act(params, key, obs, num_steps), compiler_options=options)
     return run, lambda: agent.update(init(key), first), lambda obs: np.asarray(sample(params, key, obs))
 
 
@@ -161,25 +160,46 @@ def _with_fql(create, config, data, batch_size, loss, **sampling):
     return run, lambda: agent.update(dataset.sample(batch_size)), act
 
 
-def fql(data, batch_size):
-    """seohongpark/fql: flow Q-learning at our size, 3 x 256 for its 4 x 512 and 5 flow steps for 10."""
+def _actor_and_values(hidden):
+    """The widths of both, as FQL and GFP name them."""
+    return {f"{part}_hidden_dims": tuple(hidden) for part in ("actor", "value")}
+
+
+def fql(data, batch_size, hidden, flow_steps):
+    """seohongpark/fql: flow Q-learning, whose own size is 4 x 512 and 10 flow steps."""
     from agents.fql import FQLAgent, get_config
 
     config = get_config()
-    config.flow_steps = 5
-    config.actor_hidden_dims = config.value_hidden_dims = (256, 256, 256)
+    config.update(_actor_and_values(hidden) | {"flow_steps": flow_steps})
     return _with_fql(FQLAgent.create, config, data, batch_size, "critic/critic_loss")
 
 
-def sorl(data, batch_size):
-    """nico-espinosadice/SORL: its shortcut policy at our size, 3 x 256 for its 4 x 512."""
+def gfp(data, batch_size, hidden, flow_steps):
+    """ZhangJL16/FQLbaseline: guided flow policies, as `guidance_table` trains them on OGBench's cubes."""
+    from agents.gfp import GFPAgent
+
+    config = _module("../scores/q_peers.py").hyperparameters("gfp", "cube-single-play")
+    config |= _actor_and_values(hidden) | {"flow_steps": flow_steps, "log_metrics": True}
+    return _with_fql(GFPAgent.create, config, data, batch_size, "critic/critic_loss")
+
+
+def sorl(data, batch_size, hidden):
+    """nico-espinosadice/SORL: its shortcut policy, whose own size is 4 x 512."""
     from agents.sorl import SORLAgent, get_config
 
     config = get_config()
-    config.actor_layer_size, config.actor_num_layers = 256, 3
-    config.value_layer_size, config.value_num_layers = 256, 3
+    config.actor_layer_size, config.actor_num_layers = hidden[0], len(hidden)
+    config.value_layer_size, config.value_num_layers = hidden[0], len(hidden)
     sampling = {"inference_timesteps": 8, "best_of_d": False, "n": 1}
     return _with_fql(SORLAgent.create, config, data, batch_size, "critic_loss", **sampling)
+
+
+def _module(path):
+    """A module of the benchmarks, by its path from here: what can be imported by name is the peer's."""
+    spec = importlib.util.spec_from_file_location(Path(path).stem, Path(__file__).with_name(path))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def draw_data() -> dict[str, np.ndarray]:
@@ -200,10 +220,7 @@ def matmul_mflop(run, one) -> float:
         with FlopCounterMode(display=False) as counter:
             run(1)
         return counter.get_total_flops() / 1e6
-    spec = importlib.util.spec_from_file_location("flops", Path(__file__).with_name("flops.py"))
-    flops = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(flops)
-    return flops.matmul_mflop(one)
+    return _module("flops.py").matmul_mflop(one)
 
 
 def time_acting(act, calls: int = 20) -> dict[str, float]:

@@ -16,11 +16,8 @@ import jax
 from benchmarks import shared
 from benchmarks.speed import work
 from benchmarks.speed.flops import matmul_mflop
-from gtp_jax.config.presets import preset
 from gtp_jax.config.settings import describe
 from gtp_jax.parallel.compiler import update_options
-
-TASK = "ogbench:gtp/ogbench/cube-single-play-singletask-task1-500k-v0"  # whose settings the methods have
 
 
 def updates_of(on_cpu: int, elsewhere: int) -> int:
@@ -81,7 +78,7 @@ def guidance(rounds: int) -> dict[str, Any]:
     """What an update costs by the method, and times the update with the paper's weights; CPU time on a CPU."""
     methods = ("gtp-bc", "gtp", "gtp-paper", "gtp-q")
     data, clock = work.make_data(100_000), time.process_time if jax.default_backend() == "cpu" else None
-    settings = {each: preset(f"{TASK},{each}").replace({"num_seeds": 1}) for each in methods}
+    settings = {each: work.method(each) for each in methods}
     programs = {name: work.Program(each, data, updates_of(24, 500)) for name, each in settings.items()}
     found = work.time_programs(programs, rounds, clock)
     paper = found["gtp-paper"]["milliseconds_per_seed_update"]
@@ -113,18 +110,19 @@ def growth(rounds: int) -> dict[str, Any]:
 
 
 def memory(rounds: int) -> dict[str, Any]:
-    """Resident memory over 1,000 chunks of a tiny agent, after the first 100."""
+    """Resident memory over 1,000 chunks of 1,000 updates of a tiny agent, after the first 100."""
     del rounds
     tiny = {"policy.hidden": (8,), "critic.hidden": (8,), "batch_size": 8, "num_seeds": 2}
     engine = work.make_engine(work.settings_with(tiny), work.make_data(1000))
-    state, megabytes = engine.init(), []
+    state, found = engine.init(), {}
     for chunk in range(1001):
-        state, metrics = engine.advance(state, 2)
+        state, metrics = engine.advance(state, 1000)
         engine.gather(metrics)
         if chunk % 100 == 0:
             pages = int(Path("/proc/self/statm").read_text().split()[1])
-            megabytes.append(pages * resource.getpagesize() / 1e6)
-    return {"megabytes": megabytes, "growth_after_100_chunks": megabytes[-1] - megabytes[1]}
+            found[f"{1000 * (chunk + 1):,}"] = pages * resource.getpagesize() / 1e6
+    megabytes = list(found.values())
+    return {"megabytes": found, "growth_after_100_chunks": megabytes[-1] - megabytes[1]}
 
 
 SECTIONS = {section.__name__: section for section in (seeds, sweep, guidance, growth, compiler, memory)}

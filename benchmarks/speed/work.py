@@ -11,6 +11,7 @@ import numpy as np
 from benchmarks import shared
 from gtp_jax.agent import build
 from gtp_jax.config import trials
+from gtp_jax.config.presets import preset
 from gtp_jax.config.settings import Settings
 from gtp_jax.parallel.compiler import update_options
 from gtp_jax.parallel.seeds import Seeds
@@ -18,12 +19,18 @@ from gtp_jax.types import Agent, Array, Batch
 
 OBS, ACTIONS = 36, 8
 RESULTS = shared.RESULTS / "speed"
+TASK = "ogbench:gtp/ogbench/cube-single-play-singletask-task1-500k-v0"  # whose settings the methods have
 
 
 def settings_with(changes: Mapping[str, Any], activation: str = "mish") -> Settings:
     """The settings: batches of 256, three layers of 256, K = 5 in the critic's target and in a sampled baseline."""
     same = {"critic.num_steps": 5, "policy.activation": activation, "critic.activation": activation}
     return Settings.of(same | changes)
+
+
+def method(name: str) -> Settings:
+    """One seed of a named method, as it is on OGBench's tasks."""
+    return preset(f"{TASK},{name}").replace({"num_seeds": 1})
 
 
 def make_data(num_rows: int) -> Batch:

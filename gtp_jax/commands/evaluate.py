@@ -65,8 +65,18 @@ def main(argv: list[str] | None = None) -> int:
         type=numbers(NOT_NEGATIVE, float),
         help="noise scales, by commas (the run's own)",
     )
-    add("--candidates", type=numbers(COUNT), default="1", help="best of N by the critic, by commas (1)")
-    add("--softmax", type=number(NOT_NEGATIVE, float), default=math.inf, help="draw from the N by softmax(SOFTMAX Q)")
+    add(
+        "--candidates",
+        type=numbers(COUNT),
+        default="1",
+        help="actions sampled for each observation, of which the critic's best is taken, by commas (1)",
+    )
+    add(
+        "--softmax",
+        type=number(NOT_NEGATIVE, float),
+        default=math.inf,
+        help="draw from the candidates by softmax(SOFTMAX Q)",
+    )
     add("--episodes", type=number(MANY), default=100, help="episodes of each seed and combination (100)")
     add("--num_envs", type=number(ENVS), default=25, help="environments of each seed (25)")
     add("--step", type=number(UPDATES), help="another of the kept checkpoints than the last one")
@@ -152,7 +162,8 @@ def main(argv: list[str] | None = None) -> int:
                 **table,
             }
             facts |= {"milliseconds_per_sample": milliseconds, **origin("evaluate", argv)}
-            how = f"K = {num_steps}, temperature {temperature:g}, {selection} of {candidates}"
+            how = f"K = {num_steps}, temperature {temperature:g}"
+            how += f", {selection} of {candidates}" if candidates > 1 else ""
             took = "-" if milliseconds is None else f"{milliseconds:.2f}"
             for (swept, _), row in zip(combinations, table.get("sweep", [table]), strict=True):
                 name, score = trials.name_values(swept) + ", " * bool(swept), row["score"]

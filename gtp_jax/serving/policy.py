@@ -60,7 +60,11 @@ class LoadedPolicy:
         self._params_of = functools.cache(self._parameters)
 
     def __repr__(self) -> str:
-        return f"LoadedPolicy({describe(self.settings)}; {self.step:,} updates, {len(self.trials)} trials)"
+        return f"LoadedPolicy({describe(self.settings)}; {self.step:,} updates, {self._count})"
+
+    @property
+    def _count(self) -> str:
+        return f"{len(self.trials)} trial{'s' * (len(self.trials) != 1)}"
 
     def __reduce__(self) -> tuple[Any, ...]:
         """For pickle and copy: what a checkpoint holds, JSON and NumPy arrays."""
@@ -74,7 +78,7 @@ class LoadedPolicy:
     def _number(self, trial: int) -> int:
         number = whole(trial)
         if number is None or number not in range(len(self.trials)):
-            there = f"{len(self.trials)} trials, counted from 0 (seeds {', '.join(map(str, self.seeds))})"
+            there = f"{self._count}, counted from 0 (seeds {', '.join(map(str, self.seeds))})"
             raise ValueError(f"trial = {trial!r:.100}: this run has {there}; policy(obs, trial=None) acts by each")
         return number
 

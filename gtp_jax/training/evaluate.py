@@ -68,7 +68,7 @@ def evaluate(
       num_episodes: of each trial. Their environments' seeds depend on the trial's seed and the episode's number alone.
       num_steps: sampling steps K, by default the run's own.
       temperature: scale of the noise, by default the run's own.
-      candidates: best of N by the critic.
+      candidates: actions sampled for each observation, of which the critic's best is taken; 1 takes it as it is.
       num_envs: environments of each trial that are stepped side by side.
       seed: of the policies' noise.
 
