@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from oracles import assert_trees_equal, seed_of
 
-from gtp_jax.parallel.seeds import Seeds, batch_indices, choose_devices, device_beside, fewest_devices, seed_keys
+from gtp_jax.parallel.seeds import Seeds, batch_indices, choose_devices, device_beside, seed_keys, useful_devices
 
 
 class Counter(NamedTuple):
@@ -82,7 +82,7 @@ def test_gather_undoes_place(devices):
     uneven = {"x": np.arange(6, dtype=np.float32).reshape(3, 2), "key": jax.random.split(jax.random.key(0), 3)}
     there = counter((7, 3, 5), devices)[0]
     placed = there.place(uneven)
-    assert placed["x"].shape == (devices, 3 if devices == 1 else 2, 2)
+    assert placed["x"].shape == (devices, 3, 2)
     assert_trees_equal(there.gather(placed), uneven | {"key": jax.random.key_data(uneven["key"])})
     tree = {"float": np.ones((2, 3), np.float32) / 3, "bool": np.array([True, False]), "nothing": None}
     placed = engine.place(tree)
@@ -142,11 +142,12 @@ def test_own_arguments_of_a_seed_reach_its_first_state():
     np.testing.assert_array_equal(engine.gather(engine.init()), [0, 11, 22, 33])
 
 
-def test_as_many_devices_work_as_leave_each_with_the_fewest_seeds():
-    """Of all numbers of devices, the smallest one whose fullest device has the fewest seeds."""
+def test_as_many_devices_work_as_help():
+    """Of all numbers of accelerators, the smallest one whose fullest has the fewest seeds; of cores one for each."""
     for seeds, available in itertools.product(range(1, 13), range(1, 9)):
         fullest = {count: -(-seeds // count) for count in range(1, available + 1)}
-        assert fewest_devices(seeds, available) == min(fullest, key=lambda count: (fullest[count], count))
+        assert useful_devices(seeds, available, "gpu") == min(fullest, key=lambda count: (fullest[count], count))
+        assert useful_devices(seeds, available, "cpu") == min(seeds, available)
     assert [len(choose_devices(seeds)) for seeds in (1, 2, 3, 4)] == [1, 2, 2, 2]
     assert len(choose_devices(4, 1)) == 1
     with pytest.raises(ValueError, match="devices = 2 must be at most num_seeds = 1"):

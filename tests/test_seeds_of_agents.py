@@ -27,9 +27,9 @@ AGENT, HPARAMS = build_agent(SETTINGS, -np.ones(2, np.float32), np.ones(2, np.fl
 class Runs:
     """An engine with an agent for each seed and its first state, of which every run gets a copy to consume."""
 
-    def __init__(self, *seeds, devices=1):
+    def __init__(self, *seeds, devices=1, at_once=0):
         init = lambda key: AGENT.init(key, jax.tree.map(lambda column: column[:1], DATA), HPARAMS)
-        shared = {"batch_size": 16, "devices": jax.devices()[:devices], "options": OPTIONS}
+        shared = {"batch_size": 16, "devices": jax.devices()[:devices], "options": OPTIONS, "at_once": at_once}
         self.engine = Seeds(init, AGENT.update, DATA, seeds=seeds, **shared)
         self.first = self.engine.init()
 
@@ -90,3 +90,19 @@ def test_a_run_moves_between_devices(two, split):
     assert list(state.step) == [10, 10]
     np.testing.assert_array_equal(state.key, expected.key)
     chex.assert_trees_all_close(state.policy, expected.policy, rtol=1e-4, atol=1e-5)
+
+
+def test_seeds_that_take_turns_are_those_that_come_one_after_the_other(two):
+    """Three seeds on two devices, in chunks of 1, 4 and 5: whole parts, and parts of 0, 2 and 3 updates."""
+    turns, single = Runs(0, 1, 2, devices=2), Runs(0, 1, 2, at_once=1)
+    (state, metrics), (expected, others) = turns((1, 4, 5)), single((1, 4, 5))
+    assert_trees_equal((state.key, state.step), (expected.key, expected.step))
+    chex.assert_trees_all_close(state._replace(key=None), expected._replace(key=None), rtol=1e-4, atol=1e-6)
+    chex.assert_trees_all_close(metrics, others, rtol=1e-4, atol=1e-6)
+    chex.assert_trees_all_close(seed_of(state.policy, 1), seed_of(two()[0].policy, 1), rtol=1e-4, atol=1e-6)
+    assert_trees_equal(turns((1, 4, 5)), (state, metrics))
+    assert_trees_equal(turns((10,))[0], state)
+    held, _ = turns.engine.advance(turns.engine.init(), 5)
+    for leaf in jax.tree.leaves(held.policy):  # every device holds all of them
+        here, there = (np.asarray(shard.data) for shard in leaf.addressable_shards)
+        np.testing.assert_array_equal(here, there)

@@ -1,8 +1,8 @@
 """How long a stranger waits: `--help`, and the first line of progress of a run, each in a process of its own.
 
 The first line of progress that tells a rate is that of `antmaze.py` as the first command trains it, whose data are
-there already. Cold is the first run of a machine; warm is one that finds the compiled programs of another run in JAX's
-persistent cache. Writes RESULTS/startup.json. The machine must be idle.
+there already. Cold is the first run of a machine; warm is one that finds the compiled programs of another run in the
+cache. Writes RESULTS/startup.json. The machine must be idle.
 """
 
 import os
@@ -17,7 +17,6 @@ from typing import Any
 from benchmarks import shared
 
 RUN = [sys.executable, "experiments/run.py"]
-CACHE = "JAX_COMPILATION_CACHE_DIR"
 
 
 def seconds_to_end(words: list[str], environment: dict[str, str]) -> float:
@@ -49,16 +48,13 @@ def measure(rounds: int) -> dict[str, Any]:
     """Seconds of each, once a round."""
     found: dict[str, list[float]] = {"help": [], "first progress, cold": [], "first progress, warm": []}
     with tempfile.TemporaryDirectory() as scratch:
-        plain = {name: text for name, text in os.environ.items() if name != CACHE}
-        with_cache = plain | {CACHE: f"{scratch}/cache"}
-        with_cache |= {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
-        for i in range(rounds + 1):  # the first round fills the caches of the system and of JAX
-            run = [*RUN, "--config=antmaze.py"]
-            turn = {
-                "help": seconds_to_end([*RUN, "--help"], plain),
-                "first progress, cold": seconds_to_progress([*run, f"--workdir={scratch}/cold{i}"], plain),
-                "first progress, warm": seconds_to_progress([*run, f"--workdir={scratch}/warm{i}"], with_cache),
-            }
+        plain = {name: text for name, text in os.environ.items() if name != "JAX_COMPILATION_CACHE_DIR"}
+        for i in range(rounds + 1):  # the first round reads the files from the disk, and fills the cache that is kept
+            turn = {"help": seconds_to_end([*RUN, "--help"], plain)}
+            for name, cache in {"cold": f"cache{i}", "warm": "cache"}.items():
+                words = [*RUN, "--config=antmaze.py", f"--workdir={scratch}/{name}{i}"]
+                environment = plain | {"XDG_CACHE_HOME": f"{scratch}/{cache}"}
+                turn[f"first progress, {name}"] = seconds_to_progress(words, environment)
             for name, seconds in turn.items() if i else ():
                 found[name].append(seconds)
     return {"seconds": found}

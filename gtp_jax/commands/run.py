@@ -189,12 +189,10 @@ def start_jax(settings: Settings) -> None:
     os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", str(settings.gpu_memory_fraction))
     import jax
 
-    from gtp_jax.parallel.seeds import fewest_devices
-
     count = settings.cpu_devices
     own = "JAX_NUM_CPU_DEVICES" in os.environ
     if not count and not own and "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
-        count = fewest_devices(len(trials(settings)), os.cpu_count() or 1)
+        count = min(len(trials(settings)), os.cpu_count() or 1)
     if count:
         jax.config.update("jax_num_cpu_devices", count)
     jax.config.update("jax_default_matmul_precision", settings.matmul_precision)

@@ -210,12 +210,10 @@ class RunSettings:
     )
     log_every: int = setting(250, "Updates in one dispatch, and between rows of metrics.jsonl.", range=UPDATES)
     checkpoint_every: int = setting(2_500, "Updates between checkpoints.", range=UPDATES)
-    devices: int = setting(
-        0, "Devices to train on; 0 for as many as leave each with the fewest trials.", range=Range(0, 65_536), free=True
-    )
+    devices: int = setting(0, "Devices to train on; 0 for as many as help.", range=Range(0, 65_536), free=True)
     cpu_devices: int = setting(
         0,
-        "Devices that the CPU is split into; 0 for what XLA_FLAGS say, or as many cores as help.",
+        "Devices that the CPU is split into; 0 for what XLA_FLAGS say, or one for each trial, up to the cores.",
         range=Range(0, 256),
         free=True,
     )
