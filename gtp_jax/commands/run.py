@@ -28,6 +28,7 @@ from gtp_jax.config.tasks import of_family
 from gtp_jax.config.trials import name_values, trials
 from gtp_jax.declare import shown
 from gtp_jax.names import nearest, there_are
+from gtp_jax.parallel.compiler import cores
 from gtp_jax.runs.terminal import Terminal
 
 _FLAGS = ("config", "workdir", "distributed")
@@ -192,7 +193,7 @@ def start_jax(settings: Settings) -> None:
     count = settings.cpu_devices
     own = "JAX_NUM_CPU_DEVICES" in os.environ
     if not count and not own and "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
-        count = min(len(trials(settings)), os.cpu_count() or 1)
+        count = min(len(trials(settings)), cores())
     if count:
         jax.config.update("jax_num_cpu_devices", count)
     jax.config.update("jax_default_matmul_precision", settings.matmul_precision)

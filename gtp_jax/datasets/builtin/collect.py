@@ -27,6 +27,7 @@ from gtp_jax.datasets.builtin.rollouts import Episode, Simulator
 from gtp_jax.datasets.builtin.workers import enter
 from gtp_jax.datasets.folder import install, is_there, prepare
 from gtp_jax.envs.making import private_tempdir
+from gtp_jax.parallel.compiler import cores
 
 CollectionProgress = Callable[[int, int], None]  # (transitions done, of how many)
 
@@ -48,8 +49,7 @@ def collect(
     folder = root / builtin.stored
     if is_there(builtin.id, folder / "data"):
         return folder
-    if workers is None:
-        workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    workers = cores() if workers is None else workers
     if workers < 1:
         raise ValueError(f"workers must be at least 1, got {workers}")
     prepare(root, builtin.stored)
