@@ -103,14 +103,30 @@ def ogbench_tour() -> str:
     return fill("ogbench_tour", found["rows"], found | {"behaviour": 100 * found["behaviour"]})
 
 
-def guidance_table() -> str:
-    """Cloning and guidance where cloning cannot succeed, at every K."""
+def _guidance_cells() -> dict[str, dict[str, Any]]:
+    """The cells of guidance_table by name, with their scores as text."""
     cells = shared.load_cells(shared.RESULTS / "scores" / "guidance_table")
     for each in cells.values():
         each["k"] = dict.fromkeys("125", "-") | {k: interval(score) for k, score in each["scores"].items()}
-    first, *others = sorted(cells.values(), key=lambda each: each["num_updates"])
-    whole = first | {"command": re.sub(r" --(tasks|methods|num_updates|peers)=\S+", "", first["command"])}
-    place = "{0}` | {num_updates:,} | `{method}"
+    return cells
+
+
+def first_screen() -> str:
+    """README's table: cloning, guidance and a peer on one task, all by one command."""
+    every = _guidance_cells()
+    cells = {method: every[f"cube-single-noisy_{method}_20000"] for method in ("gtp-bc", "gtp-q", "fql")}
+    first = cells["gtp-bc"]
+    cells["fql"]["k"] |= dict.fromkeys("25", "acts in one step")
+    whole = first | {"command": re.sub("--methods=\\S+", f"--methods={','.join(cells)}", first["command"])}
+    whole["command"] += " --peers=fql=PATH"
+    return fill("first_screen", cells, whole | {"source": source(whole, *cells.values())})
+
+
+def guidance_table() -> str:
+    """Cloning and guidance where cloning cannot succeed, at every K."""
+    first, *others = sorted(_guidance_cells().values(), key=lambda each: each["num_updates"])
+    whole = first | {"command": re.sub(r" --(tasks|methods|num_updates|num_seeds|peers)=\S+", "", first["command"])}
+    place = "{0}` | {num_updates:,} | {num_seeds} | `{method}"
     rows = {place.format(published.task_of(each["dataset"]), **each): each for each in (first, *others)}
     return fill("guidance_table", rows, whole | {"source": source(whole, *others)})
 
@@ -201,6 +217,7 @@ TABLES: dict[str, Callable[[], str]] = {
             ogbench_data,
             ogbench_speed,
             ogbench_tour,
+            first_screen,
             guidance_table,
             d4rl_data,
             chosen,

@@ -61,7 +61,7 @@ def child(devices: int, num_seeds: int, cores: int, rounds: int, updates: int, s
 
         return jax.lax.scan(body, state, length=updates)[0]
 
-    options, mapped = update_options(jax.local_devices()[0], devices), jax.vmap(one, in_axes=(0, 0, None))
+    options, mapped = update_options(jax.local_devices()[0]), jax.vmap(one, in_axes=(0, 0, None))
     over_mesh = jax.jit(mapped, donate_argnums=0, out_shardings=split, compiler_options=options)
     state, calls = engine.init(), {}
 

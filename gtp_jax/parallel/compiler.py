@@ -23,18 +23,12 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-_IN_SEQUENCE: Options = {"xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"}
-
-
-def update_options(device: Device, num_devices: int = 1) -> Options:
-    """Options for many updates: wide vectors; products by Eigen, since YNNPACK copies the transposes of gradients.
-
-    Where each core has a device, the operations of a device come in sequence, since no core is left for others.
-    """
-    options = {"xla_cpu_prefer_vector_width": 512, "xla_cpu_experimental_ynn_fusion_type": ""}
-    return _options(device, options | (_IN_SEQUENCE if num_devices >= cores() else {}))
+def update_options(device: Device) -> Options:
+    """Options for many updates: wide vectors; products by Eigen, since YNNPACK copies the transposes of gradients."""
+    return _options(device, {"xla_cpu_prefer_vector_width": 512, "xla_cpu_experimental_ynn_fusion_type": ""})
 
 
 def acting_options(device: Device) -> Options:
     """Options for sampling few actions: operations in sequence, since threads cost more than small products."""
-    return _options(device, {"xla_cpu_prefer_vector_width": 512} | _IN_SEQUENCE)
+    scheduler = "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"
+    return _options(device, {"xla_cpu_prefer_vector_width": 512, "xla_cpu_scheduler_type": scheduler})

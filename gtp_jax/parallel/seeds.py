@@ -176,7 +176,7 @@ class Seeds:
             donate_argnums=0,
             devices=self.devices,
         )
-        self._options = dict(update_options(self.devices[0], num_devices) if options is None else options)
+        self._options = dict(update_options(self.devices[0]) if options is None else options)
         self._compiled: dict[int, Callable[..., Any]] = {}  # by number of updates
         self.compile_seconds = 0.0
 
