@@ -119,7 +119,11 @@ def first_screen() -> str:
     cells["fql"]["k"] |= dict.fromkeys("25", "acts in one step")
     whole = first | {"command": re.sub("--methods=\\S+", f"--methods={','.join(cells)}", first["command"])}
     whole["command"] += " --peers=fql=PATH"
-    return fill("first_screen", cells, whole | {"source": source(whole, *cells.values())})
+    speed = result("speed/peers")["sizes"]["3 x 256"]
+    facts = {name: ratio["median"] for name, ratio in speed["times_the_rate_of"]["gtp-q"].items()}
+    own = next(each for each in speed["programs"] if each["program"] == "gtp-q")
+    facts |= {"source": source(whole, *cells.values()), "milliseconds": own["cpu_milliseconds"]["median"]}
+    return fill("first_screen", cells, whole | facts)
 
 
 def guidance_table() -> str:
@@ -199,7 +203,6 @@ def measured() -> str:
 
 
 TABLES: dict[str, Callable[[], str]] = {
-    "mazes": lambda: mazes("gtp-bc", "gtp", "gtp-hierarchical"),
     "umaze": lambda: u_maze(*(suite_cells()["antmaze-umaze", method] for method in umaze.METHODS)),
     "first_command": lambda: u_maze(shared.read(shared.RESULTS / "scores" / "first_command.json")),
     "suite": lambda: markdown(suite_cells()),

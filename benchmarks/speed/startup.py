@@ -39,7 +39,7 @@ def seconds_to_progress(words: list[str], environment: dict[str, str]) -> float:
                 break
         else:
             raise SystemExit(f"{' '.join(words)} ended without a line that tells a rate")
-        made.send_signal(signal.SIGINT)
+        made.send_signal(signal.SIGTERM)
         made.stdout.read()
     return seconds
 
