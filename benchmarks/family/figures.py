@@ -1,8 +1,9 @@
-"""Draws docs/flow_map_density.png, docs/flow_map_goals.png and docs/umaze_study.png from the committed results.
+"""Draws docs/first.png, docs/flow_map_density.png, docs/flow_map_goals.png and docs/umaze_study.png from the results.
 
 python benchmarks/run.py figures [--out=docs]
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from matplotlib.figure import Figure
 from benchmarks import shared
 from benchmarks.family.flow_map_study import DRAWN_STEPS, MEMBERS, RESULTS
 
+FIRST = ("gtp", "consistency", "shortcut", "flow_matching", "diffusion")  # those in README's picture
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#222222", "#999999", "#B8A100")
 
 
@@ -23,18 +25,18 @@ def canvas(width: float, height: float, rows: int, columns: int) -> tuple[Figure
     return figure, figure.subplots(rows, columns, squeeze=False)
 
 
-def draw_samples(task: str, path: Path) -> None:
-    """The samples of one seed of every policy class, at one step and at five."""
-    figure, axes = canvas(1.75 * len(MEMBERS), 3.9, len(DRAWN_STEPS), len(MEMBERS))
+def draw_samples(task: str, path: Path, members: Sequence[str] = tuple(MEMBERS), text: int = 9) -> None:
+    """The samples of one seed of policy classes, at one step and at five, with text of so many points."""
+    figure, axes = canvas(1.75 * len(members), 3.9, len(DRAWN_STEPS), len(members))
     limit = 1.3 if task == "density" else 6.3
-    for column, row in enumerate(MEMBERS):
+    for column, row in enumerate(members):
         found = shared.read(RESULTS / f"{task}-{row}.json")["num_steps"]
         for line, k in enumerate(DRAWN_STEPS):
             panel = axes[line, column]
             panel.set(xlim=(-limit, limit), ylim=(-limit, limit), xticks=[], yticks=[], aspect="equal")
             panel.spines[:].set_color("#CBD0D8")
-            panel.set_title(row.replace("_", " ") if line == 0 else "", fontsize=9)
-            panel.set_ylabel(f"K = {k}" if column == 0 else "", fontsize=9)
+            panel.set_title(row.replace("_", " ") if line == 0 else "", fontsize=text)
+            panel.set_ylabel(f"K = {k}" if column == 0 else "", fontsize=text)
             if str(k) not in found:
                 panel.text(0.5, 0.5, "fixed K", transform=panel.transAxes, ha="center", color="#999999", fontsize=8)
             elif task == "density":
@@ -74,4 +76,5 @@ def main(argv: list[str] | None = None) -> None:
     out = shared.parse(__doc__, argv, out=shared.ROOT / "docs").out
     for task in ("density", "goals"):
         draw_samples(task, out / f"flow_map_{task}.png")
+    draw_samples("density", out / "first.png", FIRST, text=15)
     draw_latency(out / "umaze_study.png")
