@@ -196,7 +196,7 @@ def sorl(data, batch_size, hidden):
 
 def _module(path):
     """A module of the benchmarks, by its path from here: what can be imported by name is the peer's."""
-    spec = importlib.util.spec_from_file_location(Path(path).stem, Path(__file__).with_name(path))
+    spec = importlib.util.spec_from_file_location(Path(path).stem, Path(__file__).parent / path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
