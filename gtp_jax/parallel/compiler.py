@@ -1,4 +1,4 @@
-"""Options of the XLA compiler, on x86 CPUs only; docs/speed.md has the measured gains."""
+"""The CPU: its cores, and options of the XLA compiler on x86, whose measured gains docs/speed.md has."""
 
 import os
 import platform
