@@ -44,6 +44,15 @@ def _check_text(path: str) -> None:
         raise ValueError(f"path {path!a:.300} {what}; choose another")
 
 
+def exists(path: Path) -> bool:
+    """Whether something is there. Raises OSError where that cannot be found out, as `Path.exists` did before 3.14."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
+
+
 def check_writable(folder: Path) -> None:
     """Makes a folder, before results for it are computed. Raises ValueError where it cannot be made or written."""
     try:

@@ -62,6 +62,11 @@ def there_are(name: object, valid: Iterable[str]) -> str:
     return f"there are {', '.join(valid)}" + (f"; did you mean {near!r}?" if near else "")
 
 
+def counted(number: int, noun: str) -> str:
+    """`1 trial`, `2 trials`."""
+    return f"{number:,} {noun}{'s' * (number != 1)}"
+
+
 def by_path(value: Any, path: str = "") -> dict[str, Any]:
     """The arrays, or spaces, in dicts of whatever depth by path, "desired_goal/kettle", sorted; that of one is ""."""
     if not isinstance(value, Mapping):

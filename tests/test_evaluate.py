@@ -74,7 +74,7 @@ def test_scores_and_times_for_each_combination(whole, runner, tmp_path, monkeypa
     for row in results:
         assert len(row["score"]["per_seed"]) == 2 and row["episodes"] == 1 and row["milliseconds_per_sample"] > 0
         assert row["command"] == f"gtp-jax {' '.join(words)}"
-        how = f"K = 1, temperature 0.5, softmax, 2 Q of {row['candidates']}: "
+        how = f"K = 1, temperature 0.5{', softmax, 2 Q of 3' * (row['candidates'] == 3)}: "
         assert how in out and f"  {row['milliseconds_per_sample']:.2f} ms per action" in out
     monkeypatch.setattr(Evaluator, "__call__", lambda *_: 1 / 0)
     for path, says in (
@@ -112,6 +112,7 @@ def test_a_policy_is_evaluated_in_any_environment_from_python_and_from_the_comma
     assert found["score"] == scores.summarise(found["returns"])
     gymnasium.register("toy/ThreeSteps-v0", ThreeSteps)
     words = ["evaluate", f"--workdir={tmp_path}", "--num_steps=1", "--temperature=0", "--episodes=3"]
+    words.append("--num_envs=2")
     assert main([*words, "--env=toy/ThreeSteps-v0"]) == 0 and "K = 1, temperature 0" in capsys.readouterr().out
     (row,) = json.loads((tmp_path / "evaluations.json").read_text())
     assert row["environment"] == "toy/ThreeSteps-v0" and row["score"] == found["score"]

@@ -13,6 +13,7 @@ import numpy as np
 from gtp_jax import files
 from gtp_jax.commands import number, origin, user_path
 from gtp_jax.declare import MANY, MAX_INT, Range
+from gtp_jax.names import counted
 from gtp_jax.runs.terminal import Parser, Terminal
 
 ROWS = 4_000  # of the data: for the support, and for the weights
@@ -39,7 +40,7 @@ def check_diagnosable(policy: Any, trial: int) -> None:
 
     settings = policy.settings
     if trial >= len(policy.trials):
-        raise ValueError(f"--trial={trial}: this run has {len(policy.trials)} trials, counted from 0")
+        raise ValueError(f"--trial={trial}: this run has {counted(len(policy.trials), 'trial')}, counted from 0")
     if not settings.dataset.startswith("gtp/antmaze/"):
         raise ValueError(f"{settings.dataset}: only built-in AntMaze data can be collected anew, with another seed")
     if (reward := settings.data.reward) in ("standardise", "return-range"):

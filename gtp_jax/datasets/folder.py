@@ -22,7 +22,7 @@ def datasets_root(root: str | os.PathLike | None = None) -> Path:
 def is_there(dataset_id: str, path: Path) -> bool:
     """Whether a file or folder of a dataset exists. Raises ValueError where that cannot be found out."""
     try:
-        return path.exists()
+        return files.exists(path)
     except OSError as error:  # no permission, or too long a name
         raise ValueError(f"{dataset_id}: {path} cannot be read ({error.strerror})") from None
 

@@ -9,6 +9,7 @@ import urllib.request
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from gtp_jax import files
 from gtp_jax.datasets.builtin import ids
 from gtp_jax.datasets.folder import install
 from gtp_jax.names import nearest
@@ -45,7 +46,7 @@ def download(dataset_id: str, root: Path) -> Path:
     Raises DatasetUnavailable where there is no network, within 3 seconds, and where the download fails.
     """
     try:
-        if (root / dataset_id / "data").exists():
+        if files.exists(root / dataset_id / "data"):
             return root / dataset_id
     except OSError as error:
         raise unavailable(dataset_id, root, f"that folder cannot be read ({error.strerror})") from None

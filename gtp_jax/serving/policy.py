@@ -21,6 +21,7 @@ from gtp_jax.config.settings import describe, is_cloning
 from gtp_jax.datasets import Observer
 from gtp_jax.declare import COUNT
 from gtp_jax.files import user_path
+from gtp_jax.names import counted
 from gtp_jax.parallel import hosts
 from gtp_jax.parallel.compiler import acting_options
 from gtp_jax.runs.checkpoints import Checkpoints, DamagedCheckpoint, RunInfo, Saved
@@ -60,11 +61,7 @@ class LoadedPolicy:
         self._params_of = functools.cache(self._parameters)
 
     def __repr__(self) -> str:
-        return f"LoadedPolicy({describe(self.settings)}; {self.step:,} updates, {self._count})"
-
-    @property
-    def _count(self) -> str:
-        return f"{len(self.trials)} trial{'s' * (len(self.trials) != 1)}"
+        return f"LoadedPolicy({describe(self.settings)}; {self.step:,} updates, {counted(len(self.trials), 'trial')})"
 
     def __reduce__(self) -> tuple[Any, ...]:
         """For pickle and copy: what a checkpoint holds, JSON and NumPy arrays."""
@@ -78,7 +75,7 @@ class LoadedPolicy:
     def _number(self, trial: int) -> int:
         number = whole(trial)
         if number is None or number not in range(len(self.trials)):
-            there = f"{self._count}, counted from 0 (seeds {', '.join(map(str, self.seeds))})"
+            there = f"{counted(len(self.trials), 'trial')}, counted from 0 (seeds {', '.join(map(str, self.seeds))})"
             raise ValueError(f"trial = {trial!r:.100}: this run has {there}; policy(obs, trial=None) acts by each")
         return number
 
