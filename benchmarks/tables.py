@@ -122,6 +122,7 @@ def first_screen() -> str:
     speed = result("speed/peers")["sizes"]["3 x 256"]
     facts = {name: ratio["median"] for name, ratio in speed["times_the_rate_of"]["gtp-q"].items()}
     own = next(each for each in speed["programs"] if each["program"] == "gtp-q")
+    facts["published"] = published.TASKS[published.task_of(first["dataset"])]["fql-actor"]
     facts |= {"source": source(whole, *cells.values()), "milliseconds": own["cpu_milliseconds"]["median"]}
     return fill("first_screen", cells, whole | facts)
 
