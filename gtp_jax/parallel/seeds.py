@@ -118,7 +118,7 @@ class Seeds:
         self.seeds = tuple(seeds)
         self.devices = list(devices or jax.local_devices()[:1])
         count, num_devices = len(self.seeds), len(self.devices)
-        rotating = count % num_devices > 0 and self.devices[0].platform == "cpu"
+        rotating = count > num_devices and count % num_devices > 0 and self.devices[0].platform == "cpu"
         self._shape = (num_devices, count if rotating else -(-count // num_devices))
         self._slots = np.arange(math.prod(self._shape)) % count  # the seed of each; the first S are in their order
         mesh = Mesh(np.array(self.devices), (_AXIS,))
