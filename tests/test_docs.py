@@ -78,6 +78,8 @@ WITH_CODE = [page for page, text in TEXTS.items() if any(block.runs for block in
 @pytest.mark.slow
 @pytest.mark.parametrize("page", WITH_CODE)
 def test_every_code_block_runs(page, at_home):
+    if page == "docs/ogbench.md":
+        pytest.importorskip("ogbench")  # which Python 3.13 and newer cannot install
     run(page, TEXTS[page])
 
 

@@ -50,8 +50,9 @@ def test_the_wheel_holds_the_package_alone_and_works_installed(tmp_path):
     run(sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv")
     run(*pip, "--python", programs / "python", "install", *alone, wheel)
     # The dependencies come from this environment by PYTHONPATH, which reads no .pth file: an editable install of the
-    # tree is out of sight.
-    paths = dict.fromkeys(sysconfig.get_paths()[name] for name in ("purelib", "platlib"))
+    # tree is out of sight; and so is an installed wheel, behind the new one.
+    paths = [sysconfig.get_path("purelib", vars={"base": str(tmp_path / "venv")})]
+    paths += dict.fromkeys(sysconfig.get_paths()[name] for name in ("purelib", "platlib"))
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "JAX_PLATFORMS": "cpu"}
     folder, loaded, missing = run(programs / "python", "-c", PROBE, cwd=elsewhere, env=env).splitlines()
     assert Path(folder).is_relative_to((tmp_path / "venv").resolve()) and loaded == "[]" and missing == "[]"

@@ -41,7 +41,8 @@ def make(settings: Settings, *, v_network: Network[ValueApply]) -> Critic:
     ) -> ValueEstimate:
         del params, next_actions, actions
         value, next_value = v_network.apply(target_params, jnp.stack([batch.obs, batch.next_obs]))
-        return ValueEstimate(next_value, batch.reward + hparams["discount"] * batch.discount * next_value - value)
+        target = jnp.asarray(batch.reward) + hparams["discount"] * batch.discount * next_value
+        return ValueEstimate(next_value, target - value)
 
     def loss(
         params: Params, target_params: Params, batch: Batch, next_value: Array, hparams: HParams

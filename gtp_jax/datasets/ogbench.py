@@ -99,7 +99,7 @@ def download(dataset_id: str, name: str) -> Path:
 
     Raises DatasetUnavailable where there is no network, within 3 seconds, and where the download fails.
     """
-    from ogbench import utils
+    from ogbench import utils  # pyright: ignore[reportAttributeAccessIssue]  # not on Python 3.13 and newer
 
     path = user_path(utils.DEFAULT_DATASET_DIR) / f"{name}-v0.npz"
     if is_there(dataset_id, path):
@@ -146,7 +146,7 @@ def read(path: Path, dataset_id: str, eval_env: EvalEnv, seal: str | None = None
         reader.check_numbers(dataset_id, "qpos", arrays["qpos"], lengths + 1)
         reader.check_transitions(dataset_id, columns, lengths, bounds)
         labels = {name: arrays[name][has_next] for name in ("qpos", "button_states") if name in arrays}
-        from ogbench.relabel_utils import relabel_dataset
+        from ogbench.relabel_utils import relabel_dataset  # pyright: ignore[reportMissingImports]
 
         relabel_dataset(eval_env.env_id, env, labels)
     finally:

@@ -238,8 +238,8 @@ def convert(function: Callable[..., Any], sizes: Mapping[str, int], metadata: Ma
     """
     (batch,) = jax.export.symbolic_shape(BATCH)
     shapes = [jax.ShapeDtypeStruct((batch, size), np.float32) for size in sizes.values()]
-    program, graph = jax.make_jaxpr(function)(jax.random.key(0, impl="threefry2x32"), *shapes), _Graph()
-    (out,) = program.out_avals
+    program, out = jax.make_jaxpr(function, return_shape=True)(jax.random.key(0, impl="threefry2x32"), *shapes)
+    graph = _Graph()
     (value,) = graph.walk(program, [jax.random.key(0, impl="threefry2x32"), *sizes])
     graph.nodes.append(helper.make_node("Identity", [graph.rows(value, out.shape)], ["action"]))
     inputs = {**sizes, "noise": graph.drawn}
