@@ -57,7 +57,7 @@ def test_the_keys_of_a_seed_do_not_depend_on_the_others(seeds):
 
 
 @pytest.mark.parametrize(
-    ("seeds", "devices"), [((5, 3), 1), ((5, 3), 2), ((1, 3, 7, 4), 2), ((7, 1, 2, 4, 3), 1), ((7, 3, 5), 2)]
+    ("seeds", "devices"), [((5, 3), 1), ((5, 3), 2), ((1, 3, 7, 4), 2), ((7, 1, 2, 4, 3), 1), ((7, 3, 5), 2), ((3,), 2)]
 )
 def test_initial_states_and_batches_do_not_depend_on_neighbours_or_devices(seeds, devices):
     """Bit for bit: initial values, keys, and the rows of every minibatch."""
