@@ -1,8 +1,9 @@
 """Seeds over devices and processes: `pmap` beside `jit` with a NamedSharding, 1, 2 and 4 mocked devices, two processes.
 
-The update of work.py. Five seeds do not divide by two: they take turns. Mocked devices share the machine's cores, so what can be gained ends at their number; and one device alone uses more than one core where operations do not
-depend on each other, hence the first case, of a process pinned to one. Each case is a process of its own, since JAX
-counts its devices once. Writes RESULTS/devices.json. The machine must be idle.
+The update of work.py. Five seeds do not divide by two: they take turns. Mocked devices share the machine's cores, so
+what can be gained ends at their number; and one device alone uses more than one core where operations do not depend on
+each other, hence the first case, of a process pinned to one. Each case is a process of its own, since JAX counts its
+devices once. Writes RESULTS/devices.json. The machine must be idle.
 """
 
 import json
